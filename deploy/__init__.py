@@ -1,0 +1,1 @@
+"""Hold what runs the product: the embedded stack, policies, dashboards and compose files."""

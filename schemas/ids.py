@@ -1,0 +1,34 @@
+"""Opaque references, and ids derived from their cause so that a replay makes the same id."""
+
+from hashlib import blake2b
+from typing import Annotated, NewType
+
+from pydantic import StringConstraints
+
+REFERENCE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,127}$"
+Reference = Annotated[str, StringConstraints(pattern=REFERENCE_PATTERN)]
+"""ASCII letters, digits and ``_.:/@+-``, 1 to 128 characters: no space, no NUL, no look-alike letters."""
+
+EventId = NewType("EventId", Reference)
+AccountId = NewType("AccountId", Reference)
+RepaymentId = NewType("RepaymentId", Reference)
+NotificationId = NewType("NotificationId", Reference)
+
+
+def derived_id(kind: str, *parts: str) -> str:
+    """Return 32 hex digits that depend on ``kind`` and ``parts`` only.
+
+    Each part is prefixed by its length, so ("ab", "c") and ("a", "bc") differ.
+    """
+    text = "".join(f"{len(part)}:{part}" for part in (kind, *parts))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def event_id(kind: str, *cause: str) -> EventId:
+    """Return the id of the event ``kind`` that ``cause`` brings about."""
+    return EventId(derived_id(kind, *cause))
+
+
+def repayment_id(source: str, external_ref: str) -> RepaymentId:
+    """Return the id of a repayment: the hash of billing's own reference (domain 3.1)."""
+    return RepaymentId(derived_id("repayment", source, external_ref))

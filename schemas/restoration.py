@@ -1,0 +1,150 @@
+"""credit.restoration.v1: promises, holds and the credit given back."""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.event import DerivedEvent, Instant, RepaymentEvent
+from schemas.ids import Reference, RepaymentId
+from schemas.money import AmountMinor, BalanceMinor, Currency, ShareMinor
+from schemas.reasons import Cause, Reason
+from schemas.risk import Faster, Reasons
+
+TrancheNumber = Annotated[int, Field(ge=1, le=99)]
+
+
+class HeldPart(NamedTuple):
+    """A tranche that comes back at ``until``."""
+
+    tranche: TrancheNumber
+    amount_minor: AmountMinor
+    until: Instant
+
+
+class DecisionRecord(BaseModel):
+    """The whole decision on a repayment: what the customer, the agent and the audit are told (domain 8.1).
+
+    Carried by each event of the commit it was made in, so that a reader needs no other event to tell it.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    version: Annotated[int, Field(ge=1, le=9_999)]
+    decided_at: Instant
+    outcome: Literal["restored", "held", "parked", "nothing_to_restore", "reversed"]
+    amount_minor: AmountMinor
+    currency: Currency
+    rail: Reference
+    repaid_at: Instant
+    restored_minor: ShareMinor
+    held: tuple[HeldPart, ...] = ()
+    parked_minor: ShareMinor = 0
+    taken_back_minor: ShareMinor = 0
+    available_credit_minor: ShareMinor
+    available_raw_minor: BalanceMinor
+    zero_reason: Reason | None = None
+    reasons: Reasons
+    faster: tuple[Faster, ...] = ()
+    policy_version: Reference
+    model_version: Reference
+    calendar_version: Reference
+
+
+class PromiseMade(DerivedEvent):
+    """Credit of this tranche is promised by ``promised_by``; revision 0 is what counts."""
+
+    repayment_id: RepaymentId
+    tranche: TrancheNumber
+    amount_minor: AmountMinor
+    currency: Currency
+    promised_by: Instant
+    basis: Literal["clear", "hold"]
+    revision: Annotated[int, Field(ge=0, le=99)] = 0
+    policy_version: Reference
+    calendar_version: Reference
+
+
+class HoldPlaced(DerivedEvent):
+    """A tranche is kept back until a date."""
+
+    repayment_id: RepaymentId
+    tranche: TrancheNumber
+    amount_minor: AmountMinor
+    currency: Currency
+    until: Instant
+    reasons: Reasons
+    record: DecisionRecord
+
+
+class HoldReleased(DerivedEvent):
+    """A hold ended."""
+
+    repayment_id: RepaymentId
+    tranche: TrancheNumber
+    reason: Reason
+
+
+class RestorationParked(DerivedEvent):
+    """A tranche waits for a condition instead of a date: the account must be active again."""
+
+    repayment_id: RepaymentId
+    tranche: TrancheNumber
+    amount_minor: AmountMinor
+    currency: Currency
+    cause: Cause
+    reason: Reason
+    condition: Literal["account_active"]
+    record: DecisionRecord
+
+
+class CreditRestored(RepaymentEvent):
+    """Credit is usable again; the trail tiles [repaid_at, restored_at] to the millisecond."""
+
+    tranche: TrancheNumber
+    amount_minor: AmountMinor
+    currency: Currency
+    available_credit_minor: ShareMinor
+    available_raw_minor: BalanceMinor
+    zero_reason: Reason | None = None
+    cause: Cause
+    reason: Reason
+    restored_at: Instant
+    promised_by: Instant
+    record: DecisionRecord
+
+
+class NothingToRestore(RepaymentEvent):
+    """The repayment gives no credit back, and why."""
+
+    currency: Currency
+    reason: Reason
+    record: DecisionRecord
+
+
+class RestorationDelayed(DerivedEvent):
+    """A promise was missed, and what it waits for."""
+
+    repayment_id: RepaymentId
+    tranche: TrancheNumber
+    cause: Cause
+    promised_by: Instant
+
+
+class RestorationReversed(DerivedEvent):
+    """Restored or held credit was taken back after a return.
+
+    The available credit changes by -from_available_minor + reallocated_minor - uncovered_minor.
+    """
+
+    repayment_id: RepaymentId
+    currency: Currency
+    code: Reference
+    return_class: Reason
+    from_hold_minor: ShareMinor
+    from_available_minor: ShareMinor
+    reallocated_minor: BalanceMinor = 0
+    uncovered_minor: ShareMinor = 0
+    available_credit_minor: ShareMinor
+    available_raw_minor: BalanceMinor
+    zero_reason: Reason | None = None
+    record: DecisionRecord

@@ -1,0 +1,47 @@
+"""repayment.risk.v1: whether restorable credit may go back now, in part, later or after a look."""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
+
+from schemas.event import Instant, RepaymentEvent
+from schemas.ids import Reference
+from schemas.money import AmountMinor, Currency, ShareMinor
+from schemas.reasons import Reason
+
+Tier = Literal["A", "B", "C", "D", "E", "unknown"]
+Faster = Literal["final_rail", "verified_account", "within_cap"]
+Reasons = Annotated[tuple[Reason, ...], Field(max_length=4)]
+"""At most four codes, most important first."""
+
+
+class Tranche(NamedTuple):
+    """A part of a repayment with its own date, numbered from 1."""
+
+    number: Annotated[int, Field(ge=1, le=99)]
+    amount_minor: AmountMinor
+    due_at: Instant
+    reason: Reason
+
+
+class RiskAssessed(RepaymentEvent):
+    """The verdict on one repayment; ``tranches`` add up to ``restorable_minor``."""
+
+    product: Reference
+    amount_minor: AmountMinor
+    currency: Currency
+    rail: Reference
+    settled_at: Instant
+    restorable_minor: ShareMinor
+    credit_balance_minor: ShareMinor
+    outcome: Literal["clear", "observe", "refer"]
+    tranches: Annotated[tuple[Tranche, ...], Field(max_length=99)]
+    tier: Tier
+    reasons: Reasons
+    faster: tuple[Faster, ...] = ()
+    revision: Annotated[int, Field(ge=0, le=99)] = 0
+    clear_seconds: Annotated[int, Field(ge=1, le=86_400)]
+    hold_slack_seconds: Annotated[int, Field(ge=0, le=86_400)]
+    model_version: Reference
+    policy_version: Reference
+    calendar_version: Reference

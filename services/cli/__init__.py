@@ -1,0 +1,1 @@
+"""The otb command: everything a person does with opentobuy from a terminal."""

@@ -1,0 +1,157 @@
+"""The running system: servers (embedded or your own), schemas, topics and the workers as processes."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from pydantic import SecretStr
+
+from deploy.embedded import Program, Stack
+from schemas.topics import TOPICS, Topic, dead_letter_topic
+from services.cli.workers import WORKERS
+from services.runtime.clock import monotonic
+from services.runtime.errors import ConfigurationError
+from services.runtime.migrate import migrate
+from services.runtime.settings import PREFIX, Settings
+from services.runtime.worker import AnyWorker
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 60.0
+ADMIN_MS = 30_000
+DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
+
+
+@dataclass(frozen=True)
+class System:
+    """Settings that name both servers, and the embedded stack that also supervises the workers."""
+
+    settings: Settings
+    stack: Stack
+
+
+def open_system(settings: Settings) -> System:
+    """Start what the user did not bring and return where everything answers; blocks, raises StackError."""
+    state_dir = settings.state_dir.resolve()
+    stack = Stack(state_dir, settings.cache_dir)
+    own_kafka, own_postgres = settings.kafka_bootstrap_servers is not None, settings.postgres_dsn is not None
+    endpoints = stack.up(tuple(part for part, own in (("postgres", own_postgres), ("kafka", own_kafka)) if not own))
+    update: dict[str, object] = {"state_dir": state_dir, "secrets_dir": settings.secrets_dir or state_dir / "secrets"}
+    if not own_kafka:
+        update["kafka_bootstrap_servers"] = endpoints.kafka_bootstrap_servers
+    if not own_postgres:
+        update["postgres_dsn"] = SecretStr(endpoints.postgres_dsn)
+    return System(settings.model_copy(update=update), stack)
+
+
+async def provision(settings: Settings) -> tuple[list[str], list[str]]:
+    """Apply migrations and make topics; return the names of what was new."""
+    if settings.postgres_dsn is None or settings.secrets_dir is None:
+        raise ConfigurationError("OTB_POSTGRES_DSN is not set")
+    packages = [worker.package for worker in WORKERS]
+    migrated = await migrate(settings.postgres_dsn.get_secret_value(), packages, settings.secrets_dir)
+    return migrated, await make_topics(settings)
+
+
+def all_topics(workers: Iterable[AnyWorker] = WORKERS) -> dict[str, int]:
+    """Return every topic with its retention in milliseconds, dead-letter topics included."""
+    names = {name: topic.retention_ms for name, topic in TOPICS.items()}
+    for worker in workers:
+        read: tuple[Topic, ...] = worker.reads
+        names |= {dead_letter_topic(topic.name, worker.name): DEAD_LETTER_RETENTION_MS for topic in read}
+    return names
+
+
+async def make_topics(settings: Settings) -> list[str]:
+    """Create missing topics; raise ConfigurationError when an existing one has another number of partitions."""
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=ADMIN_MS, client_id="otb-topics"
+    )
+    await admin.start()
+    try:
+        known = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(await admin.list_topics())}
+        wanted = all_topics()
+        for name in wanted.keys() & known.keys():
+            if known[name] != settings.partitions:
+                raise ConfigurationError(
+                    f"topic {name} has {known[name]} partitions, OTB_PARTITIONS says {settings.partitions}: "
+                    "repartitioning would move accounts"
+                )
+        new = sorted(wanted.keys() - known.keys())
+        await admin.create_topics([_new_topic(name, settings.partitions, wanted[name]) for name in new])
+        return new
+    finally:
+        await admin.close()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the settings that differ from their defaults as OTB_ variables for a child process."""
+    found: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if value is None or value == field.default:
+            continue
+        found[PREFIX + name.upper()] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return found
+
+
+def start_workers(system: System, workers: Iterable[AnyWorker] = WORKERS) -> Mapping[str, int]:
+    """Start worker processes under the stack's supervisor; return each one's web port."""
+    ports = {worker.name: free_port() for worker in workers}
+    variables = environment(system.settings)
+    system.stack.run(
+        Program(
+            name=name,
+            command=[*faust_command(name), "-p", str(port)],
+            environment=variables,
+            directory=str(system.settings.state_dir),
+        )
+        for name, port in ports.items()
+    )
+    return ports
+
+
+def faust_command(name: str) -> list[str]:
+    """Return the command that runs a worker."""
+    module = f"services.{name.replace('-', '_')}.worker"
+    return [sys.executable, "-m", "faust", "-A", module, "--workdir", str(ROOT), "worker", "-l", "info"]
+
+
+async def wait_ready(ports: Mapping[str, int], seconds: float = READY_SECONDS) -> None:
+    """Wait until every worker answers ready; raise ConfigurationError naming the ones that do not."""
+    deadline = monotonic() + seconds
+    waiting = dict(ports)
+    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+        while waiting and monotonic() < deadline:
+            for name, port in list(waiting.items()):
+                if await _answers(client, f"http://127.0.0.1:{port}/readyz"):
+                    del waiting[name]
+            await asyncio.sleep(0.1 if waiting else 0)
+    if waiting:
+        raise ConfigurationError(f"not ready after {seconds:.0f} s: {', '.join(waiting)}; see the logs folder")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _new_topic(name: str, partitions: int, retention_ms: int) -> NewTopic:
+    settings = {"retention.ms": str(retention_ms), "message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
+    return NewTopic(name, partitions, 1, topic_configs=settings)
+
+

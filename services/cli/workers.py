@@ -1,0 +1,10 @@
+"""The five workers in the order of the pipeline."""
+
+from services.limit_release.worker import WORKER as LIMIT_RELEASE
+from services.notifier.worker import WORKER as NOTIFIER
+from services.repayment_ingest.worker import WORKER as REPAYMENT_INGEST
+from services.risk_scoring.worker import WORKER as RISK_SCORING
+from services.runtime.worker import AnyWorker
+from services.settlement.worker import WORKER as SETTLEMENT
+
+WORKERS: tuple[AnyWorker, ...] = (REPAYMENT_INGEST, SETTLEMENT, RISK_SCORING, LIMIT_RELEASE, NOTIFIER)

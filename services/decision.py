@@ -1,0 +1,86 @@
+"""The border between deciding and doing: what a pure ``decide()`` is given and what it gives back."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+
+from schemas.event import Event
+from schemas.ids import AccountId
+from schemas.reasons import Cause
+
+S = TypeVar("S")
+Outcome = Literal["applied", "stale", "conflict", "parked", "ignored"]
+"""What an event did: ``stale`` changed nothing for a reason, ``parked`` waits for its account."""
+
+
+class Malformed(Exception):
+    """This record can never be handled as it is: it becomes a dead letter and the rest goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The instants of one input: all UTC, millisecond precision, monotone within a batch.
+
+    ``reported_at`` is the broker's timestamp of the record, ``taken_at`` when the batch was read, ``now`` when the
+    transaction that writes read the database's clock; ``waits`` are further stretches between them, in order.
+    """
+
+    now: datetime
+    taken_at: datetime
+    reported_at: datetime
+    waits: tuple[tuple[Cause, datetime], ...] = ()
+
+    def stretches(self) -> tuple[tuple[Cause, datetime], ...]:
+        """Return the waits of this stage, ready for schemas.event.extended."""
+        return (
+            ("system_delay.kafka_queue", self.taken_at),
+            *self.waits,
+            ("system_delay.processing", self.now),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Internal:
+    """An input that is not on the wire, about one account."""
+
+    account_id: AccountId
+
+
+@dataclass(frozen=True, slots=True)
+class Timer(Internal):
+    """Something to decide at ``due_at``; ``subject`` and ``number`` say about what."""
+
+    kind: str
+    subject: str
+    number: int
+    due_at: datetime
+
+    @property
+    def key(self) -> str:
+        """Return the key that makes setting the same timer twice harmless."""
+        return f"{self.kind}:{self.subject}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired(Internal):
+    """A timer came due; it is decided on like any event."""
+
+    timer: Timer
+
+
+Input = Event | Internal
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[S]):
+    """What follows from one input: the new state, facts to publish, timers to set.
+
+    ``wakes`` asks that what was parked for this account be handled again.
+    """
+
+    state: S
+    events: tuple[Event, ...] = ()
+    timers: tuple[Timer, ...] = ()
+    outcome: Outcome = "applied"
+    reason: str = ""
+    wakes: bool = field(default=False)

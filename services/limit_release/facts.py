@@ -1,0 +1,198 @@
+"""The facts limit-release tells, built from the books as they are after the decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from schemas.event import dominant_cause
+from schemas.ids import EventId, RepaymentId, event_id
+from schemas.reasons import Cause, Reason, standing
+from schemas.restoration import (
+    CreditRestored,
+    DecisionRecord,
+    HeldPart,
+    HoldPlaced,
+    HoldReleased,
+    NothingToRestore,
+    PromiseMade,
+    RestorationDelayed,
+    RestorationParked,
+    RestorationReversed,
+)
+from schemas.settlement import RepaymentReturned
+from services.decision import Moment
+from services.limit_release.model import Account, Repayment, State, Tranche
+from services.policy import Profile
+
+Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The profile in force, the instants of the input and what caused its facts."""
+
+
+    profile: Profile
+    moment: Moment
+    cause: EventId
+
+    @property
+    def now(self) -> datetime:
+        return self.moment.now
+
+    def available(self, account: Account) -> int:
+        return account.shown(spendable=self.profile.credit_balance_spendable)
+
+    def zero_reason(self, account: Account) -> Reason | None:
+        return account.zero_reason(spendable=self.profile.credit_balance_spendable)
+
+    def recorded(
+        self,
+        state: State,
+        repayment: Repayment,
+        outcome: Outcome,
+        reasons: Sequence[Reason],
+        *,
+        restored: int = 0,
+        taken_back: int = 0,
+    ) -> tuple[State, Repayment, DecisionRecord]:
+        """Write the next version of the decision record from the books as they are now."""
+        held = sorted((t for t in repayment.tranches.values() if t.state == "held"), key=lambda t: t.number)
+        record = DecisionRecord(
+            version=repayment.version + 1,
+            decided_at=self.now,
+            outcome=outcome,
+            amount_minor=repayment.amount_minor,
+            currency=repayment.currency,
+            rail=repayment.rail,
+            repaid_at=repayment.repaid_at or self.now,
+            restored_minor=restored,
+            held=tuple(HeldPart(t.number, t.amount_minor, t.until) for t in held),
+            parked_minor=repayment.part("parked"),
+            taken_back_minor=taken_back,
+            available_credit_minor=self.available(state.account),
+            available_raw_minor=state.account.available_minor,
+            zero_reason=self.zero_reason(state.account),
+            reasons=tuple(reasons)[:4],
+            faster=repayment.faster if held else (),
+            policy_version=repayment.policy_version,
+            model_version=repayment.model_version,
+            calendar_version=repayment.calendar_version,
+        )
+        kept = replace(repayment, version=record.version, records=(*repayment.records, record))
+        return state.put(kept), kept, record
+
+    def base(self, state: State, name: str, repayment: Repayment, *number: int) -> dict[str, Any]:
+        """Return what every fact has; its id follows from the repayment, the tranche and the record's version."""
+        parts = (repayment.repayment_id, *(str(n) for n in number), str(repayment.version))
+        return {
+            "event_id": event_id(name, *parts),
+            "account_id": state.account.account_id,
+            "occurred_at": self.now,
+            "caused_by": self.cause,
+            "repayment_id": RepaymentId(repayment.repayment_id),
+        }
+
+    def promised(self, state: State, repayment: Repayment, t: Tranche, basis: Literal["clear", "hold"]) -> PromiseMade:
+        """Promise a tranche by its date."""
+        return PromiseMade(
+            **self.base(state, "PromiseMade", repayment, t.number),
+            tranche=t.number,
+            amount_minor=t.amount_minor,
+            currency=repayment.currency,
+            promised_by=t.promised_by,
+            basis=basis,
+            policy_version=repayment.policy_version,
+            calendar_version=repayment.calendar_version,
+        )
+
+    def restored(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> CreditRestored:
+        """Tell that a tranche is usable again, with the whole journey."""
+        repaid_at = repayment.repaid_at or self.now
+        return CreditRestored(
+            **self.base(state, "CreditRestored", repayment, t.number),
+            repaid_at=repaid_at,
+            trail=repayment.trail,
+            tranche=t.number,
+            amount_minor=t.amount_minor,
+            currency=repayment.currency,
+            available_credit_minor=record.available_credit_minor,
+            available_raw_minor=record.available_raw_minor,
+            zero_reason=record.zero_reason,
+            cause=dominant_cause(repaid_at, repayment.trail),
+            reason=t.reason,
+            restored_at=self.now,
+            promised_by=t.promised_by,
+            record=record,
+        )
+
+    def held(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> HoldPlaced:
+        """Tell that a tranche is kept back until a date."""
+        return HoldPlaced(
+            **self.base(state, "HoldPlaced", repayment, t.number),
+            tranche=t.number,
+            amount_minor=t.amount_minor,
+            currency=repayment.currency,
+            until=t.until,
+            reasons=record.reasons,
+            record=record,
+        )
+
+    def hold_released(self, state: State, repayment: Repayment, t: Tranche, reason: Reason) -> HoldReleased:
+        """Tell that a hold ended."""
+        return HoldReleased(
+            **self.base(state, "HoldReleased", repayment, t.number), tranche=t.number, reason=reason
+        )
+
+    def parked(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> RestorationParked:
+        """Tell that a tranche waits for the account to be active again."""
+        return RestorationParked(
+            **self.base(state, "RestorationParked", repayment, t.number),
+            tranche=t.number,
+            amount_minor=t.amount_minor,
+            currency=repayment.currency,
+            cause=standing(state.account.status_reason)[0],
+            reason=t.reason,
+            condition="account_active",
+            record=record,
+        )
+
+    def nothing(self, state: State, repayment: Repayment, reason: Reason, record: DecisionRecord) -> NothingToRestore:
+        """Tell that no credit comes back, and why."""
+        return NothingToRestore(
+            **self.base(state, "NothingToRestore", repayment),
+            repaid_at=repayment.repaid_at or self.now,
+            trail=repayment.trail,
+            currency=repayment.currency,
+            reason=reason,
+            record=record,
+        )
+
+    def delayed(self, state: State, repayment: Repayment, t: Tranche, cause: Cause) -> RestorationDelayed:
+        """Tell that a promise was missed."""
+        return RestorationDelayed(
+            **self.base(state, "RestorationDelayed", repayment, t.number),
+            tranche=t.number,
+            cause=cause,
+            promised_by=t.promised_by,
+        )
+
+    def reversed(
+        self, state: State, repayment: Repayment, event: RepaymentReturned, record: DecisionRecord, parts: Sequence[int]
+    ) -> RestorationReversed:
+        """Tell what was taken back: from holds, from available credit, and what was uncovered."""
+        from_hold, from_available, uncovered = parts
+        return RestorationReversed(
+            **self.base(state, "RestorationReversed", repayment),
+            currency=event.currency,
+            code=event.code,
+            return_class=event.return_class,
+            from_hold_minor=from_hold,
+            from_available_minor=from_available,
+            uncovered_minor=uncovered,
+            available_credit_minor=record.available_credit_minor,
+            available_raw_minor=record.available_raw_minor,
+            zero_reason=record.zero_reason,
+            record=record,
+        )

@@ -1,0 +1,163 @@
+-- migrate:up
+CREATE TABLE account (
+  account_id text PRIMARY KEY,
+  product text NOT NULL,
+  currency text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+  status text NOT NULL CHECK (status IN ('active', 'frozen', 'closed')),
+  status_reason text NOT NULL,
+  credit_limit_minor bigint NOT NULL CHECK (credit_limit_minor >= 0),
+  available_minor bigint NOT NULL,
+  used_debt_minor bigint NOT NULL CHECK (used_debt_minor >= 0),
+  used_authorisation_minor bigint NOT NULL CHECK (used_authorisation_minor >= 0),
+  pending_minor bigint NOT NULL CHECK (pending_minor >= 0),
+  credit_balance_minor bigint NOT NULL CHECK (credit_balance_minor >= 0),
+  limit_lowered boolean NOT NULL,
+  CHECK (available_minor + used_debt_minor + used_authorisation_minor + pending_minor = credit_limit_minor),
+  CHECK (available_minor <= credit_limit_minor)
+) WITH (fillfactor = 80);
+
+-- One row a journal, a column a ledger account; the contra leg is -limit_minor, so a row sums to 0 by its CHECK.
+CREATE TABLE journal (
+  kind text NOT NULL CHECK (kind IN ('OPEN', 'RAISE', 'CUT', 'AUTHORISE', 'UNAUTHORISE', 'POST', 'PURCHASE', 'CHARGE',
+    'REFUND', 'SETTLE', 'RELEASE', 'VOID', 'REVERSE', 'REALLOCATE', 'ABSORB', 'UNCOVER')),
+  ref text NOT NULL,
+  account_id text NOT NULL,
+  limit_minor bigint NOT NULL,
+  available_minor bigint NOT NULL,
+  used_debt_minor bigint NOT NULL,
+  used_authorisation_minor bigint NOT NULL,
+  pending_minor bigint NOT NULL,
+  booked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (kind, ref),
+  CHECK (available_minor + used_debt_minor + used_authorisation_minor + pending_minor - limit_minor = 0),
+  CHECK (limit_minor = 0 OR kind IN ('OPEN', 'RAISE', 'CUT'))
+);
+CREATE TRIGGER journal_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journal
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE repayment (
+  account_id text NOT NULL,
+  repayment_id text PRIMARY KEY,
+  assessed boolean NOT NULL,
+  returned boolean NOT NULL,
+  amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+  restorable_minor bigint NOT NULL CHECK (restorable_minor BETWEEN 0 AND amount_minor),
+  credit_balance_minor bigint NOT NULL CHECK (credit_balance_minor >= 0),
+  currency text NOT NULL,
+  rail text NOT NULL,
+  repaid_at timestamptz,
+  version integer NOT NULL,
+  trail text NOT NULL,
+  reasons text NOT NULL,
+  faster text NOT NULL,
+  policy_version text NOT NULL,
+  model_version text NOT NULL,
+  calendar_version text NOT NULL,
+  clear_seconds integer NOT NULL
+);
+
+CREATE TABLE tranche (
+  account_id text NOT NULL,
+  repayment_id text NOT NULL,
+  number integer NOT NULL CHECK (number BETWEEN 1 AND 99),
+  amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+  state text NOT NULL CHECK (state IN ('held', 'parked', 'restored', 'voided', 'reversed', 'lapsed')),
+  until timestamptz NOT NULL,
+  reason text NOT NULL,
+  promised_by timestamptz NOT NULL,
+  restored_at timestamptz,
+  PRIMARY KEY (repayment_id, number),
+  CHECK ((state IN ('restored', 'reversed')) = (restored_at IS NOT NULL))
+);
+CREATE INDEX tranche_waiting ON tranche (account_id) WHERE state IN ('held', 'parked');
+CREATE INDEX tranche_promised ON tranche (promised_by) WHERE state IN ('held', 'parked');
+
+-- The credit lane of domain section 3.2; restored, voided, lapsed and reversed never go back.
+CREATE FUNCTION lane_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN
+    (('held', 'restored'), ('held', 'parked'), ('held', 'voided'), ('held', 'lapsed'), ('parked', 'restored'),
+     ('parked', 'held'), ('parked', 'voided'), ('parked', 'lapsed'), ('lapsed', 'voided'), ('restored', 'reversed')) THEN
+    RAISE EXCEPTION 'tranche %:% cannot go from % to %', OLD.repayment_id, OLD.number, OLD.state, NEW.state
+      USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER tranche_lane BEFORE UPDATE ON tranche FOR EACH ROW EXECUTE FUNCTION lane_only();
+
+CREATE TABLE authorisation (
+  account_id text NOT NULL,
+  authorisation_id text NOT NULL,
+  amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+  PRIMARY KEY (account_id, authorisation_id)
+);
+
+CREATE TABLE decision_record (
+  repayment_id text NOT NULL,
+  version integer NOT NULL,
+  account_id text NOT NULL,
+  decided_at timestamptz NOT NULL,
+  record text NOT NULL,
+  PRIMARY KEY (repayment_id, version)
+);
+CREATE TRIGGER decision_record_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decision_record
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- I2: the account row equals the sum of its journals, and the identity holds.
+CREATE VIEW invariant_limit_identity AS
+SELECT a.account_id, a.credit_limit_minor, j.limit_minor, a.available_minor, j.available_minor AS journal_available
+FROM account a
+JOIN (SELECT account_id, sum(limit_minor) AS limit_minor, sum(available_minor) AS available_minor,
+        sum(used_debt_minor) AS used_debt_minor, sum(used_authorisation_minor) AS used_authorisation_minor,
+        sum(pending_minor) AS pending_minor FROM journal GROUP BY 1) j USING (account_id)
+WHERE (a.credit_limit_minor, a.available_minor, a.used_debt_minor, a.used_authorisation_minor, a.pending_minor)
+  <> (j.limit_minor, j.available_minor, j.used_debt_minor, j.used_authorisation_minor, j.pending_minor)
+  OR a.available_minor + a.used_debt_minor + a.used_authorisation_minor + a.pending_minor <> a.credit_limit_minor;
+
+-- I1: every journal sums to 0.
+CREATE VIEW invariant_journal_balanced AS
+SELECT kind, ref FROM journal
+WHERE available_minor + used_debt_minor + used_authorisation_minor + pending_minor <> limit_minor;
+
+-- I3: what may be restored is held, parked, restored, voided, reversed or lapsed.
+CREATE VIEW invariant_restorable_conserved AS
+SELECT r.repayment_id, r.restorable_minor, coalesce(t.amount_minor, 0) AS in_tranches
+FROM repayment r LEFT JOIN (SELECT repayment_id, sum(amount_minor) AS amount_minor FROM tranche GROUP BY 1) t
+  USING (repayment_id)
+WHERE r.assessed AND r.restorable_minor <> coalesce(t.amount_minor, 0)
+  AND NOT (r.returned AND t.amount_minor IS NULL);
+
+-- I4: what is pending is held, parked or lapsed.
+CREATE VIEW invariant_pending_equals_holds AS
+SELECT a.account_id, a.pending_minor, coalesce(t.amount_minor, 0) AS in_tranches
+FROM account a LEFT JOIN (SELECT account_id, sum(amount_minor) AS amount_minor FROM tranche
+  WHERE state IN ('held', 'parked', 'lapsed') GROUP BY 1) t USING (account_id)
+WHERE a.pending_minor <> coalesce(t.amount_minor, 0);
+
+-- I5: one RELEASE journal for every tranche that was restored, and for no other.
+CREATE VIEW invariant_restored_once AS
+SELECT coalesce(t.ref, j.ref) AS ref FROM
+  (SELECT repayment_id || ':' || number AS ref, amount_minor FROM tranche WHERE restored_at IS NOT NULL) t
+  FULL JOIN (SELECT ref, available_minor FROM journal WHERE kind = 'RELEASE') j USING (ref)
+WHERE t.ref IS NULL OR j.ref IS NULL OR t.amount_minor <> j.available_minor;
+
+-- I6: no more is taken back than was restorable.
+CREATE VIEW invariant_not_over_reversed AS
+SELECT t.repayment_id FROM tranche t JOIN repayment r USING (repayment_id)
+WHERE t.state IN ('voided', 'reversed') GROUP BY t.repayment_id, r.restorable_minor
+HAVING sum(t.amount_minor) > r.restorable_minor;
+
+-- I7: no more is available than the limit.
+CREATE VIEW invariant_available_at_most_limit AS
+SELECT account_id FROM account WHERE available_minor > credit_limit_minor;
+
+-- I9: what waits has a next instant at most 60 s past; a parked tranche waits for its account.
+CREATE VIEW invariant_waits_explained AS
+SELECT t.repayment_id, t.number, t.until FROM tranche t JOIN account a USING (account_id)
+WHERE (t.state = 'held' AND t.until < clock_timestamp() - interval '60 seconds')
+   OR (t.state = 'parked' AND a.status = 'active');
+
+-- I21: restored after repaid.
+CREATE VIEW invariant_time_ordered AS
+SELECT t.repayment_id, t.number FROM tranche t JOIN repayment r USING (repayment_id)
+WHERE t.restored_at < r.repaid_at - interval '5 minutes';

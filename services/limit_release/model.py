@@ -1,0 +1,166 @@
+"""The availability ledger and the credit lane as values: AVAILABLE + USED + PENDING_RELEASE = credit_limit, always."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from schemas.event import Segment
+from schemas.ids import AccountId
+from schemas.reasons import AccountStatus, Reason, standing
+from schemas.restoration import DecisionRecord
+from schemas.risk import Faster
+
+JournalKind = Literal[
+    "OPEN", "RAISE", "CUT", "AUTHORISE", "UNAUTHORISE", "POST", "PURCHASE", "CHARGE", "REFUND",
+    "SETTLE", "RELEASE", "VOID", "REVERSE", "REALLOCATE", "ABSORB", "UNCOVER",
+]  # fmt: skip
+TrancheState = Literal["held", "parked", "restored", "voided", "reversed", "lapsed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """One entry with its legs in minor units; with the contra leg -limit they sum to 0 (domain 4.2)."""
+
+    kind: JournalKind
+    ref: str
+    available_minor: int = 0
+    used_debt_minor: int = 0
+    used_authorisation_minor: int = 0
+    pending_minor: int = 0
+
+    @property
+    def limit_minor(self) -> int:
+        """Return what the entry adds to the credit limit."""
+        return self.available_minor + self.used_debt_minor + self.used_authorisation_minor + self.pending_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Tranche:
+    """The credit lane of one part of a repayment."""
+
+    repayment_id: str
+    number: int
+    amount_minor: int
+    state: TrancheState
+    until: datetime
+    reason: Reason
+    promised_by: datetime
+    restored_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisation:
+    """A purchase approved and not yet posted."""
+
+    authorisation_id: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account's availability; ``product`` is empty until it was opened."""
+
+    account_id: AccountId
+    product: str = ""
+    currency: str = ""
+    status: AccountStatus = "active"
+    status_reason: str = ""
+    credit_limit_minor: int = 0
+    available_minor: int = 0
+    used_debt_minor: int = 0
+    used_authorisation_minor: int = 0
+    pending_minor: int = 0
+    credit_balance_minor: int = 0
+    limit_lowered: bool = False
+    authorisations: Mapping[str, Authorisation] = field(default_factory=dict)
+    journals: tuple[Journal, ...] = ()
+
+    def book(self, journal: Journal) -> "Account":
+        """Append one entry."""
+        available = self.available_minor + journal.available_minor
+        return replace(
+            self,
+            credit_limit_minor=self.credit_limit_minor + journal.limit_minor,
+            available_minor=available,
+            used_debt_minor=self.used_debt_minor + journal.used_debt_minor,
+            used_authorisation_minor=self.used_authorisation_minor + journal.used_authorisation_minor,
+            pending_minor=self.pending_minor + journal.pending_minor,
+            limit_lowered=(self.limit_lowered or journal.kind == "CUT") and available <= 0,
+            journals=(*self.journals, journal),
+        )
+
+    def absorbed(self, ref: str) -> "Account":
+        """Let a credit balance pay new debt at once (domain 4.3)."""
+        amount = min(self.credit_balance_minor, self.used_debt_minor)
+        if amount <= 0:
+            return self
+        paid = replace(self, credit_balance_minor=self.credit_balance_minor - amount)
+        return paid.book(Journal("ABSORB", ref, available_minor=amount, used_debt_minor=-amount))
+
+    def shown(self, *, spendable: bool) -> int:
+        """Return the available credit a customer is shown: never negative, 0 while frozen or closed."""
+        if self.status != "active":
+            return 0
+        return max(0, self.available_minor + (self.credit_balance_minor if spendable else 0))
+
+    def zero_reason(self, *, spendable: bool) -> Reason | None:
+        """Return why 0 is shown; None when more is shown, or when all of the limit is simply used."""
+        if self.shown(spendable=spendable):
+            return None
+        if self.status == "closed":
+            return Reason.ACCOUNT_CLOSED
+        if self.status == "frozen":
+            return standing(self.status_reason)[1]
+        if self.limit_lowered and self.available_minor < 0:
+            return Reason.LIMIT_LOWERED
+        return Reason.OVER_LIMIT if self.available_minor < 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Repayment:
+    """One assessed repayment: what its later events need to tell its whole story."""
+
+    repayment_id: str
+    assessed: bool = False
+    returned: bool = False
+    amount_minor: int = 0
+    restorable_minor: int = 0
+    credit_balance_minor: int = 0
+    currency: str = ""
+    rail: str = ""
+    repaid_at: datetime | None = None
+    version: int = 0
+    trail: tuple[Segment, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    faster: tuple[Faster, ...] = ()
+    policy_version: str = ""
+    model_version: str = ""
+    calendar_version: str = ""
+    clear_seconds: int = 60
+    tranches: Mapping[int, Tranche] = field(default_factory=dict)
+    records: tuple[DecisionRecord, ...] = ()
+
+    def part(self, *states: str) -> int:
+        """Return the sum of the tranches in ``states``, minor units."""
+        return sum(t.amount_minor for t in self.tranches.values() if t.state in states)
+
+    def put(self, *tranches: Tranche) -> "Repayment":
+        """Return it with ``tranches`` replaced or added."""
+        return replace(self, tranches={**self.tranches, **{t.number: t for t in tranches}})
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An account and the repayments an input touches."""
+
+    account: Account
+    repayments: Mapping[str, Repayment] = field(default_factory=dict)
+
+    def put(self, repayment: Repayment) -> "State":
+        """Return it with ``repayment`` replaced or added."""
+        return replace(self, repayments={**self.repayments, repayment.repayment_id: repayment})
+
+    def book(self, journal: Journal) -> "State":
+        """Append one entry to the ledger."""
+        return replace(self, account=self.account.book(journal))

@@ -1,0 +1,226 @@
+"""Accounts, repayments, tranches, journals and decision records, by the batch."""
+
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
+
+from schemas.account import AccountStatusChanged, AuthorisationPlaced, AuthorisationReleased, PurchasePosted
+from schemas.event import Trail
+from schemas.ids import AccountId
+from schemas.reasons import Reason
+from schemas.risk import RiskAssessed
+from schemas.settlement import RepaymentReturned
+from services.decision import Input, TimerFired
+from services.limit_release.model import Account, Authorisation, Repayment, State, Tranche
+from services.runtime.postgres import Connection, Row, columns
+from services.runtime.worker import Store
+
+# The availability of these accounts, locked in the order of their keys.
+LOAD_ACCOUNTS = """
+SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
+  used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered
+FROM limit_release.account WHERE account_id = ANY ($1::text[]) ORDER BY account_id FOR UPDATE
+"""
+# Repayments by their ids, and those with a tranche that waits on an account whose status changes.
+LOAD_REPAYMENTS = """
+SELECT account_id, repayment_id, assessed, returned, amount_minor, restorable_minor, credit_balance_minor, currency,
+  rail, repaid_at, version, trail, reasons, faster, policy_version, model_version, calendar_version, clear_seconds
+FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[])
+  OR repayment_id IN (SELECT repayment_id FROM limit_release.tranche
+                      WHERE account_id = ANY ($2::text[]) AND state IN ('held', 'parked'))
+"""
+# The tranches of these repayments.
+LOAD_TRANCHES = """
+SELECT repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at
+FROM limit_release.tranche WHERE repayment_id = ANY ($1::text[])
+"""
+# The authorisations these events speak of.
+LOAD_AUTHORISATIONS = """
+SELECT account_id, authorisation_id, amount_minor FROM limit_release.authorisation
+WHERE (account_id, authorisation_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+# Writes accounts, their new journals, and what repayments, tranches and records came to.
+SAVE = """
+WITH accounts AS (
+  INSERT INTO limit_release.account (account_id, product, currency, status, status_reason, credit_limit_minor,
+    available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::boolean[])
+  ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, status_reason = excluded.status_reason,
+    credit_limit_minor = excluded.credit_limit_minor, available_minor = excluded.available_minor,
+    used_debt_minor = excluded.used_debt_minor, used_authorisation_minor = excluded.used_authorisation_minor,
+    pending_minor = excluded.pending_minor, credit_balance_minor = excluded.credit_balance_minor,
+    limit_lowered = excluded.limit_lowered),
+journals AS (
+  INSERT INTO limit_release.journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor,
+    used_authorisation_minor, pending_minor)
+  SELECT * FROM unnest($13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::bigint[],
+    $19::bigint[], $20::bigint[])),
+repayments AS (
+  INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, amount_minor, restorable_minor,
+    credit_balance_minor, currency, rail, repaid_at, version, trail, reasons, faster, policy_version, model_version,
+    calendar_version, clear_seconds)
+  SELECT * FROM unnest($21::text[], $22::text[], $23::boolean[], $24::boolean[], $25::bigint[], $26::bigint[],
+    $27::bigint[], $28::text[], $29::text[], $30::timestamptz[], $31::integer[], $32::text[], $33::text[], $34::text[],
+    $35::text[], $36::text[], $37::text[], $38::integer[])
+  ON CONFLICT (repayment_id) DO UPDATE SET assessed = excluded.assessed, returned = excluded.returned,
+    amount_minor = excluded.amount_minor, restorable_minor = excluded.restorable_minor,
+    credit_balance_minor = excluded.credit_balance_minor, currency = excluded.currency, rail = excluded.rail,
+    repaid_at = excluded.repaid_at, version = excluded.version, trail = excluded.trail, reasons = excluded.reasons,
+    faster = excluded.faster, policy_version = excluded.policy_version, model_version = excluded.model_version,
+    calendar_version = excluded.calendar_version, clear_seconds = excluded.clear_seconds),
+tranches AS (
+  INSERT INTO limit_release.tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by,
+    restored_at)
+  SELECT * FROM unnest($39::text[], $40::text[], $41::integer[], $42::bigint[], $43::text[], $44::timestamptz[],
+    $45::text[], $46::timestamptz[], $47::timestamptz[])
+  ON CONFLICT (repayment_id, number) DO UPDATE SET state = excluded.state, until = excluded.until,
+    reason = excluded.reason, promised_by = excluded.promised_by, restored_at = excluded.restored_at),
+authorisations AS (
+  INSERT INTO limit_release.authorisation (account_id, authorisation_id, amount_minor)
+  SELECT * FROM unnest($48::text[], $49::text[], $50::bigint[])
+  ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor)
+INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
+SELECT * FROM unnest($51::text[], $52::integer[], $53::text[], $54::timestamptz[], $55::text[])
+"""
+_TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
+_NAMES = ("account_id", "trail", "reasons", "faster")
+
+
+def key(event: Input) -> str:
+    """Return the account of an input."""
+    return event.account_id
+
+
+async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, State]:
+    """Return the account of every input, with what the inputs touch."""
+    accounts = sorted({event.account_id for event in inputs})
+    found = {row["account_id"]: row for row in await connection.fetch(LOAD_ACCOUNTS, accounts)}
+    authorisations = await _authorisations(connection, inputs)
+    repayments = await _repayments(connection, inputs)
+    return {
+        at: State(_account(at, found.get(at), authorisations.get(at, {})), repayments.get(at, {})) for at in accounts
+    }
+
+
+async def save(connection: Connection, changes: Sequence[tuple[State, State]]) -> None:
+    """Write what changed, in one statement."""
+    accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
+    await connection.execute(
+        SAVE,
+        *columns(accounts, 12),
+        *columns(journals, 8),
+        *columns(repayments, 18),
+        *columns(tranches, 9),
+        *columns(authorisations, 3),
+        *columns(records, 5),
+    )
+
+
+Rows = list[tuple[object, ...]]
+
+
+def _rows(changes: Sequence[tuple[State, State]]) -> tuple[Rows, Rows, Rows, Rows, Rows, Rows]:
+    accounts, journals, repayments, tranches, authorisations, records = _empty(), _empty(), _empty(), _empty(), _empty(), _empty()
+    for before, after in changes:
+        a = after.account
+        if a.product:
+            accounts.append(_account_row(a))
+        journals += [
+            (j.kind, j.ref, a.account_id, j.limit_minor, j.available_minor, j.used_debt_minor, j.used_authorisation_minor,
+             j.pending_minor)
+            for j in a.journals
+        ]
+        authorisations += [
+            (a.account_id, x.authorisation_id, x.amount_minor)
+            for at, x in a.authorisations.items()
+            if before.account.authorisations.get(at) is not x
+        ]
+        for at, r in after.repayments.items():
+            old = before.repayments.get(at)
+            if r is not old:
+                repayments.append(_repayment_row(a.account_id, r))
+                tranches += _tranche_rows(a.account_id, old, r)
+                records += [(r.repayment_id, x.version, a.account_id, x.decided_at, x.model_dump_json()) for x in r.records]
+    return accounts, journals, repayments, tranches, authorisations, records
+
+
+def _empty() -> Rows:
+    return []
+
+
+def _account_row(a: Account) -> tuple[object, ...]:
+    sums = (a.credit_limit_minor, a.available_minor, a.used_debt_minor, a.used_authorisation_minor, a.pending_minor)
+    return (
+        a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor, a.limit_lowered
+    )  # fmt: skip
+
+
+def _repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:
+    waits = r.part("held", "parked") > 0
+    trail = _TRAIL.dump_json(r.trail).decode() if waits else "[]"
+    amounts = (r.amount_minor, r.restorable_minor, r.credit_balance_minor)
+    versions = (r.policy_version, r.model_version, r.calendar_version)
+    return (
+        account_id, r.repayment_id, r.assessed, r.returned, *amounts, r.currency, r.rail, r.repaid_at, r.version, trail,
+        ",".join(r.reasons), ",".join(r.faster), *versions, r.clear_seconds
+    )  # fmt: skip
+
+
+def _tranche_rows(account_id: str, old: Repayment | None, r: Repayment) -> Rows:
+    known = old.tranches if old else {}
+    return [
+        (account_id, t.repayment_id, t.number, t.amount_minor, t.state, t.until, t.reason, t.promised_by, t.restored_at)
+        for t in r.tranches.values()
+        if known.get(t.number) is not t
+    ]
+
+
+async def _repayments(connection: Connection, inputs: Sequence[Input]) -> dict[str, dict[str, Repayment]]:
+    named: list[str] = [event.repayment_id for event in inputs if isinstance(event, RiskAssessed | RepaymentReturned)]
+    named += [event.timer.subject for event in inputs if isinstance(event, TimerFired)]
+    touched = [event.account_id for event in inputs if isinstance(event, AccountStatusChanged)]
+    if not named and not touched:
+        return {}
+    rows = await connection.fetch(LOAD_REPAYMENTS, named, touched)
+    if not rows:
+        return {}
+    tranches: dict[str, dict[int, Tranche]] = {}
+    for row in await connection.fetch(LOAD_TRANCHES, [row["repayment_id"] for row in rows]):
+        tranche = Tranche(**{**row, "reason": Reason(row["reason"])})
+        tranches.setdefault(tranche.repayment_id, {})[tranche.number] = tranche
+    found: dict[str, dict[str, Repayment]] = {}
+    for row in rows:
+        repayment = _repayment(row, tranches.get(row["repayment_id"], {}))
+        found.setdefault(row["account_id"], {})[repayment.repayment_id] = repayment
+    return found
+
+
+async def _authorisations(connection: Connection, inputs: Sequence[Input]) -> dict[str, dict[str, Authorisation]]:
+    named = [
+        (event.account_id, event.authorisation_id)
+        for event in inputs
+        if isinstance(event, AuthorisationPlaced | AuthorisationReleased | PurchasePosted) and event.authorisation_id
+    ]
+    found: dict[str, dict[str, Authorisation]] = {}
+    for row in await connection.fetch(LOAD_AUTHORISATIONS, *columns(named, 2)) if named else ():
+        authorisation = Authorisation(row["authorisation_id"], row["amount_minor"])
+        found.setdefault(row["account_id"], {})[authorisation.authorisation_id] = authorisation
+    return found
+
+
+def _account(account_id: AccountId, row: Row | None, authorisations: dict[str, Authorisation]) -> Account:
+    if row is None:
+        return Account(account_id, authorisations=authorisations)
+    return Account(**{**row, "authorisations": authorisations})
+
+
+def _repayment(row: Row, tranches: dict[int, Tranche]) -> Repayment:
+    plain = {name: value for name, value in row.items() if name not in _NAMES}
+    reasons = tuple(Reason(code) for code in row["reasons"].split(",") if code)
+    faster = tuple(name for name in row["faster"].split(",") if name)
+    trail = _TRAIL.validate_json(row["trail"])
+    return Repayment(**plain, tranches=tranches, trail=trail, reasons=reasons, faster=faster)
+
+
+STORE = Store(key=key, load=load, save=save)

@@ -1,0 +1,46 @@
+"""limit-release: verdicts, returns and billing's account in, promises, holds and restored credit out."""
+
+from schemas.account import (
+    AccountOpened,
+    AccountStatusChanged,
+    AuthorisationPlaced,
+    AuthorisationReleased,
+    ChargesAccrued,
+    CreditBalanceRefunded,
+    CreditLimitChanged,
+    PurchasePosted,
+    PurchaseRefunded,
+)
+from schemas.risk import RiskAssessed
+from schemas.settlement import RepaymentReturned
+from schemas.topics import BILLING_ACCOUNT, RESTORATION, RISK, SETTLEMENT
+from services.limit_release.domain import decide
+from services.limit_release.store import STORE
+from services.runtime.profiles import load_profiles
+from services.runtime.run import host
+from services.runtime.worker import Worker
+
+WORKER = Worker(
+    name="limit-release",
+    reads=(RISK, SETTLEMENT, BILLING_ACCOUNT),
+    handles=frozenset(
+        {
+            RiskAssessed,
+            RepaymentReturned,
+            AccountOpened,
+            AccountStatusChanged,
+            CreditLimitChanged,
+            PurchasePosted,
+            PurchaseRefunded,
+            AuthorisationPlaced,
+            AuthorisationReleased,
+            ChargesAccrued,
+            CreditBalanceRefunded,
+        }
+    ),
+    writes=(RESTORATION,),
+    policy=load_profiles,
+    decide=decide,
+    keeps=STORE,
+)
+app = host(WORKER)

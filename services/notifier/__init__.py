@@ -1,0 +1,1 @@
+"""What was the customer told, and when?"""

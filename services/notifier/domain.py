@@ -1,0 +1,212 @@
+"""One message a decision and channel: what to say once, how often to try, when to stop."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Literal
+
+from schemas.account import AccountOpened, Language
+from schemas.event import Event
+from schemas.ids import EventId, NotificationId, RepaymentId, derived_id, event_id
+from schemas.notification import (
+    Channel,
+    NotificationDelivered,
+    NotificationRequested,
+    NotificationSuppressed,
+    NotificationUndeliverable,
+)
+from schemas.reasons import Reason
+from schemas.restoration import (
+    CreditRestored,
+    DecisionRecord,
+    HoldPlaced,
+    NothingToRestore,
+    RestorationParked,
+    RestorationReversed,
+)
+from services.decision import Decision, Input, Internal, Moment
+from services.wording import customer_text
+
+RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+"""Waits between tries (reliability 5); after the last one the message is undeliverable."""
+JITTER = 0.2
+Told = CreditRestored | HoldPlaced | NothingToRestore | RestorationParked | RestorationReversed
+State = Literal["requested", "delivered", "undeliverable", "suppressed"]
+Result = Literal["delivered", "retry", "refused", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """The channels every customer is told through."""
+
+    names: tuple[Channel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message on one channel; ``text`` is what was said, in ``language``."""
+
+    notification_id: NotificationId
+    repayment_id: RepaymentId
+    caused_by: EventId
+    channel: Channel
+    language: Language
+    template: str
+    text: str
+    requested_at: datetime
+    state: State = "requested"
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How a customer is spoken to; ``language`` is None until the account was opened."""
+
+    account_id: str
+    language: Language | None = None
+    timezone: str = ""
+    notifications: Mapping[str, Notification] = field(default_factory=dict)
+    disabled: frozenset[Channel] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted(Internal):
+    """What one try at a channel came to."""
+
+    notification_id: NotificationId
+    result: Result
+    retry_after_seconds: int = 0
+
+
+def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> Decision[Account]:
+    """Request a message for each decision, and follow its tries to an end."""
+    match event:
+        case AccountOpened(language=language, timezone=timezone):
+            return Decision(replace(state, language=language, timezone=timezone), wakes=True)
+        case Attempted():
+            return _attempted(state, event, moment)
+        case CreditRestored() | HoldPlaced() | NothingToRestore() | RestorationParked() | RestorationReversed():
+            if state.language is None:
+                return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
+            return _requested(policy, state, state.language, event, moment)
+        case _:
+            return Decision(state, outcome="ignored")
+
+
+def notification_id(event: Told, channel: Channel) -> NotificationId:
+    """Return the id of the message about what caused ``event``: facts of one commit share it."""
+    return NotificationId(derived_id("notification", event.caused_by, event.repayment_id, channel))
+
+
+def retry_at(notification: Notification, now: datetime, after_seconds: int) -> datetime | None:
+    """Return when to try again, spread by a jitter that depends on the message alone; None when tries are spent."""
+    if notification.attempts > len(RETRY_SECONDS):
+        return None
+    wait = max(RETRY_SECONDS[notification.attempts - 1], after_seconds)
+    spread = int.from_bytes(blake2b(notification.notification_id.encode(), digest_size=4).digest(), "big") / 2**32
+    return now + timedelta(seconds=wait * (1 + JITTER * spread))
+
+
+def _requested(
+    policy: Channels, state: Account, language: Language, event: Told, moment: Moment
+) -> Decision[Account]:
+    """Ask for one message a channel unless an event of the same commit asked before."""
+    facts: list[Event] = []
+    notifications = dict(state.notifications)
+    for channel in policy.names:
+        at = notification_id(event, channel)
+        if at in notifications:
+            continue
+        told = _notification(state, language, event, channel, moment.now)
+        notifications[at] = told
+        facts.append(NotificationRequested(**_fact(state, told, "NotificationRequested", moment), **_about(told)))
+        if told.state == "suppressed":
+            facts.append(_suppressed(state, told, moment))
+    if not facts:
+        return Decision(state, outcome="stale", reason="told_before")
+    return Decision(replace(state, notifications=notifications), tuple(facts))
+
+
+def _notification(
+    state: Account, language: Language, event: Told, channel: Channel, now: datetime
+) -> Notification:
+    record: DecisionRecord = event.record
+    template = "held" if isinstance(event, HoldPlaced) and not record.restored_minor else record.outcome
+    disabled = channel in state.disabled
+    return Notification(
+        notification_id=notification_id(event, channel),
+        repayment_id=event.repayment_id,
+        caused_by=event.caused_by,
+        channel=channel,
+        language=language,
+        template=template,
+        text=customer_text(record, language=language, timezone=state.timezone),
+        requested_at=now,
+        state="suppressed" if disabled else "requested",
+        next_attempt_at=None if disabled else now,
+    )
+
+
+def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Account]:
+    known = state.notifications.get(event.notification_id)
+    if known is None or known.state != "requested":
+        return Decision(state, outcome="stale", reason="over_before")
+    tried = replace(known, attempts=known.attempts + 1, next_attempt_at=None)
+    match event.result:
+        case "delivered":
+            done = replace(tried, state="delivered")
+            fact: Event = NotificationDelivered(
+                **_fact(state, done, "NotificationDelivered", moment), channel=done.channel, attempts=done.attempts
+            )
+            return Decision(_with(state, done), (fact,))
+        case "retry":
+            again = retry_at(tried, moment.now, event.retry_after_seconds)
+            if again is None:
+                return _undeliverable(state, tried, "attempts_exhausted", moment)
+            return Decision(_with(state, replace(tried, next_attempt_at=again)), reason="retry")
+        case "refused":
+            return _undeliverable(state, tried, "refused", moment)
+        case "gone":
+            done = replace(tried, state="suppressed")
+            disabled = replace(_with(state, done), disabled=state.disabled | {done.channel})
+            return Decision(disabled, (_suppressed(state, done, moment),))
+
+
+def _undeliverable(
+    state: Account, tried: Notification, reason: Literal["refused", "attempts_exhausted"], moment: Moment
+) -> Decision[Account]:
+    done = replace(tried, state="undeliverable")
+    fact = NotificationUndeliverable(
+        **_fact(state, done, "NotificationUndeliverable", moment),
+        channel=done.channel,
+        reason=reason,
+        attempts=done.attempts,
+    )
+    return Decision(_with(state, done), (fact,))
+
+
+def _suppressed(state: Account, told: Notification, moment: Moment) -> NotificationSuppressed:
+    return NotificationSuppressed(
+        **_fact(state, told, "NotificationSuppressed", moment), channel=told.channel, reason="endpoint_disabled"
+    )
+
+
+def _fact(state: Account, told: Notification, name: str, moment: Moment) -> dict[str, Any]:
+    return {
+        "event_id": event_id(name, told.notification_id),
+        "account_id": state.account_id,
+        "occurred_at": moment.now,
+        "caused_by": told.caused_by,
+        "notification_id": told.notification_id,
+        "repayment_id": told.repayment_id,
+    }
+
+
+def _about(told: Notification) -> dict[str, Any]:
+    return {"channel": told.channel, "template": told.template, "language": told.language}
+
+
+def _with(state: Account, told: Notification) -> Account:
+    return replace(state, notifications={**state.notifications, told.notification_id: told})

@@ -1,0 +1,91 @@
+"""The ways to a customer: a log line, or a Standard Webhook to the platform that pushes."""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+import httpx
+from standardwebhooks.webhooks import Webhook
+
+from services.notifier.domain import Attempted
+from services.notifier.store import Message
+from services.runtime.clock import utc_now
+from services.runtime.errors import ConfigurationError
+from services.runtime.logs import LOGGER
+from services.runtime.settings import Settings, secret
+
+WEBHOOK_SECONDS = 15.0
+GONE = 410
+TRY_AGAIN = (408, 425, 429)
+Send = Callable[[Message], Awaitable[Attempted]]
+
+
+def channels_of(settings: Settings) -> Send:
+    """Return what sends a message on its channel; raise ConfigurationError when a channel lacks its settings."""
+    senders: dict[str, Send] = {"log": _log}
+    if "webhook" in settings.notify_channels:
+        senders["webhook"] = _webhook(settings)
+
+    async def send(message: Message) -> Attempted:
+        return await senders[message.channel](message)
+
+    return send
+
+
+async def _log(message: Message) -> Attempted:
+    LOGGER.info("customer_told", **{name: value for name, value in asdict(message).items() if name != "text"})
+    return Attempted(message.account_id, message.notification_id, "delivered")
+
+
+def _webhook(settings: Settings) -> Send:
+    key = secret(settings.webhook_secret, settings.webhook_secret_file)
+    if settings.webhook_url is None or key is None:
+        raise ConfigurationError("the webhook channel needs OTB_WEBHOOK_URL and OTB_WEBHOOK_SECRET(_FILE)")
+    url, signer = settings.webhook_url, Webhook(key)
+    client = httpx.AsyncClient(timeout=WEBHOOK_SECONDS, follow_redirects=False, trust_env=False)
+
+    async def send(message: Message) -> Attempted:
+        sent_at = utc_now()
+        body = json.dumps(_payload(message, sent_at.isoformat()), ensure_ascii=False)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": message.notification_id,
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": signer.sign(message.notification_id, sent_at, body),
+        }
+        try:
+            async with client.stream("POST", url, content=body.encode(), headers=headers) as answer:
+                return _outcome(message, answer.status_code, answer.headers.get("retry-after", ""))
+        except httpx.HTTPError as error:
+            LOGGER.warning("webhook_failed", notification_id=message.notification_id, error=repr(error))
+            return Attempted(message.account_id, message.notification_id, "retry")
+
+    return send
+
+
+def _payload(message: Message, sent_at: str) -> dict[str, object]:
+    return {
+        "type": f"credit.{message.template}",
+        "timestamp": sent_at,
+        "data": {
+            "account_id": message.account_id,
+            "repayment_id": message.repayment_id,
+            "language": message.language,
+            "text": message.text,
+        },
+    }
+
+
+def _outcome(message: Message, status: int, retry_after: str) -> Attempted:
+    """Read an answer: 2xx is delivered, 410 ends the endpoint, 408/425/429/5xx come again, anything else is refused.
+
+    A redirect counts as refused: the signature was meant for one address (Standard Webhooks).
+    """
+    at = (message.account_id, message.notification_id)
+    if 200 <= status < 300:
+        return Attempted(*at, "delivered")
+    if status == GONE:
+        return Attempted(*at, "gone")
+    if status in TRY_AGAIN or status >= 500:
+        return Attempted(*at, "retry", int(retry_after) if retry_after.isdigit() else 0)
+    return Attempted(*at, "refused")

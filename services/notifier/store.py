@@ -1,0 +1,126 @@
+"""How customers are spoken to and every message, by the batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from schemas.ids import AccountId, NotificationId
+from schemas.notification import Channel
+from services.decision import Input
+from services.notifier.domain import Account, Attempted, Notification, Told, notification_id
+from services.runtime.postgres import Connection, Row, columns
+from services.runtime.worker import Store
+
+CLAIM_MAX = 200
+LEASE_SECONDS = 60
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
+TOLD = get_args(Told)
+# How these customers are spoken to, locked in the order of their keys, and which channels are disabled.
+LOAD_ACCOUNTS = """
+SELECT account_id, language, timezone FROM notifier.account WHERE account_id = ANY ($1::text[])
+ORDER BY account_id FOR UPDATE
+"""
+LOAD_DISABLED = "SELECT channel FROM notifier.disabled_channel"
+# The messages these inputs speak of.
+LOAD_NOTIFICATIONS = """
+SELECT account_id, notification_id, repayment_id, caused_by, channel, language, template, text, requested_at, state,
+  attempts, next_attempt_at
+FROM notifier.notification WHERE notification_id = ANY ($1::text[]) ORDER BY notification_id FOR UPDATE
+"""
+# Writes customers, messages and channels that said they are gone.
+SAVE = """
+WITH accounts AS (
+  INSERT INTO notifier.account (account_id, language, timezone) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+  ON CONFLICT (account_id) DO UPDATE SET language = excluded.language, timezone = excluded.timezone),
+gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($16::text[]) ON CONFLICT DO NOTHING)
+INSERT INTO notifier.notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
+  text, requested_at, state, attempts, next_attempt_at)
+SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+  $12::timestamptz[], $13::text[], $14::integer[], $15::timestamptz[])
+ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
+  next_attempt_at = excluded.next_attempt_at
+"""
+# Takes messages that are due under a lease, so that a crash gives them back and two processes share them.
+CLAIM = """
+UPDATE notifier.notification AS n SET next_attempt_at = clock_timestamp() + make_interval(secs => $2)
+FROM (SELECT notification_id FROM notifier.notification
+      WHERE state = 'requested' AND next_attempt_at <= clock_timestamp()
+      ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED) AS due
+WHERE n.notification_id = due.notification_id
+RETURNING n.account_id, n.notification_id, n.repayment_id, n.channel, n.language, n.template, n.text
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to try on its channel; ``notification_id`` is the receiver's idempotency key."""
+
+    account_id: AccountId
+    notification_id: NotificationId
+    repayment_id: str
+    channel: Channel
+    language: str
+    template: str
+    text: str
+
+
+def key(event: Input) -> str:
+    """Return the account of an input."""
+    return event.account_id
+
+
+async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Account]:
+    """Return the account of every input, with the messages the inputs may be about."""
+    accounts = sorted({event.account_id for event in inputs})
+    disabled = frozenset(row["channel"] for row in await connection.fetch(LOAD_DISABLED))
+    states = {at: Account(at, disabled=disabled) for at in map(str, accounts)}
+    for row in await connection.fetch(LOAD_ACCOUNTS, accounts):
+        states[row["account_id"]] = Account(row["account_id"], row["language"], row["timezone"], {}, disabled)
+    named = sorted({at for event in inputs for at in _ids(event)})
+    found: dict[str, dict[str, Notification]] = {}
+    for row in await connection.fetch(LOAD_NOTIFICATIONS, named) if named else ():
+        found.setdefault(row["account_id"], {})[row["notification_id"]] = _notification(row)
+    return {at: _with(state, found.get(at, {})) for at, state in states.items()}
+
+
+async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> None:
+    """Write what changed."""
+    accounts, messages = [], []
+    gone: set[Channel] = set()
+    for before, a in changes:
+        if (a.language, a.timezone) != (before.language, before.timezone):
+            accounts.append((a.account_id, a.language, a.timezone))
+        messages += [_row(a.account_id, n) for at, n in a.notifications.items() if before.notifications.get(at) is not n]
+        gone |= a.disabled - before.disabled
+    await connection.execute(SAVE, *columns(accounts, 3), *columns(messages, 12), sorted(gone))
+
+
+async def claim(connection: Connection) -> Sequence[Message]:
+    """Take at most CLAIM_MAX due messages under a lease."""
+    return [Message(**row) for row in await connection.fetch(CLAIM, CLAIM_MAX, float(LEASE_SECONDS))]
+
+
+def _ids(event: Input) -> list[NotificationId]:
+    if isinstance(event, Attempted):
+        return [event.notification_id]
+    if isinstance(event, TOLD):
+        return [notification_id(event, channel) for channel in CHANNELS]
+    return []
+
+
+def _row(account_id: str, n: Notification) -> tuple[object, ...]:
+    said = (n.channel, n.language, n.template, n.text, n.requested_at)
+    return (
+        account_id, n.notification_id, n.repayment_id, n.caused_by, *said, n.state, n.attempts, n.next_attempt_at
+    )  # fmt: skip
+
+
+def _with(state: Account, notifications: dict[str, Notification]) -> Account:
+    return Account(state.account_id, state.language, state.timezone, notifications, state.disabled)
+
+
+def _notification(row: Row) -> Notification:
+    return Notification(**{name: value for name, value in row.items() if name != "account_id"})
+
+
+STORE = Store(key=key, load=load, save=save)

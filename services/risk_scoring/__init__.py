@@ -1,0 +1,1 @@
+"""May the credit go back now, in part, later, or after a look?"""

@@ -1,0 +1,1 @@
+"""What runs a worker: read batch.py first, it is the way of one batch."""

@@ -1,0 +1,168 @@
+"""The way of one batch: claim, load, decide, save, record, commit. Everything that matters happens here."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from schemas.event import to_millisecond
+from schemas.reasons import Cause
+from services.decision import Input, Moment, TimerFired
+from services.runtime import dead_letter, inbox, outbox, timers
+from services.runtime.clock import monotonic
+from services.runtime.codec import Outgoing, encode
+from services.runtime.dead_letter import Aside
+from services.runtime.fold import Arrived, Folded, fold
+from services.runtime.inbox import Claim, Move
+from services.runtime.postgres import Connection
+from services.runtime.worker import AnyWorker
+
+
+@dataclass(slots=True)
+class Batch:
+    """Inputs taken together at ``taken`` (monotonic seconds); ``down`` is when the last failed attempt ended."""
+
+    taken: float
+    arrived: list[Arrived] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    unreadable: list[Aside] = field(default_factory=list)
+    fires_timers_of: tuple[int, ...] = ()
+    again_of: tuple[int, ...] = ()
+    down: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a committed batch leaves to do: events to publish, and figures for the metrics."""
+
+    publication_id: int | None
+    outgoing: list[Outgoing]
+    counts: Counter[str]
+    next_timer_at: datetime | None
+    now: datetime
+    more: bool
+
+
+async def process(
+    connection: Connection, worker: AnyWorker, policy: object, batch: Batch, acknowledged: Collection[int]
+) -> Committed:
+    """Apply ``batch`` exactly once, or not at all; what Kafka acknowledged meanwhile is closed with it.
+
+    Raises Refused when the offsets are no longer ours, Transient errors as they come, InvariantBroken for our own.
+    """
+    async with connection.transaction():
+        arrived, unreadable = await _inputs(connection, worker, batch)
+        claim = await inbox.claim(connection, batch.moves, [a.event_key for a in arrived if a.event_key])
+        fresh, reused, repeated = _fresh(arrived, claim.known)
+        folded = await _decide(connection, worker, policy, batch, fresh, claim.now)
+        outgoing = [encode(event) for event in folded.events]
+        asides = [
+            *unreadable,
+            *(dead_letter.aside(a, why) for a, why in (*folded.dead, *reused)),
+            *(dead_letter.aside(a, why, "parked") for a, outcome, why in folded.outcomes if outcome == "parked"),
+        ]
+        publication_id = await outbox.record(
+            connection,
+            outcomes=folded.outcomes,
+            outgoing=outgoing,
+            timers=folded.timers,
+            fired=folded.fired,
+            acknowledged=acknowledged,
+        )
+        await _rare(connection, folded, asides, repeated)
+    counts = Counter(outcome for _, outcome, _ in folded.outcomes)
+    counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
+    first = min((timer.due_at for _, timer in folded.timers), default=None)
+    return Committed(publication_id, outgoing, counts, first, claim.now, len(folded.fired) >= timers.FIRED_MAX)
+
+
+async def _inputs(connection: Connection, worker: AnyWorker, batch: Batch) -> tuple[list[Arrived], list[Aside]]:
+    """Add due timers and records that may be handled again to what Kafka brought."""
+    arrived, unreadable = list(batch.arrived), list(batch.unreadable)
+    if batch.fires_timers_of:
+        arrived.extend(await timers.due(connection, batch.fires_timers_of))
+    if batch.again_of:
+        again, still = await dead_letter.ready(connection, worker, batch.again_of)
+        arrived.extend(again)
+        unreadable.extend(still)
+    return arrived, unreadable
+
+
+async def _decide(
+    connection: Connection, worker: AnyWorker, policy: object, batch: Batch, fresh: Sequence[Arrived], now: datetime
+) -> Folded[Any]:
+    inputs: list[Input] = [a.input for a in fresh if a.input is not None]
+    before = await worker.keeps.load(connection, inputs) if inputs else {}
+    clock = _Clock(now, batch)
+    key = worker.keeps.key
+    folded = fold(
+        worker.decide,
+        policy,
+        before,
+        [(a, key(a.input) if a.input is not None else "", clock.moment(a)) for a in fresh],
+    )
+    changed = [(before[at], state) for at, state in folded.states.items() if state is not before[at]]
+    if changed:
+        await worker.keeps.save(connection, changed)
+    folded.fired.extend(a.input.timer.key for a in fresh if isinstance(a.input, TimerFired))
+    return folded
+
+
+class _Clock:
+    """Turns this process's monotonic readings into instants of the database's clock."""
+
+    def __init__(self, now: datetime, batch: Batch) -> None:
+        elapsed = monotonic()
+        self.now = now
+        self.taken_at = to_millisecond(now - timedelta(seconds=elapsed - batch.taken))
+        down = None if batch.down is None else to_millisecond(now - timedelta(seconds=elapsed - batch.down))
+        self.down_waits: tuple[tuple[Cause, datetime], ...] = () if down is None else (("system_delay.dependency_down", down),)
+
+    def moment(self, arrived: Arrived) -> Moment:
+        """Return the instants of one input."""
+        if arrived.set_aside_id is None:
+            return Moment(self.now, self.taken_at, arrived.broker_at, self.down_waits)
+        waited: Cause = "system_delay.processing" if arrived.parked else "system_delay.dead_letter"
+        return Moment(self.now, arrived.broker_at, arrived.broker_at, ((waited, self.now),))
+
+
+def _fresh(
+    arrived: Sequence[Arrived], known: Mapping[UUID, int]
+) -> tuple[list[Arrived], list[tuple[Arrived, str]], list[Arrived]]:
+    """Split into new inputs, ids reused for other content, and repeated records."""
+    fresh: list[Arrived] = []
+    reused: list[tuple[Arrived, str]] = []
+    repeated: list[Arrived] = []
+    seen = dict(known)
+    for a in arrived:
+        if a.event_key is None or a.parked:
+            fresh.append(a)
+        elif a.event_key not in seen:
+            seen[a.event_key] = a.digest
+            fresh.append(a)
+        elif seen[a.event_key] == a.digest:
+            repeated.append(a)
+        else:
+            reused.append((a, "event_id_reused"))
+    return fresh, reused, repeated
+
+
+async def _rare(
+    connection: Connection, folded: Folded[Any], asides: Sequence[Aside], repeated: Sequence[Arrived]
+) -> None:
+    """Write what most batches do not have."""
+    closed = [a.set_aside_id for a, _, _ in folded.outcomes if a.set_aside_id is not None]
+    dropped = [a.set_aside_id for a in repeated if a.set_aside_id is not None]
+    counts = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None)
+    if closed:
+        await dead_letter.close(connection, closed, "done")
+    if dropped:
+        await dead_letter.close(connection, dropped, "discarded")
+    if asides:
+        await dead_letter.put_aside(connection, asides)
+    if folded.wakes:
+        await dead_letter.wake(connection, folded.wakes)
+    if counts:
+        await inbox.count_duplicates(connection, counts)

@@ -1,0 +1,154 @@
+"""Records set aside: dead letters for a person, parked events for their account; both come back the same way."""
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from importlib.metadata import version
+
+from schemas.topics import TOPICS
+from services.decision import Malformed
+from services.runtime.codec import Record, decode, headers_from_bytes, headers_to_bytes
+from services.runtime.errors import InvariantBroken
+from services.runtime.fold import Arrived
+from services.runtime.postgres import Connection, Row, columns
+from services.runtime.worker import AnyWorker
+
+READY_MAX = 200
+WINDOW = 10_000
+SHARE_FLOOR = 1_000
+BUILD = version("opentobuy")
+# Keeps records with all their bytes; a record set aside before is left as it was.
+SET_ASIDE = """
+INSERT INTO set_aside (kind, topic, partition, "offset", broker_at, account_id, key, headers, value, reason, build)
+SELECT o.*, $11 FROM unnest($1::text[], $2::text[], $3::integer[], $4::bigint[], $5::timestamptz[], $6::text[],
+  $7::bytea[], $8::bytea[], $9::bytea[], $10::text[]) AS o
+ON CONFLICT (kind, topic, partition, "offset") DO UPDATE
+SET state = 'open', attempts = set_aside.attempts + 1, last_seen_at = clock_timestamp(), reason = excluded.reason
+"""
+# Lets what waited for these accounts be handled again.
+WAKE = """
+UPDATE set_aside SET state = 'ready' WHERE kind = 'parked' AND state = 'open' AND account_id = ANY ($1::text[])
+"""
+# What may be handled again, oldest first, locked so that one process takes each.
+READY = """
+SELECT * FROM set_aside WHERE partition = ANY ($1::integer[]) AND state = 'ready'
+ORDER BY set_aside_id LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+# Closes what was handled: done, or dropped because its event had come another way.
+CLOSE = """
+UPDATE set_aside SET state = $2, closed_reason = coalesce(closed_reason, $2), last_seen_at = clock_timestamp()
+WHERE set_aside_id = ANY ($1::bigint[])
+"""
+# Dead letters whose copy on the dead-letter topic is still owed.
+UNPUBLISHED = """
+SELECT set_aside_id, topic, partition, "offset", reason, key, headers, value FROM set_aside
+WHERE kind = 'dead_letter' AND published_at IS NULL AND partition = ANY ($1::integer[])
+ORDER BY set_aside_id LIMIT $2
+"""
+MARK_PUBLISHED = "UPDATE set_aside SET published_at = clock_timestamp() WHERE set_aside_id = ANY ($1::bigint[])"
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A record to set aside, with all its bytes."""
+
+    kind: str
+    topic: str
+    partition: int
+    offset: int
+    broker_at: datetime
+    account_id: str | None
+    record: Record
+    reason: str
+
+    @property
+    def row(self) -> tuple[object, ...]:
+        """Return the columns of SET_ASIDE."""
+        at = (self.kind, self.topic, self.partition, self.offset, self.broker_at, self.account_id)
+        kept = (self.record.key, headers_to_bytes(self.record.headers), self.record.value)
+        return (*at, *kept, self.reason)
+
+
+def aside(arrived: Arrived, reason: str, kind: str = "dead_letter") -> Aside:
+    """Return what to keep of an input that came from a record."""
+    if arrived.record is None:
+        raise InvariantBroken(f"an input without a record cannot be set aside: {reason}")
+    account = None if arrived.input is None else str(arrived.input.account_id)
+    at = (arrived.topic, arrived.partition, arrived.offset, arrived.broker_at)
+    return Aside(kind, *at, account, arrived.record, reason)
+
+
+@dataclass(slots=True)
+class Limit:
+    """Stops a worker that would drain a topic into dead letters: a share of the flow, or many in a row."""
+
+    share_max: float
+    in_a_row_max: int
+    in_a_row: int = 0
+    window: deque[tuple[int, int]] = field(default_factory=deque)
+
+    def count(self, *, good: int, dead: int) -> None:
+        """Count one batch; raise InvariantBroken when a limit is passed."""
+        self.in_a_row = self.in_a_row + dead if good == 0 else 0
+        self.window.append((good, dead))
+        while sum(g + d for g, d in self.window) > WINDOW and len(self.window) > 1:
+            self.window.popleft()
+        seen, bad = sum(g + d for g, d in self.window), sum(d for _, d in self.window)
+        if self.in_a_row >= self.in_a_row_max:
+            raise InvariantBroken(f"{self.in_a_row} dead letters in a row: refusing to go on")
+        if seen >= SHARE_FLOOR and bad > seen * self.share_max:
+            raise InvariantBroken(f"{bad} dead letters in {seen} records: refusing to go on")
+
+
+async def put_aside(connection: Connection, asides: Sequence[Aside]) -> None:
+    """Keep records for later."""
+    await connection.execute(SET_ASIDE, *columns([aside.row for aside in asides], 10), BUILD)
+
+
+async def wake(connection: Connection, accounts: Collection[str]) -> None:
+    """Make ready what waited for ``accounts``."""
+    await connection.execute(WAKE, list(accounts))
+
+
+async def close(connection: Connection, set_aside_ids: Collection[int], state: str) -> None:
+    """Close what was handled (done) or had come another way (discarded)."""
+    await connection.execute(CLOSE, list(set_aside_ids), state)
+
+
+async def ready(
+    connection: Connection, worker: AnyWorker, partitions: Sequence[int]
+) -> tuple[list[Arrived], list[Aside]]:
+    """Return what may be handled again, and what still cannot be read."""
+    arrived: list[Arrived] = []
+    unreadable: list[Aside] = []
+    rows: Sequence[Row] = await connection.fetch(READY, list(partitions), READY_MAX)
+    for row in rows:
+        record = Kept(row["key"], row["value"], headers_from_bytes(row["headers"]))
+        kept = Arrived(
+            None,
+            row["partition"],
+            row["broker_at"],
+            topic=row["topic"],
+            offset=row["offset"],
+            record=record,
+            set_aside_id=row["set_aside_id"],
+            parked=row["kind"] == "parked",
+        )
+        try:
+            decoded = decode(TOPICS[kept.topic], record, worker.handles)
+        except Malformed as error:
+            unreadable.append(aside(kept, str(error), row["kind"]))
+        else:
+            found = replace(kept, input=decoded.event, event_key=decoded.event_key, digest=decoded.digest)
+            arrived.append(found)
+    return arrived, unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A kept record in the form the codec reads."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]

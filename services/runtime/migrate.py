@@ -1,0 +1,93 @@
+"""Plain numbered SQL under an advisory lock, with checksums; one schema and one login role a service."""
+
+import secrets
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+
+from services.runtime.errors import ConfigurationError
+from services.runtime.postgres import Connection
+
+LOCK = 7_261_094
+# Makes the role if it is new, and gives it the password of its secret.
+MAKE_ROLE = """
+DO $do$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_setting('otb.role')) THEN
+    EXECUTE format('CREATE ROLE %I LOGIN', current_setting('otb.role'));
+  END IF;
+  EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('otb.role'), current_setting('otb.password'));
+  EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', current_setting('otb.schema'));
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_setting('otb.schema'), current_setting('otb.role'));
+  EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I',
+                 current_setting('otb.schema'), current_setting('otb.role'));
+END $do$
+"""
+APPLIED = """
+CREATE TABLE IF NOT EXISTS migration (
+  name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
+"""
+
+
+async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path) -> list[str]:
+    """Bring every service's schema up to date; return the names of the migrations applied.
+
+    Raises ConfigurationError when an applied migration's text is no longer what it was.
+    """
+    connection = cast(Connection, await asyncpg.connect(dsn))
+    applied: list[str] = []
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        for package in packages:
+            async with connection.transaction():
+                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"))
+                applied += await _schema(connection, package)
+    finally:
+        await connection.close(timeout=5)
+    return applied
+
+
+async def _role(connection: Connection, package: str, password: str) -> None:
+    for name, value in (("role", f"otb_{package}"), ("password", password), ("schema", package)):
+        await connection.execute("SELECT set_config($1, $2, true)", f"otb.{name}", value)
+    await connection.execute(MAKE_ROLE)
+
+
+async def _schema(connection: Connection, package: str) -> list[str]:
+    await connection.execute("SELECT set_config('search_path', $1, true)", package)
+    await connection.execute(APPLIED)
+    rows = await connection.fetch("SELECT name, checksum FROM migration")
+    known = {row["name"]: row["checksum"] for row in rows}
+    done = []
+    for name, text in _texts(package):
+        checksum = sha256(text.encode()).hexdigest()
+        if name not in known:
+            await connection.execute(text)
+            await connection.execute("INSERT INTO migration (name, checksum) VALUES ($1, $2)", name, checksum)
+            done.append(f"{package}/{name}")
+        elif known[name] != checksum:
+            raise ConfigurationError(f"migration {package}/{name} was applied with another text")
+    return done
+
+
+def _texts(package: str) -> list[tuple[str, str]]:
+    """Return (name, text) of the runtime's migrations, then the service's, in order of their numbers."""
+    texts = []
+    for module in ("services.runtime", f"services.{package}"):
+        folder = files(module).joinpath("migrations")
+        found = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+        texts += [(f"{module.rpartition('.')[2]}.{file.name}", file.read_text()) for file in found]
+    return texts
+
+
+def _secret(folder: Path, role: str) -> str:
+    """Return the role's password, made on first use and readable by its owner only."""
+    path = folder / role
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path.read_text().strip()

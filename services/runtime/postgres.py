@@ -1,0 +1,68 @@
+"""PostgreSQL: one connection per loop, as the service's own role, with a deadline on everything."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, cast
+
+import asyncpg
+
+from services.runtime.errors import ConfigurationError
+from services.runtime.settings import Settings
+
+Row = Mapping[str, Any]
+"""One row; the only place where a value's type is the database's word."""
+COMMAND_SECONDS = 15
+SESSION = {
+    "statement_timeout": "8s",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "15s",
+    "jit": "off",
+    "timezone": "UTC",
+}
+
+
+class Connection(Protocol):
+    """What a store may do with a connection."""
+
+    async def fetch(self, query: str, *args: object) -> Sequence[Row]: ...
+    async def fetchrow(self, query: str, *args: object) -> Row | None: ...
+    async def execute(self, query: str, *args: object) -> str: ...
+    def transaction(self) -> AbstractAsyncContextManager[object]: ...
+    async def close(self, *, timeout: float | None = None) -> None: ...
+    def is_closed(self) -> bool: ...
+
+
+async def connect(settings: Settings, package: str) -> Connection:
+    """Connect as role otb_<package> on its own schema.
+
+    Raises ConfigurationError for a refused password; errors of the network pass as they are.
+    """
+    if settings.postgres_dsn is None:
+        raise ConfigurationError("OTB_POSTGRES_DSN is not set; start the embedded stack or give your own")
+    role = f"otb_{package}"
+    try:
+        connection = await asyncpg.connect(
+            settings.postgres_dsn.get_secret_value(),
+            user=role,
+            password=role_password(settings, role),
+            command_timeout=COMMAND_SECONDS,
+            timeout=COMMAND_SECONDS,
+            server_settings={**SESSION, "search_path": package, "application_name": package},
+        )
+    except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise ConfigurationError(f"PostgreSQL refused role {role}: run `otb migrate`, or mend its secret") from error
+    return cast(Connection, connection)
+
+
+def role_password(settings: Settings, role: str) -> str:
+    """Return the password of a login role from the folder of secrets."""
+    path = (settings.secrets_dir or settings.state_dir / "secrets") / role
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"no secret for role {role} at {path}: run `otb migrate`") from error
+
+
+def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Turn rows of ``width`` values into as many columns, the arrays that unnest() takes."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -1,0 +1,1 @@
+"""Is the money final, and what did it pay? Owns the debt ledger."""
