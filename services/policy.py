@@ -3,17 +3,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.account import Timezone
 from schemas.money import AmountMinor, Currency, ShareMinor
 from services.decision import Malformed
 
 Component = Literal["penalty", "fee", "interest", "principal"]
 RailClass = Literal["FINAL", "REVERSIBLE", "PENDING"]
 END_OF_DAY = "24:00"
+CutOff = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+TIERS: frozenset[str] = frozenset(("A", "B", "C", "D", "E", "unknown"))
 
 
 class _Table(BaseModel):
@@ -29,13 +32,19 @@ class Waterfall(_Table):
     minimum_to: str = "purchase"
     refund: Literal["last_instalment_first", "oldest_due"] = "last_instalment_first"
 
+    @model_validator(mode="after")
+    def _every_component_once(self) -> "Waterfall":
+        if sorted(self.component) != sorted(get_args(Component)):
+            raise ValueError("waterfall.component must list every component once")
+        return self
+
 
 class CalendarRules(_Table):
     """Which calendar, and the local times at which a day ends and credit comes back."""
 
     name: Literal["cn-banking", "us-fed"]
-    banking_cut_off: Annotated[str, Field(pattern=r"^([01]\d|2[0-4]):[0-5]\d$")]
-    credited_cut_off: Annotated[str, Field(pattern=r"^([01]\d|2[0-4]):[0-5]\d$")]
+    banking_cut_off: CutOff
+    credited_cut_off: CutOff
     release_time: time
 
 
@@ -94,7 +103,7 @@ class Profile(_Table):
     product: str
     version: str
     currency: Currency
-    timezone: str
+    timezone: Timezone
     limit_basis: Literal["PRINCIPAL", "TOTAL"]
     credit_balance_spendable: bool
     turnover_max_ratio: Annotated[int, Field(ge=1)]
@@ -110,8 +119,13 @@ class Profile(_Table):
     def _complete(self) -> "Profile":
         if "unknown" not in self.rails:
             raise ValueError("rails.unknown is missing")
-        if self.product != "demo" and any(rest.seconds for rest in self.hold["REVERSIBLE"].rest):
+        if "REVERSIBLE" not in self.hold:
+            raise ValueError("hold.REVERSIBLE is missing")
+        hold = self.hold["REVERSIBLE"]
+        if self.product != "demo" and any(rest.seconds for rest in (*hold.rest, *hold.verified_funding_account)):
             raise ValueError("rests in seconds are for the demo's profile only")
+        if missing := TIERS - self.instant_cap_by_tier.keys():
+            raise ValueError(f"instant_cap_by_tier.{min(missing)} is missing")
         return self
 
     @property
@@ -135,6 +149,17 @@ class Profile(_Table):
         """Return the instant credit comes back on ``day``."""
         local = datetime.combine(day, self.calendar.release_time, ZoneInfo(self.timezone))
         return local.astimezone(ZoneInfo("UTC"))
+
+    def local_day(self, instant: datetime) -> date:
+        """Return the local day of ``instant``."""
+        return self._day(instant, END_OF_DAY)
+
+    def tail_calendar_days(self, rail: Rail) -> int:
+        """Return how long ``rail`` may take money back; a PENDING one as long as any REVERSIBLE one (domain 3.1)."""
+        if rail.rail_class != "PENDING":
+            return rail.tail_calendar_days
+        reversible = (r.tail_calendar_days for r in self.rails.values() if r.rail_class == "REVERSIBLE")
+        return max(reversible, default=rail.tail_calendar_days)
 
     def _day(self, instant: datetime, cut_off: str) -> date:
         local = instant.astimezone(ZoneInfo(self.timezone))

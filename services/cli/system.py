@@ -48,13 +48,13 @@ def open_system(settings: Settings) -> System:
     return System(settings.model_copy(update=update), stack)
 
 
-async def provision(settings: Settings) -> tuple[list[str], list[str]]:
-    """Apply migrations and make topics; return the names of what was new."""
+async def provision(settings: Settings, *, partitions: int | None = None) -> tuple[list[str], list[str]]:
+    """Apply migrations and make topics, of ``partitions`` when nothing else decides; return what was new."""
     if settings.postgres_dsn is None or settings.secrets_dir is None:
         raise ConfigurationError("OTB_POSTGRES_DSN is not set")
     packages = [worker.package for worker in WORKERS]
     migrated = await migrate(settings.postgres_dsn.get_secret_value(), packages, settings.secrets_dir)
-    return migrated, await make_topics(settings)
+    return migrated, await make_topics(settings, partitions=partitions)
 
 
 def all_topics(workers: Iterable[AnyWorker] = WORKERS) -> dict[str, int]:
@@ -66,8 +66,11 @@ def all_topics(workers: Iterable[AnyWorker] = WORKERS) -> dict[str, int]:
     return names
 
 
-async def make_topics(settings: Settings) -> list[str]:
-    """Create missing topics; raise ConfigurationError when an existing one has another number of partitions."""
+async def make_topics(settings: Settings, *, partitions: int | None = None) -> list[str]:
+    """Create missing topics with as many partitions as OTB_PARTITIONS says, else the others have, else ``partitions``.
+
+    Raises ConfigurationError when an existing topic has another number of partitions than OTB_PARTITIONS asks for.
+    """
     admin = AIOKafkaAdminClient(
         bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=ADMIN_MS, client_id="otb-topics"
     )
@@ -76,13 +79,16 @@ async def make_topics(settings: Settings) -> list[str]:
         known = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(await admin.list_topics())}
         wanted = all_topics()
         for name in wanted.keys() & known.keys():
-            if known[name] != settings.partitions:
+            if known[name] != settings.partitions and "partitions" in settings.model_fields_set:
                 raise ConfigurationError(
                     f"topic {name} has {known[name]} partitions, OTB_PARTITIONS says {settings.partitions}: "
                     "repartitioning would move accounts"
                 )
         new = sorted(wanted.keys() - known.keys())
-        await admin.create_topics([_new_topic(name, settings.partitions, wanted[name]) for name in new])
+        there = {known[name] for name in wanted.keys() & known.keys()}
+        asked = partitions if partitions and "partitions" not in settings.model_fields_set else settings.partitions
+        count = there.pop() if len(there) == 1 else asked
+        await admin.create_topics([_new_topic(name, count, wanted[name]) for name in new])
         return new
     finally:
         await admin.close()
@@ -151,7 +157,9 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
 
 
 def _new_topic(name: str, partitions: int, retention_ms: int) -> NewTopic:
-    settings = {"retention.ms": str(retention_ms), "message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
+    settings = {
+        "retention.ms": str(retention_ms),
+        "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "delete",
+    }
     return NewTopic(name, partitions, 1, topic_configs=settings)
-
-

@@ -24,7 +24,7 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned
 from services.decision import Decision, Input, Internal, Malformed, Moment, Timer, TimerFired
 from services.limit_release.facts import Outcome, Scene
-from services.limit_release.model import Account, Authorisation, Journal, Repayment, State, Tranche
+from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.policy import Profile, Profiles
 
 HOLD_DUE = "hold_due"
@@ -74,56 +74,35 @@ def _account(profile: Profile, state: State, event: Input) -> Decision[State]:
             change = limit - account.credit_limit_minor
             kind: Literal["RAISE", "CUT"] = "RAISE" if change >= 0 else "CUT"
             account = account.book(Journal(kind, ref, available_minor=change))
+        case AuthorisationPlaced(authorisation_id=ref) if ref in account.authorisations:
+            return Decision(state, outcome="stale", reason="authorised_before")
         case AuthorisationPlaced(authorisation_id=ref, amount_minor=amount):
-            entry = Journal("AUTHORISE", ref, available_minor=-amount, used_authorisation_minor=amount)
-            account = _authorised(account.book(entry), Authorisation(ref, amount))
+            account = account.authorised(ref, amount)
         case AuthorisationReleased(authorisation_id=ref):
-            account = _unauthorised(account, account.authorisations.get(ref), ref)
-        case PurchasePosted():
-            account = _posted(account, event).absorbed(event.event_id)
-        case PurchaseRefunded(refund_id=ref, to_debt_minor=to_debt):
-            taken = min(to_debt, account.used_debt_minor)
-            account = account.book(Journal("REFUND", ref, available_minor=taken, used_debt_minor=-taken))
-            account = replace(account, credit_balance_minor=account.credit_balance_minor + to_debt - taken)
-        case ChargesAccrued() if profile.limit_basis == "TOTAL":
-            charges = event.penalty_minor + event.fee_minor + event.interest_minor
-            entry = Journal("CHARGE", event.event_id, available_minor=-charges, used_debt_minor=charges)
-            account = account.book(entry).absorbed(event.event_id)
+            account = account.unauthorised(ref)
         case CreditBalanceRefunded(amount_minor=amount):
             left = max(0, account.credit_balance_minor - amount)
             account = replace(account, credit_balance_minor=left)
+        case PurchasePosted() | PurchaseRefunded() | ChargesAccrued() if _moves_debt(profile, event):
+            account = _debt(account, event).absorbed(event.event_id)
         case _:
             return Decision(state, outcome="ignored")
     return Decision(replace(state, account=account))
 
 
-def _posted(account: Account, event: PurchasePosted) -> Account:
-    """Book a purchase: what its authorisation covered was used already; the rest of the authorisation is let go."""
-    authorisation = account.authorisations.get(event.authorisation_id or "")
-    covered = min(event.amount_minor, authorisation.amount_minor) if authorisation else 0
-    if authorisation and covered:
-        entry = Journal("POST", event.purchase_id, used_debt_minor=covered, used_authorisation_minor=-covered)
-        rest = replace(authorisation, amount_minor=authorisation.amount_minor - covered)
-        account = _unauthorised(_authorised(account.book(entry), rest), rest, rest.authorisation_id)
-    uncovered = event.amount_minor - covered
-    if not uncovered:
-        return account
-    return account.book(
-        Journal("PURCHASE", event.purchase_id, available_minor=-uncovered, used_debt_minor=uncovered)
-    )
+def _moves_debt(profile: Profile, event: Event) -> bool:
+    return profile.limit_basis == "TOTAL" or not isinstance(event, ChargesAccrued)
 
 
-def _authorised(account: Account, authorisation: Authorisation) -> Account:
-    known = {**account.authorisations, authorisation.authorisation_id: authorisation}
-    return replace(account, authorisations=known)
-
-
-def _unauthorised(account: Account, authorisation: Authorisation | None, ref: str) -> Account:
-    if authorisation is None or not authorisation.amount_minor:
-        return account
-    amount = authorisation.amount_minor
-    entry = Journal("UNAUTHORISE", ref, available_minor=amount, used_authorisation_minor=-amount)
-    return _authorised(account.book(entry), replace(authorisation, amount_minor=0))
+def _debt(account: Account, event: PurchasePosted | PurchaseRefunded | ChargesAccrued) -> Account:
+    match event:
+        case PurchasePosted():
+            return account.posted(event.purchase_id, event.authorisation_id or "", event.amount_minor)
+        case PurchaseRefunded(refund_id=ref, to_debt_minor=to_debt):
+            return account.book(Journal("REFUND", ref, available_minor=to_debt, used_debt_minor=-to_debt))
+        case ChargesAccrued():
+            charges = event.penalty_minor + event.fee_minor + event.interest_minor
+            return account.book(Journal("CHARGE", event.event_id, available_minor=-charges, used_debt_minor=charges))
 
 
 # ---- the first decision on a repayment -------------------------------------------------------------------------
@@ -140,13 +119,10 @@ def _assessed(scene: Scene, state: State, event: RiskAssessed) -> Decision[State
         state = _credit_balance_joins(state, repayment)
         return _nothing(scene, state.put(repayment), repayment, event.reasons[0])
     amount = event.restorable_minor
-    state = state.book(
-        Journal("SETTLE", event.repayment_id, used_debt_minor=-amount, pending_minor=amount)
-    )
+    settled = state.account.book(Journal("SETTLE", event.repayment_id, used_debt_minor=-amount, pending_minor=amount))
+    state = replace(state, account=settled.absorbed(f"settles:{event.repayment_id}"))
     if state.account.status == "closed":
-        lapsed = Tranche(
-            event.repayment_id, 1, amount, "lapsed", scene.now, Reason.ACCOUNT_CLOSED, scene.now
-        )
+        lapsed = Tranche(event.repayment_id, 1, amount, "lapsed", scene.now, Reason.ACCOUNT_CLOSED, scene.now)
         repayment = repayment.put(lapsed)
         return _nothing(scene, state.put(repayment), repayment, Reason.ACCOUNT_CLOSED)
     return _placed(scene, state, repayment, event)
@@ -246,14 +222,15 @@ def _delayed(scene: Scene, state: State, repayment: Repayment, tranche: Tranche)
         why = standing(state.account.status_reason)[0]
     elif tranche.until <= scene.now:
         why = "system_delay.processing"
-    return Decision(state, (scene.delayed(state, repayment, tranche, why),))
+    fact = scene.delayed(state, repayment, tranche, why)
+    if tranche.state == "held":
+        state = state.put(repayment.put(replace(tranche, reason=Reason.DELAY_SYSTEM)))
+    return Decision(state, (fact,))
 
 
 def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision[State]:
     """Freeze, close or thaw: a thaw restores what is due, a closing lets what waits lapse."""
-    account = replace(state.account, status=event.status, status_reason=event.reason)
-    state = replace(state, account=account)
-    decision = Decision(state)
+    decision = Decision(replace(state, account=replace(state.account, status=event.status)))
     for repayment_id in sorted(state.repayments):
         repayment = decision.state.repayments[repayment_id]
         waiting = tuple(t for t in repayment.tranches.values() if t.state in ("held", "parked"))
@@ -263,35 +240,36 @@ def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision
             after = _thaw(scene, decision.state, repayment, waiting)
         else:
             continue
-        decision = Decision(
-            after.state, (*decision.events, *after.events), (*decision.timers, *after.timers)
-        )
-    return decision
+        decision = Decision(after.state, (*decision.events, *after.events), (*decision.timers, *after.timers))
+    # Only now: a thaw tells what the account was frozen for.
+    account = replace(decision.state.account, status_reason=event.reason)
+    return replace(decision, state=replace(decision.state, account=account))
 
 
-def _lapse(
-    scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tranche]
-) -> Decision[State]:
+def _lapse(scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tranche]) -> Decision[State]:
     repayment = repayment.put(*(replace(t, state="lapsed", reason=Reason.ACCOUNT_CLOSED) for t in waiting))
     return _nothing(scene, state.put(repayment), repayment, Reason.ACCOUNT_CLOSED)
 
 
-def _thaw(
-    scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tranche]
-) -> Decision[State]:
+def _thaw(scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tranche]) -> Decision[State]:
     """Restore what is due now with a new promise; what has its date still ahead is held again."""
     parked = [t for t in waiting if t.state == "parked"]
-    later = tuple(replace(t, state="held") for t in parked if t.until > scene.now)
+    later = tuple(replace(t, state="held", reason=repayment.reasons[0]) for t in parked if t.until > scene.now)
     clear = timedelta(seconds=repayment.clear_seconds)
     due = tuple(replace(t, promised_by=scene.now + clear) for t in parked if t.until <= scene.now)
     repayment = repayment.put(*later)
     timers = tuple(_timer_of(state, t, kind) for t in later for kind in (HOLD_DUE, PROMISE_DUE))
+    restored: tuple[Event, ...] = ()
     if due:
         after = _restore(scene, state.put(repayment), repayment, due, Reason.ACCOUNT_ACTIVE_AGAIN)
-        return replace(after, timers=timers)
-    state, repayment, record = scene.recorded(state.put(repayment), repayment, "held", repayment.reasons)
-    facts = tuple(scene.held(state, repayment, t, record) for t in later)
-    return Decision(state, facts, timers)
+        state, restored = after.state, after.events
+        repayment = state.repayments[repayment.repayment_id]
+    else:
+        state, repayment, _ = scene.recorded(state.put(repayment), repayment, "held", repayment.reasons)
+    promises = [scene.promised(state, repayment, t, "clear") for t in due]
+    promises += [scene.promised(state, repayment, t, "hold") for t in later]
+    holds = (scene.held(state, repayment, t, repayment.records[-1]) for t in later)
+    return Decision(state, (*promises, *restored, *holds), timers)
 
 
 def _restore(
@@ -313,6 +291,8 @@ def _restore(
     state, repayment, record = scene.recorded(state.put(repayment), repayment, "restored", (reason,), restored=amount)
     for before, tranche in zip(tranches, restored, strict=True):
         if before.state == "held":
+            if scene.now > before.promised_by and before.reason is not Reason.DELAY_SYSTEM:
+                facts.append(scene.delayed(state, repayment, before, "system_delay.processing"))
             facts.append(scene.hold_released(state, repayment, tranche, reason))
         waits = _waited(state, before, scene.now)
         told = replace(repayment, trail=extended(_repaid(repayment), repayment.trail, "release", *waits))
@@ -321,14 +301,13 @@ def _restore(
 
 
 def _waited(state: State, tranche: Tranche, now: datetime) -> tuple[tuple[Cause, datetime], ...]:
-    if tranche.state == "parked":
-        return ((standing(state.account.status_reason)[0], now),)
-    return (("risk_observation.risk_hold", min(tranche.until, now)), ("system_delay.processing", now))
+    """The hold counts until its date; what lies after it is the account's standing, or our own delay (lag 1)."""
+    parked = tranche.state == "parked"
+    then: Cause = standing(state.account.status_reason)[0] if parked else "system_delay.processing"
+    return (("risk_observation.risk_hold", min(tranche.until, now)), (then, now))
 
 
-def _park(
-    scene: Scene, state: State, repayment: Repayment, tranches: Sequence[Tranche]
-) -> Decision[State]:
+def _park(scene: Scene, state: State, repayment: Repayment, tranches: Sequence[Tranche]) -> Decision[State]:
     why = standing(state.account.status_reason)[1]
     parked = tuple(replace(t, state="parked", reason=why) for t in tranches)
     repayment = repayment.put(*parked)
@@ -348,6 +327,7 @@ def _returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[
     for tranche in repayment.tranches.values():
         state, repayment = _taken_back(state, repayment, tranche)
     state, uncovered = _credit_balance_leaves(state, repayment, event.event_id)
+    state = replace(state, account=state.account.absorbed(event.event_id))
     state, repayment, record = scene.recorded(
         state.put(repayment), repayment, "reversed", (event.return_class,), taken_back=from_available
     )

@@ -32,19 +32,21 @@ Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed"
 class Scene:
     """The profile in force, the instants of the input and what caused its facts."""
 
-
     profile: Profile
     moment: Moment
     cause: EventId
 
     @property
     def now(self) -> datetime:
+        """Return the instant of the decision."""
         return self.moment.now
 
     def available(self, account: Account) -> int:
+        """Return what the customer is shown, minor units."""
         return account.shown(spendable=self.profile.credit_balance_spendable)
 
     def zero_reason(self, account: Account) -> Reason | None:
+        """Return why 0 is shown."""
         return account.zero_reason(spendable=self.profile.credit_balance_spendable)
 
     def recorded(
@@ -135,15 +137,13 @@ class Scene:
             amount_minor=t.amount_minor,
             currency=repayment.currency,
             until=t.until,
-            reasons=record.reasons,
+            reasons=repayment.reasons,
             record=record,
         )
 
     def hold_released(self, state: State, repayment: Repayment, t: Tranche, reason: Reason) -> HoldReleased:
         """Tell that a hold ended."""
-        return HoldReleased(
-            **self.base(state, "HoldReleased", repayment, t.number), tranche=t.number, reason=reason
-        )
+        return HoldReleased(**self.base(state, "HoldReleased", repayment, t.number), tranche=t.number, reason=reason)
 
     def parked(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> RestorationParked:
         """Tell that a tranche waits for the account to be active again."""

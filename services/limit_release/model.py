@@ -90,13 +90,48 @@ class Account:
             journals=(*self.journals, journal),
         )
 
+    def authorises(self, authorisation: Authorisation) -> "Account":
+        """Remember what an authorisation comes to."""
+        return replace(self, authorisations={**self.authorisations, authorisation.authorisation_id: authorisation})
+
+    def authorised(self, ref: str, amount_minor: int) -> "Account":
+        """Use credit for a purchase approved and not yet posted."""
+        entry = Journal("AUTHORISE", ref, available_minor=-amount_minor, used_authorisation_minor=amount_minor)
+        return self.book(entry).authorises(Authorisation(ref, amount_minor))
+
+    def unauthorised(self, ref: str) -> "Account":
+        """Let go what is left of an authorisation; an unknown one is nothing."""
+        known = self.authorisations.get(ref)
+        if known is None or not known.amount_minor:
+            return self
+        amount = known.amount_minor
+        entry = Journal("UNAUTHORISE", ref, available_minor=amount, used_authorisation_minor=-amount)
+        return self.book(entry).authorises(replace(known, amount_minor=0))
+
+    def posted(self, ref: str, authorisation_ref: str, amount_minor: int) -> "Account":
+        """Book a purchase: what its authorisation covered was used already; the rest of the authorisation is let go."""
+        known = self.authorisations.get(authorisation_ref, Authorisation(authorisation_ref, 0))
+        covered, account = min(amount_minor, known.amount_minor), self
+        if covered:
+            entry = Journal("POST", ref, used_debt_minor=covered, used_authorisation_minor=-covered)
+            rest = replace(known, amount_minor=known.amount_minor - covered)
+            account = self.book(entry).authorises(rest).unauthorised(authorisation_ref)
+        if covered == amount_minor:
+            return account
+        more = amount_minor - covered
+        return account.book(Journal("PURCHASE", ref, available_minor=-more, used_debt_minor=more))
+
     def absorbed(self, ref: str) -> "Account":
-        """Let a credit balance pay new debt at once (domain 4.3)."""
+        """Let a credit balance pay debt at once; what was paid beyond the debt becomes credit balance (domain 4.3).
+
+        So it makes no difference which topic was read first, and USED(debt) is never below 0.
+        """
         amount = min(self.credit_balance_minor, self.used_debt_minor)
-        if amount <= 0:
+        if not amount:
             return self
         paid = replace(self, credit_balance_minor=self.credit_balance_minor - amount)
-        return paid.book(Journal("ABSORB", ref, available_minor=amount, used_debt_minor=-amount))
+        kind: JournalKind = "ABSORB" if amount > 0 else "UNCOVER"
+        return paid.book(Journal(kind, ref, available_minor=amount, used_debt_minor=-amount))
 
     def shown(self, *, spendable: bool) -> int:
         """Return the available credit a customer is shown: never negative, 0 while frozen or closed."""
@@ -112,7 +147,7 @@ class Account:
             return Reason.ACCOUNT_CLOSED
         if self.status == "frozen":
             return standing(self.status_reason)[1]
-        if self.limit_lowered and self.available_minor < 0:
+        if self.limit_lowered:
             return Reason.LIMIT_LOWERED
         return Reason.OVER_LIMIT if self.available_minor < 0 else None
 

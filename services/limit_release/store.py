@@ -25,9 +25,8 @@ FROM limit_release.account WHERE account_id = ANY ($1::text[]) ORDER BY account_
 LOAD_REPAYMENTS = """
 SELECT account_id, repayment_id, assessed, returned, amount_minor, restorable_minor, credit_balance_minor, currency,
   rail, repaid_at, version, trail, reasons, faster, policy_version, model_version, calendar_version, clear_seconds
-FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[])
-  OR repayment_id IN (SELECT repayment_id FROM limit_release.tranche
-                      WHERE account_id = ANY ($2::text[]) AND state IN ('held', 'parked'))
+FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[] || ARRAY(
+  SELECT repayment_id FROM limit_release.tranche WHERE account_id = ANY ($2::text[]) AND state IN ('held', 'parked')))
 """
 # The tranches of these repayments.
 LOAD_TRANCHES = """
@@ -103,7 +102,7 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Sta
     }
 
 
-async def save(connection: Connection, changes: Sequence[tuple[State, State]]) -> None:
+async def save(connection: Connection, changes: Sequence[tuple[State, State]]) -> tuple[()]:
     """Write what changed, in one statement."""
     accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
     await connection.execute(
@@ -115,20 +114,36 @@ async def save(connection: Connection, changes: Sequence[tuple[State, State]]) -
         *columns(authorisations, 3),
         *columns(records, 5),
     )
+    return ()
 
 
 Rows = list[tuple[object, ...]]
 
 
 def _rows(changes: Sequence[tuple[State, State]]) -> tuple[Rows, Rows, Rows, Rows, Rows, Rows]:
-    accounts, journals, repayments, tranches, authorisations, records = _empty(), _empty(), _empty(), _empty(), _empty(), _empty()
+    accounts, journals, repayments, tranches, authorisations, records = (
+        _empty(),
+        _empty(),
+        _empty(),
+        _empty(),
+        _empty(),
+        _empty(),
+    )
     for before, after in changes:
         a = after.account
         if a.product:
             accounts.append(_account_row(a))
         journals += [
-            (j.kind, j.ref, a.account_id, j.limit_minor, j.available_minor, j.used_debt_minor, j.used_authorisation_minor,
-             j.pending_minor)
+            (
+                j.kind,
+                j.ref,
+                a.account_id,
+                j.limit_minor,
+                j.available_minor,
+                j.used_debt_minor,
+                j.used_authorisation_minor,
+                j.pending_minor,
+            )
             for j in a.journals
         ]
         authorisations += [
@@ -141,7 +156,9 @@ def _rows(changes: Sequence[tuple[State, State]]) -> tuple[Rows, Rows, Rows, Row
             if r is not old:
                 repayments.append(_repayment_row(a.account_id, r))
                 tranches += _tranche_rows(a.account_id, old, r)
-                records += [(r.repayment_id, x.version, a.account_id, x.decided_at, x.model_dump_json()) for x in r.records]
+                records += [
+                    (r.repayment_id, x.version, a.account_id, x.decided_at, x.model_dump_json()) for x in r.records
+                ]
     return accounts, journals, repayments, tranches, authorisations, records
 
 

@@ -109,9 +109,7 @@ def retry_at(notification: Notification, now: datetime, after_seconds: int) -> d
     return now + timedelta(seconds=wait * (1 + JITTER * spread))
 
 
-def _requested(
-    policy: Channels, state: Account, language: Language, event: Told, moment: Moment
-) -> Decision[Account]:
+def _requested(policy: Channels, state: Account, language: Language, event: Told, moment: Moment) -> Decision[Account]:
     """Ask for one message a channel unless an event of the same commit asked before."""
     facts: list[Event] = []
     notifications = dict(state.notifications)
@@ -129,9 +127,7 @@ def _requested(
     return Decision(replace(state, notifications=notifications), tuple(facts))
 
 
-def _notification(
-    state: Account, language: Language, event: Told, channel: Channel, now: datetime
-) -> Notification:
+def _notification(state: Account, language: Language, event: Told, channel: Channel, now: datetime) -> Notification:
     record: DecisionRecord = event.record
     template = "held" if isinstance(event, HoldPlaced) and not record.restored_minor else record.outcome
     disabled = channel in state.disabled

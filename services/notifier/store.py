@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import get_args
 
 from schemas.ids import AccountId, NotificationId
@@ -23,30 +24,34 @@ ORDER BY account_id FOR UPDATE
 LOAD_DISABLED = "SELECT channel FROM notifier.disabled_channel"
 # The messages these inputs speak of.
 LOAD_NOTIFICATIONS = """
-SELECT account_id, notification_id, repayment_id, caused_by, channel, language, template, text, requested_at, state,
-  attempts, next_attempt_at
-FROM notifier.notification WHERE notification_id = ANY ($1::text[]) ORDER BY notification_id FOR UPDATE
+SELECT n.account_id, n.notification_id, n.repayment_id, n.caused_by, n.channel, n.language, n.template, n.text,
+  n.requested_at, d.state, d.attempts, d.next_attempt_at
+FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
+WHERE n.notification_id = ANY ($1::text[])
 """
-# Writes customers, messages and channels that said they are gone.
+# Writes customers, new messages, how deliveries stand, and channels that said they are gone.
 SAVE = """
 WITH accounts AS (
   INSERT INTO notifier.account (account_id, language, timezone) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
   ON CONFLICT (account_id) DO UPDATE SET language = excluded.language, timezone = excluded.timezone),
-gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($16::text[]) ON CONFLICT DO NOTHING)
-INSERT INTO notifier.notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
-  text, requested_at, state, attempts, next_attempt_at)
-SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
-  $12::timestamptz[], $13::text[], $14::integer[], $15::timestamptz[])
+gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($17::text[]) ON CONFLICT DO NOTHING),
+messages AS (
+  INSERT INTO notifier.notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
+    text, requested_at)
+  SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+    $11::text[], $12::timestamptz[]))
+INSERT INTO notifier.delivery (notification_id, state, attempts, next_attempt_at)
+SELECT * FROM unnest($13::text[], $14::text[], $15::integer[], $16::timestamptz[])
 ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
   next_attempt_at = excluded.next_attempt_at
 """
 # Takes messages that are due under a lease, so that a crash gives them back and two processes share them.
 CLAIM = """
-UPDATE notifier.notification AS n SET next_attempt_at = clock_timestamp() + make_interval(secs => $2)
-FROM (SELECT notification_id FROM notifier.notification
-      WHERE state = 'requested' AND next_attempt_at <= clock_timestamp()
-      ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED) AS due
-WHERE n.notification_id = due.notification_id
+UPDATE notifier.delivery AS d SET next_attempt_at = clock_timestamp() + make_interval(secs => $2)
+FROM notifier.notification AS n
+WHERE n.notification_id = d.notification_id AND d.notification_id IN (
+  SELECT notification_id FROM notifier.delivery WHERE state = 'requested' AND next_attempt_at <= clock_timestamp()
+  ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING n.account_id, n.notification_id, n.repayment_id, n.channel, n.language, n.template, n.text
 """
 
@@ -83,16 +88,28 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Acc
     return {at: _with(state, found.get(at, {})) for at, state in states.items()}
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> None:
-    """Write what changed."""
-    accounts, messages = [], []
+async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> Sequence[Message]:
+    """Write what changed; new messages are leased to this process, which tries them right after the commit."""
+    accounts, messages, deliveries = [], [], []
     gone: set[Channel] = set()
+    leased: list[Message] = []
     for before, a in changes:
         if (a.language, a.timezone) != (before.language, before.timezone):
             accounts.append((a.account_id, a.language, a.timezone))
-        messages += [_row(a.account_id, n) for at, n in a.notifications.items() if before.notifications.get(at) is not n]
+        for at, n in a.notifications.items():
+            known = before.notifications.get(at)
+            if known is n:
+                continue
+            lease = timedelta(seconds=LEASE_SECONDS if known is None and n.next_attempt_at else 0)
+            again = n.next_attempt_at and n.next_attempt_at + lease
+            deliveries.append((n.notification_id, n.state, n.attempts, again))
+            if known is None:
+                messages.append(_row(a.account_id, n))
+                if n.state == "requested":
+                    leased.append(_message(a.account_id, n))
         gone |= a.disabled - before.disabled
-    await connection.execute(SAVE, *columns(accounts, 3), *columns(messages, 12), sorted(gone))
+    await connection.execute(SAVE, *columns(accounts, 3), *columns(messages, 9), *columns(deliveries, 4), sorted(gone))
+    return leased
 
 
 async def claim(connection: Connection) -> Sequence[Message]:
@@ -110,9 +127,12 @@ def _ids(event: Input) -> list[NotificationId]:
 
 def _row(account_id: str, n: Notification) -> tuple[object, ...]:
     said = (n.channel, n.language, n.template, n.text, n.requested_at)
-    return (
-        account_id, n.notification_id, n.repayment_id, n.caused_by, *said, n.state, n.attempts, n.next_attempt_at
-    )  # fmt: skip
+    return (account_id, n.notification_id, n.repayment_id, n.caused_by, *said)
+
+
+def _message(account_id: str, n: Notification) -> Message:
+    said = (n.channel, n.language, n.template, n.text)
+    return Message(AccountId(account_id), n.notification_id, n.repayment_id, *said)
 
 
 def _with(state: Account, notifications: dict[str, Notification]) -> Account:

@@ -14,7 +14,7 @@ from schemas.restoration import (
 from schemas.topics import BILLING_ACCOUNT, NOTIFICATION, RESTORATION
 from services.notifier.domain import Channels, decide
 from services.notifier.gateway import WEBHOOK_SECONDS, channels_of
-from services.notifier.store import STORE, claim
+from services.notifier.store import CLAIM_MAX, STORE, claim
 from services.runtime.errors import ConfigurationError
 from services.runtime.run import host
 from services.runtime.settings import Settings
@@ -39,6 +39,6 @@ WORKER = Worker(
     policy=_channels,
     decide=decide,
     keeps=STORE,
-    step=lambda settings: Step(claim, channels_of(settings), seconds_max=WEBHOOK_SECONDS + 5),
+    step=lambda settings: Step(claim, channels_of(settings), seconds_max=WEBHOOK_SECONDS + 5, at_once_max=CLAIM_MAX),
 )
 app = host(WORKER)

@@ -86,9 +86,7 @@ def _check_repaid_at(repaid_at: datetime, reported_at: datetime) -> None:
         raise Malformed("repaid_at_out_of_range")
 
 
-def _conflict(
-    state: Reference, event: Report, kind: Kind, content: Content, moment: Moment
-) -> Decision[Reference]:
+def _conflict(state: Reference, event: Report, kind: Kind, content: Content, moment: Moment) -> Decision[Reference]:
     fields: tuple[Difference, ...] = ("account_id", "amount_minor", "currency", "rail")
     differs = tuple(name for name in fields if getattr(state.content, name) != getattr(content, name))
     conflict = Conflict(event.event_id, kind, content, differs)

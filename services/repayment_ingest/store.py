@@ -54,7 +54,7 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Ref
     return {"": Reference("", "")} | states
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Reference, Reference]]) -> None:
+async def save(connection: Connection, changes: Sequence[tuple[Reference, Reference]]) -> tuple[()]:
     """Keep new and changed references, and conflicts."""
     references, conflicts = [], []
     for before, after in changes:
@@ -66,6 +66,7 @@ async def save(connection: Connection, changes: Sequence[tuple[Reference, Refere
             content = (x.content.account_id, x.content.amount_minor, x.content.currency, x.content.rail)
             conflicts.append((x.event_id, *at, *content, x.kind, ",".join(x.differs)))
     await connection.execute(SAVE, *columns(references, 8), *columns(conflicts, 9))
+    return ()
 
 
 STORE = Store(key=key, load=load, save=save)

@@ -94,7 +94,7 @@ def instant_left(profile: Profile, state: Account, now: datetime) -> int:
 def schedule(
     profile: Profile, event: RepaymentSettled, held_minor: int, *, verified: bool
 ) -> list[tuple[int, datetime]]:
-    """Split what is held into (amount, due_at): shares floored, the last takes the rest (R6), T from repaid_at (R16)."""
+    """Split what is held into (amount, due_at): shares floored, the last takes the rest (R6), from repaid_at (R16)."""
     hold = profile.hold["REVERSIBLE"]
     shares = hold.verified_funding_account if verified else hold.rest
     parts: list[tuple[int, datetime]] = []

@@ -49,7 +49,7 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Acc
     return states
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> None:
+async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> tuple[()]:
     """Keep what is new."""
     uses, linked = [], []
     for before, after in changes:
@@ -57,6 +57,7 @@ async def save(connection: Connection, changes: Sequence[tuple[Account, Account]
         uses += [(use.repayment_id, after.account_id, use.used_at, use.amount_minor) for use in new]
         linked += [(after.account_id, name, verified) for name, verified in after.linked.items()]
     await connection.execute(SAVE, *columns(uses, 4), *columns(linked, 3))
+    return ()
 
 
 def _final(event: Input) -> bool:

@@ -13,9 +13,9 @@ from services.decision import Input, Moment, TimerFired
 from services.runtime import dead_letter, inbox, outbox, timers
 from services.runtime.clock import monotonic
 from services.runtime.codec import Outgoing, encode
-from services.runtime.dead_letter import Aside
+from services.runtime.dead_letter import Aside, Limit
 from services.runtime.fold import Arrived, Folded, fold
-from services.runtime.inbox import Claim, Move
+from services.runtime.inbox import Move
 from services.runtime.postgres import Connection
 from services.runtime.worker import AnyWorker
 
@@ -40,13 +40,21 @@ class Committed:
     publication_id: int | None
     outgoing: list[Outgoing]
     counts: Counter[str]
+    limit: Limit
     next_timer_at: datetime | None
     now: datetime
-    more: bool
+    woke: bool
+    work: Sequence[Any] = ()
 
 
 async def process(
-    connection: Connection, worker: AnyWorker, policy: object, batch: Batch, acknowledged: Collection[int]
+    connection: Connection,
+    worker: AnyWorker,
+    policy: object,
+    batch: Batch,
+    *,
+    limit: Limit,
+    acknowledged: Collection[int],
 ) -> Committed:
     """Apply ``batch`` exactly once, or not at all; what Kafka acknowledged meanwhile is closed with it.
 
@@ -60,7 +68,7 @@ async def process(
         outgoing = [encode(event) for event in folded.events]
         asides = [
             *unreadable,
-            *(dead_letter.aside(a, why) for a, why in (*folded.dead, *reused)),
+            *(dead_letter.aside(a, why, "parked" if a.parked else "dead_letter") for a, why in (*folded.dead, *reused)),
             *(dead_letter.aside(a, why, "parked") for a, outcome, why in folded.outcomes if outcome == "parked"),
         ]
         publication_id = await outbox.record(
@@ -72,10 +80,13 @@ async def process(
             acknowledged=acknowledged,
         )
         await _rare(connection, folded, asides, repeated)
-    counts = Counter(outcome for _, outcome, _ in folded.outcomes)
-    counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
+        counts = Counter(outcome for _, outcome, _ in folded.outcomes)
+        counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
+        after = limit.after(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
+        if after.in_a_row != limit.in_a_row:
+            await inbox.count_in_a_row(connection, batch.moves, after.in_a_row)
     first = min((timer.due_at for _, timer in folded.timers), default=None)
-    return Committed(publication_id, outgoing, counts, first, claim.now, len(folded.fired) >= timers.FIRED_MAX)
+    return Committed(publication_id, outgoing, counts, after, first, claim.now, bool(folded.wakes), folded.work)
 
 
 async def _inputs(connection: Connection, worker: AnyWorker, batch: Batch) -> tuple[list[Arrived], list[Aside]]:
@@ -105,7 +116,7 @@ async def _decide(
     )
     changed = [(before[at], state) for at, state in folded.states.items() if state is not before[at]]
     if changed:
-        await worker.keeps.save(connection, changed)
+        folded.work = await worker.keeps.save(connection, changed)
     folded.fired.extend(a.input.timer.key for a in fresh if isinstance(a.input, TimerFired))
     return folded
 
@@ -118,7 +129,9 @@ class _Clock:
         self.now = now
         self.taken_at = to_millisecond(now - timedelta(seconds=elapsed - batch.taken))
         down = None if batch.down is None else to_millisecond(now - timedelta(seconds=elapsed - batch.down))
-        self.down_waits: tuple[tuple[Cause, datetime], ...] = () if down is None else (("system_delay.dependency_down", down),)
+        self.down_waits: tuple[tuple[Cause, datetime], ...] = (
+            () if down is None else (("system_delay.dependency_down", down),)
+        )
 
     def moment(self, arrived: Arrived) -> Moment:
         """Return the instants of one input."""

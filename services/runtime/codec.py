@@ -19,9 +19,10 @@ from schemas.event import Event, RepaymentEvent
 from schemas.topics import TOPIC_OF, TYPE_OF, Topic
 from services.decision import Malformed
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 VALUE_MAX = 1_000_000
 _CONFLUENT_PREFIX = 5
+_PLAIN = frozenset({"ce_source", "ce_id", "ce_type"})
 
 
 class Record(Protocol):
@@ -89,7 +90,7 @@ def decode(topic: Topic, record: Record, handled: frozenset[type[Event]]) -> Dec
         raise Malformed("empty_value")
     if len(value) > VALUE_MAX:
         raise Malformed("value_too_large")
-    source, identity, kind, body = _envelope(dict(record.headers), value)
+    source, identity, kind, body = _envelope({name: text or b"" for name, text in record.headers}, value)
     model = topic.types.get(kind)
     if model is None:
         raise Malformed("unknown_event_type")
@@ -146,7 +147,7 @@ def schema_name(event_type: str) -> str:
 
 def headers_to_bytes(headers: Headers) -> bytes:
     """Keep headers of any bytes as JSON."""
-    return json.dumps([[name, value.decode("latin-1")] for name, value in headers]).encode()
+    return json.dumps([[name, (value or b"").decode("latin-1")] for name, value in headers]).encode()
 
 
 def headers_from_bytes(kept: bytes) -> list[tuple[str, bytes]]:
@@ -166,32 +167,32 @@ def _constant_headers(event_type: str) -> list[tuple[str, bytes]]:
         "datacontenttype": "application/json",
     }
     headers = to_binary(CloudEvent(attributes, b""), _FORMAT).headers
-    return [(name, value) for name, value in headers.items() if name != "ce_id"]
+    return [(name, value) for name, value in headers.items() if name not in {"ce_id", "ce_time"}]
 
 
 def _envelope(headers: Mapping[str, bytes], value: bytes) -> tuple[str, str, str, bytes]:
     """Return (source, id, type, data); the plain binary form is read directly, every other form by the SDK."""
+    body = value[_CONFLUENT_PREFIX:] if value[:1] == b"\x00" else value
     try:
-        if headers.get("ce_specversion") == b"1.0":
+        if headers.get("ce_specversion") == b"1.0" and headers.keys() >= _PLAIN:
             names = (headers["ce_source"], headers["ce_id"], headers["ce_type"])
             source, identity, kind = (name.decode() for name in names)
-            body = value
         else:
-            source, identity, kind, body = _envelope_by_sdk(headers, value)
-    except (KeyError, ValueError) as error:
+            source, identity, kind, body = _envelope_by_sdk(headers, body)
+    except ValueError as error:
         raise Malformed("not_a_cloudevent") from error
     if not (source and identity and kind):
         raise Malformed("not_a_cloudevent")
-    if body[:1] == b"\x00" and len(body) > _CONFLUENT_PREFIX:
-        body = body[_CONFLUENT_PREFIX:]
     return source, identity, kind, body
 
 
 def _envelope_by_sdk(headers: Mapping[str, bytes], value: bytes) -> tuple[str, str, str, bytes]:
-    message = KafkaMessage(headers=dict(headers), key=None, value=value)
+    known = {name.lower(): text for name, text in headers.items() if name.lower().startswith(("ce_", "content-type"))}
+    message = KafkaMessage(headers=known, key=None, value=value)
+    structured = known.get("content-type", b"").lower().startswith(b"application/cloudevents")
     try:
-        structured = headers.get("content-type", b"").startswith(b"application/cloudevents")
-        event = from_structured(message, JSONFormat()) if structured else from_binary(message, _FORMAT)
+        event = from_structured(message, JSONFormat(), _named) if structured else from_binary(message, _FORMAT, _named)
+        f"{event.get_source()}{event.get_id()}".encode()  # a lone surrogate is no text
     except Exception as error:  # the SDK raises what its parsers raise; all of it means one thing here
         raise Malformed("not_a_cloudevent") from error
     if structured:
@@ -199,6 +200,11 @@ def _envelope_by_sdk(headers: Mapping[str, bytes], value: bytes) -> tuple[str, s
     data = event.get_data()
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
     return event.get_source(), event.get_id(), event.get_type(), body
+
+
+def _named(attributes: dict[str, Any], data: Any) -> CloudEvent:
+    """Keep the SDK from making up an id where the sender gave none."""
+    return CloudEvent({"id": "", **attributes}, data)
 
 
 def _event(model: type[Event], body: bytes, *, edge: bool) -> Event:
@@ -217,7 +223,7 @@ def _unique(body: bytes) -> None:
         _DECODER.decode(body.decode())
     except UnicodeDecodeError as error:
         raise Malformed("not_utf8") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed("not_json") from error
 
 

@@ -2,35 +2,46 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import mode
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from typing_extensions import override
 
 from services.runtime import inbox, metrics, timers
 from services.runtime.batch import Batch, Committed, process
-from services.runtime.clock import monotonic
+from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
-from services.runtime.errors import COLLISION, PUBLISH_FAILED, TRANSIENT, InvariantBroken, Refused, Stuck
+from services.runtime.errors import (
+    COLLISION,
+    PUBLISH_FAILED,
+    TRANSIENT,
+    ConfigurationError,
+    InvariantBroken,
+    Refused,
+    Stuck,
+)
 from services.runtime.fold import Arrived
 from services.runtime.logs import LOGGER
 from services.runtime.postgres import Connection, connect
 from services.runtime.publisher import Publisher
 from services.runtime.reader import Listener, check_positions, consumer_of, to_batch
 from services.runtime.settings import Settings
-from services.runtime.worker import AnyWorker
+from services.runtime.worker import AnyWorker, Step
 
+T = TypeVar("T")
 BACK_OFF_SECONDS = (0.1, 5.0)
 COLLISIONS_MAX = 20
 REFUSALS_MAX = 20
-IDLE_MS = 500
-HOUSEKEEPING_SECONDS = 1.0
+IDLE_SECONDS = 0.5
+CHORES_SECONDS = 1.0
 RELAY_SECONDS = 5.0
 DRAIN_SECONDS = 8.0
-_RANDOM = random.Random()
+WORK_MAX = 5_000
+_RANDOM = random.Random()  # noqa: S311  # jitter needs no secrecy
 
 
 class BatchConsumer(mode.Service):
@@ -38,15 +49,12 @@ class BatchConsumer(mode.Service):
 
     def __init__(self, worker: AnyWorker, settings: Settings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.worker = worker
-        self.settings = settings
+        self.worker, self.settings = worker, settings
         self.policy = worker.policy(settings)
         self.publisher = Publisher(settings, worker.name)
         self.kafka: Any = None
         self.connection: Connection | None = None
-        self.busy = asyncio.Lock()
-        self.draining = asyncio.Event()
-        self.committed = asyncio.Event()
+        self.busy, self.draining, self.wanted = asyncio.Lock(), asyncio.Event(), asyncio.Event()
         self.partitions: tuple[int, ...] = ()
         self.offsets: dict[TopicPartition, int] = {}
         self.generation = 0
@@ -54,27 +62,31 @@ class BatchConsumer(mode.Service):
         self.progressed_at = monotonic()
         self.limit = Limit(settings.dead_letter_share_max, settings.dead_letters_in_a_row_max)
         self._republish = True
-        self._timer_at = 0.0
-        self._house_at = 0.0
-        self._relay_at = 0.0
+        self._timer_at = self._chores_at = self._relay_at = 0.0
         self._refusals = 0
+        self._work: deque[Any] = deque(maxlen=WORK_MAX)
 
     @override
     async def on_start(self) -> None:
-        """Connect to both servers; a wrong password or a missing topic ends the start with one line."""
-        await self._database()
-        await self.publisher.start()
-        self.kafka = consumer_of(self.settings, self.worker)
-        self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
-        await self.kafka.start()
+        """Connect to both servers; a wrong password or a server that is away ends the start with one line."""
+        try:
+            await self._database()
+            await self.publisher.start()
+            self.kafka = consumer_of(self.settings, self.worker)
+            self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
+            await self.kafka.start()
+        except (ConfigurationError, *TRANSIENT, KafkaError) as error:
+            LOGGER.error("cannot_start", service=self.worker.name, why=str(error) or repr(error))
+            raise SystemExit(1) from None
 
     @override
     async def on_stop(self) -> None:
         """Finish the batch, tell Kafka where we are, leave the group."""
         self.draining.set()
-        async with asyncio.timeout(DRAIN_SECONDS), self.busy:
-            if self.kafka is not None:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async with self.busy:
                 await self._commit_offsets()
+            if self.kafka is not None:
                 await self.kafka.stop()
             await self.publisher.stop()
             if self.connection is not None:
@@ -84,19 +96,20 @@ class BatchConsumer(mode.Service):
     async def consume(self) -> None:
         """Read and apply until told to stop."""
         while not self.draining.is_set():
-            with _Timed(self.worker.name, "idle"):
-                records = await self.kafka.getmany(timeout_ms=self._wait_ms(), max_records=self.settings.batch_max)
+            try:
+                with _Timed(self.worker.name, "idle"):
+                    records = await self.kafka.getmany(timeout_ms=self._wait_ms(), max_records=self.settings.batch_max)
+            except ConsumerStoppedError:
+                return
             self.progressed_at = monotonic()
             async with self.busy:
-                if self.draining.is_set():
-                    return
                 await self._turn(records)
 
     @mode.Service.task
     async def watch(self) -> None:
         """End the process when the loop stands still: a container is not restarted for being unhealthy."""
         while not self.draining.is_set():
-            await asyncio.sleep(min(5.0, self.settings.stuck_seconds / 2))
+            await _wait(self.draining, min(5.0, self.settings.stuck_seconds / 2))
             if monotonic() - self.progressed_at > self.settings.stuck_seconds:
                 await self.crash(Stuck(f"no progress for {self.settings.stuck_seconds} s"))
 
@@ -107,21 +120,25 @@ class BatchConsumer(mode.Service):
             return
         step = self.worker.step(self.settings)
         while not self.draining.is_set():
+            if not await self._perform_once(step):
+                self.wanted.clear()
+                await _wait(self.wanted, CHORES_SECONDS)
+
+    async def _perform_once(self, step: Step) -> bool:
+        work = [self._work.popleft() for _ in range(min(len(self._work), step.at_once_max))]
+        if not work:
             async with self.busy:
-                work = await self._retried(lambda connection: step.claim(connection))
-            if not work:
-                self.committed.clear()
-                await _wait(self.committed, HOUSEKEEPING_SECONDS)
-                continue
-            async with asyncio.timeout(step.seconds_max):
-                outcomes = await asyncio.gather(*(step.perform(item) for item in work))
-            batch = Batch(taken=monotonic())
-            batch.arrived = [Arrived(outcome, -1, self._now) for outcome in outcomes]
-            async with self.busy:
-                await self._apply(batch)
+                work = list(await self._retried(step.claim) or ())
+        if not work:
+            return False
+        async with asyncio.timeout(step.seconds_max):
+            outcomes = await asyncio.gather(*(step.perform(item) for item in work))
+        batch = Batch(taken=monotonic(), arrived=[Arrived(outcome, -1, utc_now()) for outcome in outcomes])
+        async with self.busy:
+            return await self._apply(batch)
 
     async def _turn(self, records: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        """Apply what was read, then timers that are due, then housekeeping."""
+        """Apply what was read, then timers that are due, then chores."""
         if self._republish and self.assigned:
             await self._recover()
         if records:
@@ -131,42 +148,38 @@ class BatchConsumer(mode.Service):
                 self.offsets |= {TopicPartition(m.topic, m.partition): m.next_offset for m in batch.moves}
         now = monotonic()
         if self.partitions and now >= self._timer_at:
-            await self._fire()
-        if self.partitions and now >= self._house_at:
-            self._house_at = now + HOUSEKEEPING_SECONDS
-            await self._housekeeping(now)
+            await self._apply(Batch(taken=now, fires_timers_of=self.partitions))
+            self._chores_at = now
+        if self.partitions and now >= self._chores_at:
+            await self._chores(now)
 
-    async def _fire(self) -> None:
-        batch = Batch(taken=monotonic(), fires_timers_of=self.partitions)
-        self._timer_at = monotonic() + HOUSEKEEPING_SECONDS
-        await self._apply(batch)
-        partitions = self.partitions
-        next_in = await self._retried(lambda connection: timers.seconds_to_next(connection, partitions))
-        self._timer_at = monotonic() + min(HOUSEKEEPING_SECONDS, max(0.0, next_in if next_in is not None else 1.0))
-
-    async def _housekeeping(self, now: float) -> None:
-        """Handle again what is ready, publish dead letters, close acknowledgements, tell Kafka where we are."""
-        await self._apply(Batch(taken=now, again_of=self.partitions))
+    async def _chores(self, now: float) -> None:
+        """Close acknowledgements, handle again what is ready, copy dead letters, tell Kafka where we are."""
+        self._chores_at, partitions = now + CHORES_SECONDS, self.partitions
         await self._settled()
         await self._retried(self.publisher.mark)
+        todo = await self._retried(lambda c: timers.chores(c, partitions))
+        if todo is None:
+            return
+        self._timer_at = monotonic() + (CHORES_SECONDS if todo.timer_in is None else max(0.0, todo.timer_in))
+        if todo.again:
+            await self._apply(Batch(taken=now, again_of=partitions))
         try:
-            partitions = self.partitions
-            await self._retried(lambda c: self.publisher.publish_dead_letters(c, partitions))
+            if todo.dead_letters:
+                await self._retried(lambda c: self.publisher.publish_dead_letters(c, partitions))
             if now >= self._relay_at:
                 self._relay_at = now + RELAY_SECONDS
-                await self._retried(
-                    lambda c: self.publisher.republish(c, partitions, older_than_seconds=RELAY_SECONDS)
-                )
+                await self._retried(lambda c: self.publisher.republish(c, partitions, older_than_seconds=RELAY_SECONDS))
         except PUBLISH_FAILED as error:
-            self._failed(error)
+            self._publish_failed(error)
         await self._commit_offsets()
 
     async def _apply(self, batch: Batch) -> bool:
-        """Apply one batch until committed; False when it is no longer ours."""
-        generation, name = self.generation, self.worker.name
+        """Apply one batch until committed, then publish it; False when it is no longer ours."""
+        name = self.worker.name
         with _Timed(name, "busy"), metrics.BATCH_SECONDS.labels(name, "store").time():
             try:
-                committed = await self._retried(lambda c: self._process(c, batch), batch, generation)
+                committed = await self._retried(lambda c: self._process(c, batch), batch)
             except Refused as refusal:
                 await self._refused(refusal)
                 return False
@@ -178,45 +191,48 @@ class BatchConsumer(mode.Service):
 
     async def _process(self, connection: Connection, batch: Batch) -> Committed:
         closed = set(self.publisher.acknowledged)
-        committed = await process(connection, self.worker, self.policy, batch, closed)
+        committed = await process(connection, self.worker, self.policy, batch, limit=self.limit, acknowledged=closed)
         self.publisher.acknowledged -= closed
+        self.limit = committed.limit
         return committed
 
     async def _published(self, committed: Committed) -> None:
         """Publish right after the commit; the acknowledgements are awaited before the next batch is published."""
-        self._now = committed.now
-        counts = committed.counts
-        for outcome, n in counts.items():
+        for outcome, n in committed.counts.items():
             metrics.MESSAGES.labels(self.worker.name, outcome).inc(n)
-        metrics.BATCH_EVENTS.labels(self.worker.name).observe(counts.total())
-        if committed.publication_id is not None:
-            await self._settled()
-            try:
-                await self.publisher.send(committed.publication_id, committed.outgoing)
-            except PUBLISH_FAILED as error:
-                self._failed(error)
-            self.committed.set()
+        metrics.BATCH_EVENTS.labels(self.worker.name).observe(committed.counts.total())
+        self._work.extend(committed.work)
+        if committed.woke:
+            self._chores_at = 0.0
         if committed.next_timer_at is not None:
             wait = (committed.next_timer_at - committed.now).total_seconds()
             self._timer_at = min(self._timer_at, monotonic() + wait)
-        self.limit.count(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
+        if committed.publication_id is not None and await self._settled():
+            try:
+                await self.publisher.send(committed.publication_id, committed.outgoing)
+            except PUBLISH_FAILED as error:
+                self._publish_failed(error)
+            self.wanted.set()
 
-    async def _settled(self) -> None:
-        """Wait for Kafka to have what was sent; on failure start a new producer and send again from the outbox."""
+    async def _settled(self) -> bool:
+        """Wait for Kafka to have what was sent; on failure all of the outbox is sent again and False returned."""
         try:
-            await self.publisher.settle()
+            if not self._republish:
+                await self.publisher.settle()
+                return True
         except PUBLISH_FAILED as error:
-            self._failed(error)
-            await self._recover()
+            self._publish_failed(error)
+        await self._recover()
+        return False
 
-    def _failed(self, error: BaseException) -> None:
+    def _publish_failed(self, error: BaseException) -> None:
         LOGGER.warning("publish_failed", service=self.worker.name, error=repr(error))
         self._republish = True
 
     async def _recover(self) -> None:
-        """Bring Kafka up to the outbox before anything newer is published."""
-        partitions = self.partitions
-        while not self.draining.is_set():
+        """Bring Kafka up to the outbox, with a new producer, before anything newer is published."""
+        partitions, generation = self.partitions, self.generation
+        while not self.draining.is_set() and generation == self.generation:
             try:
                 await self.publisher.start()
                 sent = await self._retried(lambda c: self.publisher.republish(c, partitions))
@@ -224,15 +240,16 @@ class BatchConsumer(mode.Service):
                 LOGGER.warning("republish_failed", service=self.worker.name, error=repr(error))
                 await self._back_off(3)
                 continue
-            self._republish = False
+            self._republish = sent is None
             if sent:
                 LOGGER.info("republished", service=self.worker.name, publications=sent)
             return
 
-    async def _retried(self, action: Any, batch: Batch | None = None, generation: int | None = None) -> Any:
+    async def _retried(self, action: Callable[[Connection], Awaitable[T]], batch: Batch | None = None) -> T | None:
         """Run ``action`` with the connection until the world lets it pass; None when told to stop or rebalanced."""
         attempt = collisions = 0
-        while not self.draining.is_set() and generation in (None, self.generation):
+        generation = self.generation
+        while not self.draining.is_set() and generation == self.generation:
             try:
                 return await action(await self._database())
             except COLLISION:
@@ -240,6 +257,7 @@ class BatchConsumer(mode.Service):
                 if collisions > COLLISIONS_MAX:
                     raise
             except TRANSIENT as error:
+                self._republish = True  # a commit whose answer was lost may have happened: its events are in the outbox
                 LOGGER.warning("transient", service=self.worker.name, error=repr(error), attempt=attempt)
             metrics.MESSAGES.labels(self.worker.name, "retried").inc()
             await self._back_off(attempt)
@@ -262,33 +280,45 @@ class BatchConsumer(mode.Service):
     async def _refused(self, refusal: Refused) -> None:
         """Follow the books: another process moved them, or we were a zombie."""
         self._refusals += 1
+        self._republish = True
         LOGGER.warning("refused", service=self.worker.name, why=str(refusal), times=self._refusals)
         if self._refusals > REFUSALS_MAX:
             raise InvariantBroken(f"refused {self._refusals} times in a row: {refusal}")
         await self._seek(sorted(self.kafka.assignment()))
 
     async def _revoked(self) -> None:
+        """Wait for the running batch, which stops retrying, and forget what was ours."""
         self.generation += 1
         self.assigned = False
         with _Timed(self.worker.name, "rebalancing"):
             async with self.busy:
                 self.partitions = ()
                 await self._commit_offsets()
-                self.offsets.clear()
 
     async def _assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        await self._seek(assigned)
+        """Go to where the books are; what breaks here must end the process, aiokafka would only log it."""
+        try:
+            async with self.busy:
+                await self._seek(assigned)
+        except Exception as error:  # noqa: BLE001
+            await self.crash(error)
+            return
         first = next(iter(self.worker.topics))
         self.partitions = tuple(at.partition for at in assigned if at.topic == first)
         self.assigned = self._republish = True
+        self._timer_at = self._chores_at = 0.0
         LOGGER.info("assigned", service=self.worker.name, partitions=list(self.partitions))
 
     async def _seek(self, assigned: Sequence[TopicPartition]) -> None:
         beginnings, ends = await self.kafka.beginning_offsets(assigned), await self.kafka.end_offsets(assigned)
         first = {(at.topic, at.partition): offset for at, offset in beginnings.items()}
-        positions = await self._retried(lambda c: inbox.positions(c, first))
-        check_positions(positions or {}, first, {(at.topic, at.partition): offset for at, offset in ends.items()})
-        for (topic, partition), offset in (positions or {}).items():
+        found = await self._retried(lambda c: inbox.positions(c, first))
+        if found is None:
+            return
+        positions, in_a_row = found
+        check_positions(positions, first, {(at.topic, at.partition): offset for at, offset in ends.items()})
+        self.limit = Limit(self.limit.share_max, self.limit.in_a_row_max, in_a_row)
+        for (topic, partition), offset in positions.items():
             self.kafka.seek(TopicPartition(topic, partition), offset)
 
     async def _commit_offsets(self) -> None:
@@ -298,12 +328,14 @@ class BatchConsumer(mode.Service):
             return
         try:
             await self.kafka.commit(offsets)
-        except (CommitFailedError, IllegalStateError, KafkaError) as error:
+        except KafkaError as error:
             LOGGER.info("offsets_not_committed", service=self.worker.name, error=repr(error))
 
     def _wait_ms(self) -> int:
-        wait = min(self._timer_at, self._house_at) - monotonic()
-        return max(1, min(IDLE_MS, int(wait * 1000)))
+        if not self.partitions:
+            return int(IDLE_SECONDS * 1000)
+        wait = min(self._timer_at, self._chores_at) - monotonic()
+        return max(1, int(1000 * min(IDLE_SECONDS, wait)))
 
 
 class _Timed:

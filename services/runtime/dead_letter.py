@@ -1,8 +1,7 @@
 """Records set aside: dead letters for a person, parked events for their account; both come back the same way."""
 
-from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 
@@ -79,26 +78,29 @@ def aside(arrived: Arrived, reason: str, kind: str = "dead_letter") -> Aside:
     return Aside(kind, *at, account, arrived.record, reason)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Limit:
-    """Stops a worker that would drain a topic into dead letters: a share of the flow, or many in a row."""
+    """Stops a worker that would drain a topic into dead letters: a share of the flow, or many in a row.
+
+    Asked before the commit, so that what is over the limit stays in Kafka; ``in_a_row`` is kept in progress.
+    """
 
     share_max: float
     in_a_row_max: int
     in_a_row: int = 0
-    window: deque[tuple[int, int]] = field(default_factory=deque)
+    good: int = 0
+    dead: int = 0
 
-    def count(self, *, good: int, dead: int) -> None:
-        """Count one batch; raise InvariantBroken when a limit is passed."""
-        self.in_a_row = self.in_a_row + dead if good == 0 else 0
-        self.window.append((good, dead))
-        while sum(g + d for g, d in self.window) > WINDOW and len(self.window) > 1:
-            self.window.popleft()
-        seen, bad = sum(g + d for g, d in self.window), sum(d for _, d in self.window)
-        if self.in_a_row >= self.in_a_row_max:
-            raise InvariantBroken(f"{self.in_a_row} dead letters in a row: refusing to go on")
-        if seen >= SHARE_FLOOR and bad > seen * self.share_max:
-            raise InvariantBroken(f"{bad} dead letters in {seen} records: refusing to go on")
+    def after(self, *, good: int, dead: int) -> "Limit":
+        """Return the limit after one more batch; raise InvariantBroken when it would be passed."""
+        in_a_row = 0 if good else self.in_a_row + dead
+        good, dead = self.good + good, self.dead + dead
+        if in_a_row >= self.in_a_row_max:
+            raise InvariantBroken(f"{in_a_row} dead letters in a row: refusing to go on")
+        if good + dead >= SHARE_FLOOR and dead > (good + dead) * self.share_max:
+            raise InvariantBroken(f"{dead} dead letters in {good + dead} records: refusing to go on")
+        half = 2 if good + dead > WINDOW else 1
+        return replace(self, in_a_row=in_a_row, good=good // half, dead=dead // half)
 
 
 async def put_aside(connection: Connection, asides: Sequence[Aside]) -> None:

@@ -42,6 +42,7 @@ class Folded(Generic[S]):
     outcomes: list[tuple[Arrived, str, str]] = field(default_factory=list)
     dead: list[tuple[Arrived, str]] = field(default_factory=list)
     wakes: list[str] = field(default_factory=list)
+    work: Sequence[object] = ()
 
 
 def fold(

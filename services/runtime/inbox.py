@@ -34,9 +34,14 @@ SELECT topic, partition, first_offset, first_offset
 FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS b(topic, partition, first_offset)
 ON CONFLICT DO NOTHING
 """
+# Remembers how many dead letters came in a row, across restarts.
+COUNT_IN_A_ROW = """
+UPDATE progress AS p SET dead_in_a_row = $3 FROM unnest($1::text[], $2::integer[]) AS b(topic, partition)
+WHERE p.topic = b.topic AND p.partition = b.partition
+"""
 # Where the books say reading goes on.
 POSITIONS = """
-SELECT topic, partition, next_offset FROM progress
+SELECT topic, partition, next_offset, dead_in_a_row FROM progress
 WHERE (topic, partition) IN (SELECT * FROM unnest($1::text[], $2::integer[]))
 """
 
@@ -76,8 +81,16 @@ async def count_duplicates(connection: Connection, counts: dict[tuple[str, int],
     await connection.execute(COUNT_DUPLICATES, *columns([(*at, n) for at, n in counts.items()], 3))
 
 
-async def positions(connection: Connection, beginnings: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
-    """Return the next offset of each (topic, partition), starting new ones at ``beginnings``."""
+async def count_in_a_row(connection: Connection, moves: Sequence[Move], n: int) -> None:
+    """Remember ``n`` dead letters in a row at the partitions of ``moves``."""
+    await connection.execute(COUNT_IN_A_ROW, *columns([(m.topic, m.partition) for m in moves], 2), n)
+
+
+async def positions(
+    connection: Connection, beginnings: dict[tuple[str, int], int]
+) -> tuple[dict[tuple[str, int], int], int]:
+    """Return the next offset of each (topic, partition), new ones at ``beginnings``; and dead letters in a row."""
     await connection.execute(START, *columns([(*at, offset) for at, offset in sorted(beginnings.items())], 3))
     rows: Sequence[Row] = await connection.fetch(POSITIONS, *columns(sorted(beginnings), 2))
-    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+    in_a_row = max((row["dead_in_a_row"] for row in rows), default=0)
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}, in_a_row

@@ -1,7 +1,7 @@
 """Due timers of the partitions this process reads; firing one deletes it in the same transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
 
 from schemas.ids import AccountId
 from services.decision import Timer, TimerFired
@@ -15,10 +15,12 @@ SELECT timer_key, partition, account_id, kind, subject, number, due_at FROM time
 WHERE partition = ANY ($1::integer[]) AND due_at <= clock_timestamp()
 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# Seconds until the next timer is due; none without timers.
-NEXT = """
-SELECT extract(epoch FROM min(due_at) - clock_timestamp())::double precision AS seconds
-FROM timers WHERE partition = ANY ($1::integer[])
+# What there is to do without Kafka: the next timer, records that may be handled again, dead letters to copy.
+CHORES = """
+SELECT extract(epoch FROM (SELECT min(due_at) FROM timers WHERE partition = ANY ($1::integer[]))
+    - clock_timestamp())::double precision AS timer_in,
+  EXISTS (SELECT FROM set_aside WHERE partition = ANY ($1::integer[]) AND state = 'ready') AS again,
+  EXISTS (SELECT FROM set_aside WHERE kind = 'dead_letter' AND published_at IS NULL) AS dead_letters
 """
 
 
@@ -28,17 +30,22 @@ async def due(connection: Connection, partitions: Sequence[int]) -> list[Arrived
     return [_arrived(row) for row in rows]
 
 
-async def seconds_to_next(connection: Connection, partitions: Sequence[int]) -> float | None:
-    """Return seconds until the next timer, negative when overdue, None when there is none."""
-    row = await connection.fetchrow(NEXT, list(partitions))
-    return None if row is None else row["seconds"]
+@dataclass(frozen=True, slots=True)
+class Chores:
+    """What there is to do without Kafka; ``timer_in`` is seconds, negative when overdue, None without timers."""
+
+    timer_in: float | None
+    again: bool
+    dead_letters: bool
+
+
+async def chores(connection: Connection, partitions: Sequence[int]) -> Chores:
+    """Return what waits on these partitions."""
+    row = await connection.fetchrow(CHORES, list(partitions))
+    return Chores(None, again=False, dead_letters=False) if row is None else Chores(**row)
 
 
 def _arrived(row: Row) -> Arrived:
-    account, due_at = AccountId(row["account_id"]), _instant(row["due_at"])
-    timer = Timer(account, row["kind"], row["subject"], row["number"], due_at)
-    return Arrived(TimerFired(account, timer), row["partition"], due_at)
-
-
-def _instant(value: datetime) -> datetime:
-    return value
+    account = AccountId(row["account_id"])
+    timer = Timer(account, row["kind"], row["subject"], row["number"], row["due_at"])
+    return Arrived(TimerFired(account, timer), row["partition"], row["due_at"])

@@ -19,21 +19,25 @@ class Store(Generic[S]):
     """How a service's state comes and goes, by the batch.
 
     ``load`` locks and returns a state for every key of the inputs, new ones empty; ``save`` writes changed ones,
-    each given as (before, after).
+    each given as (before, after), and returns work for the worker's step that this process leases to itself.
     """
 
     key: Callable[[Input], str]
     load: Callable[[Connection, Sequence[Input]], Awaitable[dict[str, S]]]
-    save: Callable[[Connection, Sequence[tuple[S, S]]], Awaitable[None]]
+    save: Callable[[Connection, Sequence[tuple[S, S]]], Awaitable[Sequence[Any]]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Work outside the transaction with its outcome as an input: claim under a lease, perform with a deadline."""
+    """Work outside the transaction with its outcome as an input: claim under a lease, perform with a deadline.
+
+    Work returned by ``save`` is leased already; ``claim`` takes what a dead process or a failed try left.
+    """
 
     claim: Callable[[Connection], Awaitable[Sequence[Any]]]
     perform: Callable[[Any], Awaitable[Internal]]
     seconds_max: float
+    at_once_max: int
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 from schemas.account import (
     AccountOpened,
@@ -64,19 +63,27 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
         return _opened(policy, state, event)
     if not state.product:
         return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
+    profile = policy.of(state.product)
     match event:
         case RepaymentReceived():
-            return _received(policy.of(state.product), state, event, moment)
+            return _received(profile, state, event, moment)
         case ReturnReceived():
-            return _returned(state, event, moment)
+            return _returned(profile, state, event, moment)
+        case _:
+            return _account(profile, state, event)
+
+
+def _account(profile: Profile, state: Account, event: Input) -> Decision[Account]:
+    """Follow billing: purchases, refunds, charges."""
+    match event:
         case PurchasePosted():
             _same_currency(state, event.currency)
             debt = replace(state, principal_minor=state.principal_minor + event.amount_minor)
-            return Decision(_absorbed(policy, debt))
+            return Decision(_absorbed(profile, debt))
         case PurchaseRefunded():
-            return _refunded(policy, state, event)
+            return _refunded(profile, state, event)
         case ChargesAccrued():
-            return _charged(policy, state, event)
+            return _charged(profile, state, event)
         case CreditBalanceRefunded():
             paid = min(state.credit_balance_minor, event.amount_minor)
             return Decision(replace(state, credit_balance_minor=state.credit_balance_minor - paid))
@@ -125,7 +132,7 @@ def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment:
     restorable = taken["principal"] if profile.limit_basis == "PRINCIPAL" else event.amount_minor - left
     rail = profile.rail(event.rail)
     credited_on = profile.credited_on(event.repaid_at)
-    final_on = credited_on + timedelta(days=rail.tail_calendar_days)
+    final_on = credited_on + timedelta(days=profile.tail_calendar_days(rail))
     parts = {f"{component}_minor": part for component, part in taken.items()}
     repayment = Repayment(
         event.repayment_id,
@@ -180,7 +187,7 @@ def _rejected(state: Account, event: RepaymentReceived, moment: Moment, reason: 
     return Decision(_with(state, rejected), (fact,), reason=reason)
 
 
-def _returned(state: Account, event: ReturnReceived, moment: Moment) -> Decision[Account]:
+def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: Moment) -> Decision[Account]:
     known = state.repayments.get(event.repayment_id)
     if known is None:
         first = Repayment(event.repayment_id, "returned_first", event.amount_minor)
@@ -201,12 +208,13 @@ def _returned(state: Account, event: ReturnReceived, moment: Moment) -> Decision
         code=event.code,
         return_class=event.return_class,
         fault=event.fault,
-        after_final=moment.now.astimezone(ZoneInfo("UTC")).date() > known.final_on,
+        after_final=profile.local_day(moment.now) > known.final_on,
         allocation=Allocation(**parts),
         restorable_minor=known.restorable_minor,
         credit_balance_minor=known.credit_balance_minor,
     )
-    return Decision(_undone(_with(state, replace(known, status="returned")), known, parts), (fact,))
+    undone = _undone(_with(state, replace(known, status="returned")), known, parts)
+    return Decision(_absorbed(profile, undone), (fact,))
 
 
 def _return_of_waiting(state: Account, event: ReturnReceived, moment: Moment) -> Decision[Account]:
@@ -230,7 +238,7 @@ def _undone(state: Account, known: Repayment, parts: Mapping[str, int]) -> Accou
     return replace(state, credit_balance_minor=state.credit_balance_minor - kept, **owed)
 
 
-def _refunded(policy: Profiles, state: Account, event: PurchaseRefunded) -> Decision[Account]:
+def _refunded(profile: Profile, state: Account, event: PurchaseRefunded) -> Decision[Account]:
     _same_currency(state, event.currency)
     taken = min(state.principal_minor, event.to_debt_minor)
     after = replace(
@@ -238,23 +246,25 @@ def _refunded(policy: Profiles, state: Account, event: PurchaseRefunded) -> Deci
         principal_minor=state.principal_minor - taken,
         credit_balance_minor=state.credit_balance_minor + event.to_debt_minor - taken,
     )
-    return Decision(_absorbed(policy, after))
+    return Decision(_absorbed(profile, after))
 
 
-def _charged(policy: Profiles, state: Account, event: ChargesAccrued) -> Decision[Account]:
+def _charged(profile: Profile, state: Account, event: ChargesAccrued) -> Decision[Account]:
+    """Add charges; a correction of what was paid already is the customer's money again: credit balance."""
     _same_currency(state, event.currency)
-    charges = {
-        name: max(0, getattr(state, name) + getattr(event, name))
-        for name in ("penalty_minor", "fee_minor", "interest_minor")
+    owed = {
+        name: getattr(state, name) + getattr(event, name) for name in ("penalty_minor", "fee_minor", "interest_minor")
     }
-    return Decision(_absorbed(policy, replace(state, **charges)))
+    balance = state.credit_balance_minor - sum(min(0, left) for left in owed.values())
+    charges = {name: max(0, left) for name, left in owed.items()}
+    return Decision(_absorbed(profile, replace(state, credit_balance_minor=balance, **charges)))
 
 
-def _absorbed(policy: Profiles, state: Account) -> Account:
+def _absorbed(profile: Profile, state: Account) -> Account:
     """A credit balance pays new debt at once (domain 4.3)."""
     if not state.credit_balance_minor:
         return state
-    taken, left = allocate(state, policy.of(state.product).waterfall.component, state.credit_balance_minor)
+    taken, left = allocate(state, profile.waterfall.component, state.credit_balance_minor)
     owed = {f"{component}_minor": getattr(state, f"{component}_minor") - part for component, part in taken.items()}
     return replace(state, credit_balance_minor=left, **owed)
 
@@ -266,5 +276,3 @@ def _same_currency(state: Account, currency: str) -> None:
 
 def _with(state: Account, repayment: Repayment) -> Account:
     return replace(state, repayments={**state.repayments, repayment.repayment_id: repayment})
-
-

@@ -57,16 +57,15 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Acc
     return {at: _account(at, found.get(at), repayments.get(at, {})) for at in accounts}
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> None:
+async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> tuple[()]:
     """Write accounts, and the repayments that changed."""
     accounts, repayments = [], []
     for before, a in changes:
         debt = (a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor, a.credit_balance_minor)
         accounts.append((a.account_id, a.product, a.currency, *debt))
-        repayments += [
-            _row(a.account_id, r) for at, r in a.repayments.items() if before.repayments.get(at) is not r
-        ]
+        repayments += [_row(a.account_id, r) for at, r in a.repayments.items() if before.repayments.get(at) is not r]
     await connection.execute(SAVE, *columns(accounts, 8), *columns(repayments, 13))
+    return ()
 
 
 def _row(account_id: str, r: Repayment) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ CREATE TABLE disabled_channel (
   channel text PRIMARY KEY,
   disabled_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- What was said, once and for ever.
 CREATE TABLE notification (
   account_id text NOT NULL,
   notification_id text PRIMARY KEY,
@@ -17,11 +18,18 @@ CREATE TABLE notification (
   language text NOT NULL,
   template text NOT NULL,
   text text NOT NULL,
-  requested_at timestamptz NOT NULL,
+  requested_at timestamptz NOT NULL
+);
+CREATE INDEX notification_by_repayment ON notification (repayment_id);
+CREATE TRIGGER notification_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON notification
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- How its delivery stands; next_attempt_at is also the lease of whoever tries it now.
+CREATE TABLE delivery (
+  notification_id text PRIMARY KEY,
   state text NOT NULL CHECK (state IN ('requested', 'delivered', 'undeliverable', 'suppressed')),
   attempts integer NOT NULL CHECK (attempts >= 0),
   next_attempt_at timestamptz,
   CHECK ((state = 'requested') = (next_attempt_at IS NOT NULL))
-) WITH (fillfactor = 70);
-CREATE INDEX notification_due ON notification (next_attempt_at) WHERE state = 'requested';
-CREATE INDEX notification_by_repayment ON notification (repayment_id);
+) WITH (fillfactor = 60);
+CREATE INDEX delivery_due ON delivery (next_attempt_at) WHERE state = 'requested';

@@ -8,6 +8,7 @@ CREATE TABLE progress (
   next_offset bigint NOT NULL,
   duplicates bigint NOT NULL DEFAULT 0,
   gaps bigint NOT NULL DEFAULT 0,
+  dead_in_a_row integer NOT NULL DEFAULT 0,
   PRIMARY KEY (topic, partition),
   CHECK (next_offset >= first_offset AND duplicates >= 0 AND gaps >= 0)
 ) WITH (fillfactor = 20);
@@ -79,6 +80,7 @@ CREATE TABLE set_aside (
 );
 CREATE INDEX set_aside_open ON set_aside (kind, account_id) WHERE state = 'open';
 CREATE INDEX set_aside_ready ON set_aside (partition) WHERE state = 'ready';
+CREATE INDEX set_aside_unpublished ON set_aside (partition) WHERE kind = 'dead_letter' AND published_at IS NULL;
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation'; END $$;

@@ -1,0 +1,77 @@
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lint types imports unit integration e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset clean
+
+help: ## show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make the virtual environment from the lock
+
+.venv/ready: deploy/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@echo "setting up: installing locked Python packages (about a minute the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## real repayments through real workers on real Kafka and PostgreSQL, told as a story
+	@$(BIN)/otb demo
+
+test: setup ## every test that needs nothing but this checkout
+	@$(BIN)/python -m pytest
+
+check: format lint types imports ## format, lint, types, import contracts and generated files; needs no server
+	@$(BIN)/python -m services.cli.generate --check
+
+format: setup ## is everything formatted?
+	@$(BIN)/ruff format --quiet --check .
+
+lint: setup ## ruff
+	@$(BIN)/ruff check --quiet .
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy --no-error-summary .
+
+imports: setup ## the import contracts
+	@$(BIN)/lint-imports --no-logo > .venv/imports.txt || (cat .venv/imports.txt; exit 1)
+
+unit: setup ## the pure rules
+	@$(BIN)/python -m pytest tests/unit tests/contract tests/architecture
+
+integration: setup ## stores, loops and the stack on real servers
+	@$(BIN)/python -m pytest tests/integration
+
+e2e: setup ## the whole pipeline, killed and restarted
+	@$(BIN)/python -m pytest tests/e2e
+
+bench: setup ## floor, two naive pipelines and ours, interleaved in one run
+	@$(BIN)/python -m tests.benchmarks.pipeline --json .otb/bench.json
+
+growth: setup ## cost of a repayment with a million inbox rows against none
+	@$(BIN)/python -m tests.benchmarks.growth
+
+memory: setup ## resident memory of each worker over 100,000 repayments
+	@$(BIN)/python -m tests.benchmarks.memory
+
+schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access rights again
+	@$(BIN)/python -m services.cli.generate
+
+lock: ## pin every Python package with its hashes again (needs uv)
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra dev pyproject.toml -o deploy/requirements.lock
+
+stack-up: setup ## start the embedded Kafka and PostgreSQL
+	@$(BIN)/otb stack up
+
+stack-status: setup ## what of the stack runs
+	@$(BIN)/otb stack status
+
+stack-down: setup ## stop the stack, keep its data
+	@$(BIN)/otb stack down
+
+stack-reset: setup ## stop the stack and remove its data
+	@$(BIN)/otb stack reset
+
+clean: stack-reset ## remove the stack's data and the virtual environment
+	@rm -rf .venv

@@ -1,0 +1,1 @@
+"""What would billing send? Demo, load and tests only."""

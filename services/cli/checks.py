@@ -1,0 +1,304 @@
+"""The invariants: every view the services keep, what joins services, and Kafka against the books."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final
+
+import typer
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.ids import repayment_id
+from services.cli.servers import Connection, attached, connected
+from services.cli.terminal import EPILOG, FOUND, OK, Json, print_json, seconds_since, stdout, table, working
+from services.cli.workers import WORKERS
+from services.runtime.clock import monotonic
+from services.runtime.settings import Settings
+
+VIEWS = """
+SELECT schemaname, viewname FROM pg_views WHERE viewname LIKE 'invariant\\_%' ORDER BY viewname, schemaname
+"""
+# Accepted: billing said the money came, whatever was said of it later.
+ACCEPTED = "SELECT source, external_ref, account_id FROM repayment_ingest.reference WHERE 'succeeded' = ANY (kinds)"
+IN_SETTLEMENT = "SELECT repayment_id FROM settlement.repayment"
+# Accounts of which settlement was told something it has not decided on: just now, or it waits set aside.
+UNDECIDED = """
+SELECT account_id FROM repayment_ingest.outbox WHERE occurred_at > clock_timestamp() - interval '60 seconds'
+UNION SELECT account_id FROM settlement.set_aside WHERE state IN ('open', 'ready') AND account_id IS NOT NULL
+"""
+# What settlement says may be restored, and limit-release did not book: young and set-aside ones are on their way.
+SETTLED_IS_BOOKED = """
+WITH young AS (
+  SELECT account_id FROM settlement.outbox WHERE occurred_at > clock_timestamp() - interval '60 seconds'
+  UNION SELECT account_id FROM risk_scoring.set_aside WHERE state IN ('open', 'ready') AND account_id IS NOT NULL
+  UNION SELECT account_id FROM limit_release.set_aside WHERE state IN ('open', 'ready') AND account_id IS NOT NULL)
+SELECT s.repayment_id, s.account_id, s.status, s.restorable_minor, j.pending_minor AS booked_minor
+FROM settlement.repayment s
+LEFT JOIN limit_release.journal j ON j.kind = 'SETTLE' AND j.ref = s.repayment_id
+LEFT JOIN limit_release.repayment r ON r.repayment_id = s.repayment_id
+WHERE s.status IN ('settled', 'returned')
+  AND (j.pending_minor <> s.restorable_minor
+    OR (j.ref IS NULL AND s.restorable_minor > 0 AND NOT coalesce(r.returned, false))
+    OR (j.ref IS NULL AND NOT coalesce(r.assessed OR r.returned, false)))
+  AND (j.ref IS NOT NULL OR NOT EXISTS (SELECT FROM young y WHERE y.account_id = s.account_id))
+LIMIT 1001
+"""
+# What limit-release booked without a settled repayment.
+BOOKED_IS_SETTLED = """
+SELECT j.ref AS repayment_id, j.account_id, j.pending_minor FROM limit_release.journal j
+LEFT JOIN settlement.repayment s ON s.repayment_id = j.ref
+WHERE j.kind = 'SETTLE' AND (s.repayment_id IS NULL OR s.status NOT IN ('settled', 'returned')) LIMIT 1001
+"""
+# Decisions older than a minute without a message each, and messages that should have been tried a minute ago.
+RESTORED_IS_TOLD = """
+WITH decided AS (
+  SELECT repayment_id, account_id, count(*) AS decisions FROM limit_release.decision_record
+  WHERE decided_at < clock_timestamp() - interval '60 seconds' GROUP BY 1, 2),
+told AS (SELECT repayment_id, count(DISTINCT caused_by) AS messages FROM notifier.notification GROUP BY 1)
+SELECT d.repayment_id, d.account_id, d.decisions, coalesce(t.messages, 0) AS messages
+FROM decided d LEFT JOIN told t USING (repayment_id)
+WHERE d.decisions > coalesce(t.messages, 0) AND NOT EXISTS (
+  SELECT FROM notifier.set_aside a WHERE a.account_id = d.account_id AND a.state IN ('open', 'ready'))
+UNION ALL
+SELECT repayment_id, account_id, 1, 0 FROM notifier.notification
+WHERE state = 'requested' AND next_attempt_at < clock_timestamp() - interval '60 seconds' LIMIT 1001
+"""
+# Returns settlement accepted and limit-release did not take back.
+RETURNS_APPLIED = """
+SELECT s.repayment_id, s.account_id FROM settlement.repayment s
+LEFT JOIN limit_release.repayment r ON r.repayment_id = s.repayment_id
+WHERE s.status = 'returned' AND NOT coalesce(r.returned, false)
+  AND NOT EXISTS (SELECT FROM settlement.outbox o
+    WHERE o.account_id = s.account_id AND o.occurred_at > clock_timestamp() - interval '60 seconds')
+  AND NOT EXISTS (SELECT FROM limit_release.set_aside a
+    WHERE a.account_id = s.account_id AND a.state IN ('open', 'ready')) LIMIT 1001
+"""
+JOINED: Final = {
+    "settled_is_booked": SETTLED_IS_BOOKED,
+    "booked_is_settled": BOOKED_IS_SETTLED,
+    "restored_is_told": RESTORED_IS_TOLD,
+    "returns_applied": RETURNS_APPLIED,
+}
+# Which service's tables an unqualified name means from here on.
+USE = "SELECT set_config('search_path', $1, true)"
+POSITIONS = "SELECT topic, partition, next_offset FROM progress"
+UNPUBLISHED = "SELECT publication_id, created_at FROM publication WHERE published_at IS NULL LIMIT 1001"
+READY = "SELECT set_aside_id, kind, reason FROM set_aside WHERE state = 'ready' LIMIT 1001"
+# What a verdict is about: how much was looked at.
+COUNTS = """
+SELECT (SELECT count(*) FROM repayment_ingest.reference) AS repayments,
+  (SELECT count(*) FROM limit_release.account) AS accounts,
+  (SELECT count(*) FROM limit_release.tranche) AS parts,
+  (SELECT count(*) FROM limit_release.tranche WHERE restored_at IS NOT NULL) AS restored_parts,
+  (SELECT count(*) FROM limit_release.journal) AS ledger_entries,
+  (SELECT count(*) FROM notifier.notification) AS messages,
+  (SELECT count(*) FROM repayment_ingest.set_aside WHERE kind = 'dead_letter' AND state = 'open')
+    + (SELECT count(*) FROM settlement.set_aside WHERE kind = 'dead_letter' AND state = 'open')
+    + (SELECT count(*) FROM risk_scoring.set_aside WHERE kind = 'dead_letter' AND state = 'open')
+    + (SELECT count(*) FROM limit_release.set_aside WHERE kind = 'dead_letter' AND state = 'open')
+    + (SELECT count(*) FROM notifier.set_aside WHERE kind = 'dead_letter' AND state = 'open') AS open_dead_letters,
+  (SELECT count(*) FROM repayment_ingest.conflict) AS conflicts
+"""
+PREFIX: Final = "invariant_"
+IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]*")
+VIOLATIONS_MAX: Final = 1_000
+EXAMPLES: Final = 3
+KAFKA_MS: Final = 10_000
+READ: Final = sorted({topic for worker in WORKERS for topic in worker.topics})
+
+Offsets = dict[tuple[str, str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One invariant's verdict; ``violations`` stops counting at a thousand."""
+
+    name: str
+    of: str
+    violations: int
+    examples: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """Return ok or violated."""
+        return "violated" if self.violations else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All verdicts, and how much was looked at."""
+
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+
+    @property
+    def violated(self) -> tuple[Finding, ...]:
+        """Return what is not as it must be."""
+        return tuple(finding for finding in self.findings if finding.violations)
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """What the broker says: committed offsets and log ends by (service, topic, partition)."""
+
+    committed: Offsets
+    ends: Offsets
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("check", epilog=EPILOG)(check)
+
+
+def check(
+    at_rest: Annotated[bool, typer.Option("--at-rest", help="Also assert that nothing is in flight.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Check every invariant; exit 1 when one is violated."""
+    begun = monotonic()
+    with working("checking"):
+        report = asyncio.run(examine(attached(), at_rest=at_rest))
+    if as_json:
+        findings = [{**asdict(finding), "verdict": finding.verdict} for finding in report.findings]
+        print_json({"ok": not report.violated, "counts": report.counts, "findings": findings})
+    else:
+        shown = table("invariant", "of", "violations", "verdict", right=("violations",))
+        for finding in report.findings:
+            shown.add_row(finding.name, finding.of, str(finding.violations), finding.verdict)
+        stdout().print(shown)
+        for line in verdict_lines(report):
+            stdout().print(line, markup=False, soft_wrap=True)
+        stdout().print(f"checked in {seconds_since(begun)}")
+    return FOUND if report.violated else OK
+
+
+def verdict_lines(report: Report) -> list[str]:
+    """Return the verdict in words, with counts and examples of what is wrong."""
+    counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in report.counts.items())
+    lines = [
+        f"{finding.name} ({finding.of}), for example: {example}"
+        for finding in report.violated
+        for example in finding.examples
+    ]
+    good = len(report.findings) - len(report.violated)
+    return [*lines, f"{good} of {len(report.findings)} invariants hold over {counted}"]
+
+
+async def examine(settings: Settings, *, at_rest: bool = False) -> Report:
+    """Run every check: Kafka is read first and the books after, so that a moving pipe never looks wrong."""
+    kafka = await _kafka(settings, ends=at_rest)
+    async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        findings = [
+            *await _views(connection),
+            *[_finding(name, "services", await connection.fetch(query)) for name, query in JOINED.items()],
+            await _accepted_is_decided(connection),
+            *await _offsets(connection, kafka),
+        ]
+        if at_rest:
+            findings += await _rest(connection, kafka)
+        counts = await connection.fetchrow(COUNTS)
+    return Report(tuple(findings), dict(counts or {}))
+
+
+async def _views(connection: Connection) -> list[Finding]:
+    found = []
+    for row in await connection.fetch(VIEWS):
+        schema, view = row["schemaname"], row["viewname"]
+        if not (IDENTIFIER.fullmatch(schema) and IDENTIFIER.fullmatch(view)):
+            continue
+        rows = await connection.fetch(f"TABLE {schema}.{view} LIMIT {VIOLATIONS_MAX + 1}")
+        found.append(_finding(view.removeprefix(PREFIX), schema.replace("_", "-"), rows))
+    return found
+
+
+async def _accepted_is_decided(connection: Connection) -> Finding:
+    """Every accepted repayment is in settlement, or waits there, or was reported within the last minute."""
+    decided = {row["repayment_id"] for row in await connection.fetch(IN_SETTLEMENT)}
+    missing = [
+        row
+        for row in await connection.fetch(ACCEPTED)
+        if repayment_id(row["source"], row["external_ref"]) not in decided
+    ]
+    if missing:
+        waiting = {row["account_id"] for row in await connection.fetch(UNDECIDED)}
+        missing = [row for row in missing if row["account_id"] not in waiting]
+    return _finding("accepted_is_decided", "services", missing)
+
+
+async def _offsets(connection: Connection, kafka: Kafka) -> list[Finding]:
+    """No group told Kafka more than its service's books say (I12)."""
+    found = []
+    for worker in WORKERS:
+        books = await _positions(connection, worker.package)
+        ahead = [
+            {"topic": topic, "partition": partition, "committed": offset, "books": books.get((topic, partition), 0)}
+            for (service, topic, partition), offset in kafka.committed.items()
+            if service == worker.name and offset > books.get((topic, partition), 0)
+        ]
+        found.append(_finding("offset_not_ahead", worker.name, ahead))
+    return found
+
+
+async def _rest(connection: Connection, kafka: Kafka) -> list[Finding]:
+    """Nothing is in flight: all published, nothing ready to be handled again, every log read to its end."""
+    found = []
+    for worker in WORKERS:
+        books = await _positions(connection, worker.package)
+        unread = [
+            {"topic": topic, "partition": partition, "end": end, "books": books.get((topic, partition))}
+            for (service, topic, partition), end in kafka.ends.items()
+            if service == worker.name and end != books.get((topic, partition), 0)
+        ]
+        found.append(_finding("rest_published", worker.name, await connection.fetch(UNPUBLISHED)))
+        found.append(_finding("rest_nothing_ready", worker.name, await connection.fetch(READY)))
+        found.append(_finding("rest_read_to_the_end", worker.name, unread))
+    return found
+
+
+async def _positions(connection: Connection, package: str) -> dict[tuple[str, int], int]:
+    await connection.execute(USE, package)
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in await connection.fetch(POSITIONS)}
+
+
+async def _kafka(settings: Settings, *, ends: bool) -> Kafka:
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=KAFKA_MS, client_id="otb-check"
+    )
+    await admin.start()
+    try:
+        committed: Offsets = {}
+        for worker in WORKERS:
+            offsets = await admin.list_consumer_group_offsets(worker.name)
+            committed |= {
+                (worker.name, at.topic, at.partition): told.offset
+                for at, told in offsets.items()
+                if at.topic in worker.topics and told.offset >= 0
+            }
+        topics = await admin.describe_topics(READ) if ends else []
+    finally:
+        await admin.close()
+    partitions = [TopicPartition(t["topic"], p["partition"]) for t in topics for p in t["partitions"]]
+    return Kafka(committed, await _ends(settings, partitions) if ends else {})
+
+
+async def _ends(settings: Settings, partitions: Sequence[TopicPartition]) -> Offsets:
+    """Return where every log that a service reads ends."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, client_id="otb-check")
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(partitions)
+    finally:
+        await consumer.stop()
+    return {
+        (worker.name, at.topic, at.partition): end
+        for worker in WORKERS
+        for at, end in ends.items()
+        if at.topic in worker.topics
+    }
+
+
+def _finding(name: str, of: str, rows: Sequence[Any]) -> Finding:
+    examples = tuple(dict(row) for row in rows[:EXAMPLES])
+    return Finding(name, of, min(len(rows), VIOLATIONS_MAX), examples)

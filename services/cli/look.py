@@ -1,0 +1,304 @@
+"""Where is my credit? The journey of one repayment, and its explanation in words."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, cast, get_args
+
+import typer
+from rich.console import Console
+
+from schemas.account import Language
+from schemas.reasons import Cause, Reason, Stage
+from services.cli.journey import Journey, Timeline, journey
+from services.cli.servers import attached, connected
+from services.cli.terminal import EPILOG, NOT_FOUND, Json, Problem, local, print_json, stdout, table
+from services.wording import (
+    agent_text,
+    audit,
+    cause_label,
+    customer_text,
+    duration_text,
+    money_text,
+    reason_texts,
+    stage_label,
+)
+
+BAR = 24
+TIMEZONE = "UTC"
+
+
+class Lang(StrEnum):
+    """Languages of texts."""
+
+    ZH = "zh-CN"
+    EN = "en"
+
+
+class For(StrEnum):
+    """Who is spoken to."""
+
+    CUSTOMER = "customer"
+    AGENT = "agent"
+    AUDIT = "audit"
+
+
+Named = Annotated[str, typer.Argument(metavar="REPAYMENT", help="An id, a unique prefix, or billing's reference.")]
+
+# What is said of a repayment that no decision was made on yet.
+WAITS: dict[str, dict[str, str]] = {
+    "parked": {
+        "en": "It waits in {service} since {since} because its account is not known yet: {ends}.",
+        "zh-CN": "自 {since} 起在 {service} 等待，因为尚未收到其账户信息：{ends}。",
+    },
+    "dead_letter": {
+        "en": "It could not be read ({reason}) and waits in {service} for a person since {since}: "
+        "`otb dlq show {id}` says what is wrong.",
+        "zh-CN": "报文无法读取（{reason}），自 {since} 起在 {service} 等待人工处理：`otb dlq show {id}` 说明原因。",
+    },
+    "returned_first": {
+        "en": "The bank took it back before it was reported: nothing was restored, nothing will be.",
+        "zh-CN": "在报告之前已被银行退回：没有恢复额度，也不会恢复。",
+    },
+    "rejected": {
+        "en": "It was refused before it settled: nothing was restored.",
+        "zh-CN": "入账前被拒绝：没有恢复额度。",
+    },
+    "waiting": {
+        "en": "The rail has not said yet that the money is final; it waits for {waited} ({cause}).",
+        "zh-CN": "支付渠道尚未确认到账；已等待 {waited}（{cause}）。",
+    },
+    "on_its_way": {
+        "en": "No decision yet: it waits for {waited} in the stage \u201c{stage}\u201d ({cause}).",
+        "zh-CN": "尚未作出决定：在“{stage}”环节已等待 {waited}（{cause}）。",
+    },
+    "unknown": {
+        "en": "It was reported, and nothing more is known of it yet.",
+        "zh-CN": "已收到报告，尚无更多信息。",
+    },
+    "conflict": {
+        "en": "Another report of the same reference says something else ({differs}): it changed nothing and waits for a person.",
+        "zh-CN": "同一参考号的另一份报告内容不同（{differs}）：未产生任何影响，等待人工处理。",
+    },
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("trace", epilog=EPILOG)(trace)
+    app.command("explain", epilog=EPILOG)(explain)
+
+
+def trace(
+    repayment: Named,
+    lang: Annotated[Lang, typer.Option(help="Language of stages and causes.")] = Lang.EN,
+    tranche: Annotated[int | None, typer.Option(help="Timeline of this tranche; default: the last restored.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where every second between repaid and restored went."""
+    found = load(repayment)
+    line = _chosen(found, tranche)
+    if as_json:
+        print_json(described(found))
+        return
+    console = stdout()
+    for text in headline(found, lang.value):
+        console.print(text)
+    if line is not None:
+        show_timeline(console, line, lang.value)
+    show_tranches(console, found, lang.value)
+    show_told(console, found)
+
+
+def explain(
+    repayment: Named,
+    lang: Annotated[Lang | None, typer.Option(help="Default: the account's own.")] = None,
+    whom: Annotated[For, typer.Option("--for", help="Who is spoken to.")] = For.CUSTOMER,
+    as_json: Json = False,
+) -> None:
+    """Say why credit is back or not, and when, as the customer, an agent or an auditor is told."""
+    found = load(repayment)
+    language = cast(Language, (lang.value if lang else None) or found.language or "en")
+    texts = list(explanation(found, language, whom))
+    if as_json:
+        record = audit(found.record) if found.record else None
+        print_json({"repayment_id": found.repayment_id, "language": language, "texts": texts, "record": record})
+    elif whom is For.AUDIT and found.record is not None:
+        print_json(audit(found.record))
+    else:
+        stdout().print("\n".join(texts), soft_wrap=True, markup=False)
+
+
+def load(named: str) -> Journey:
+    """Read a repayment's journey."""
+    settings = attached()
+
+    async def read() -> Journey:
+        async with connected(settings) as connection:
+            return await journey(connection, named)
+
+    return asyncio.run(read())
+
+
+def explanation(found: Journey, language: Language, whom: For = For.CUSTOMER) -> Iterator[str]:
+    """Yield what is true of a repayment now: the decision's own text, else where it waits and why."""
+    timezone = found.timezone or TIMEZONE
+    if found.record is not None:
+        if whom is For.AGENT:
+            yield agent_text(found.record, language=language, timezone=timezone)
+        else:
+            yield customer_text(found.record, language=language, timezone=timezone)
+    else:
+        yield from _waits(found, language)
+    if found.conflicts:
+        differs = ", ".join(sorted({name for row in found.conflicts for name in row["differs"]}))
+        yield WAITS["conflict"][language].format(differs=differs)
+    if found.record is not None:
+        yield from _aside(found, language)
+
+
+def headline(found: Journey, language: Language) -> Iterator[str]:
+    """Yield what repayment it is and how it stands."""
+    reference = found.reference
+    if reference is not None:
+        amount = money_text(reference["amount_minor"], reference["currency"], language)
+        yield f"{reference['source']}:{reference['external_ref']}  {amount} by {reference['rail']}"
+    yield f"repayment {found.repayment_id}  account {found.account_id}"
+    yield f"state: {standing_of(found)}"
+
+
+def standing_of(found: Journey) -> str:
+    """Return in a few words how a repayment stands."""
+    states = [row["state"] for row in found.tranches]
+    if states:
+        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    if found.record is not None:
+        return found.record.outcome.replace("_", " ")
+    if found.aside:
+        return f"{found.aside[0]['kind'].replace('_', ' ')} in {found.aside[0]['service']}"
+    if found.settled is not None:
+        return str(found.settled["status"]).replace("_", " ")
+    return "reported"
+
+
+def show_timeline(console: Console, line: Timeline, language: Language) -> None:
+    """Print the stretches with a bar each, and their sum."""
+    shown = table("stage", "because of", "seconds", "", right=("seconds",))
+    longest = max((stretch.milliseconds for stretch in line.stretches), default=1)
+    for stretch in line.stretches:
+        bar = "█" * max(1, round(BAR * stretch.milliseconds / longest)) if longest else ""
+        stage = stage_label(cast(Stage, stretch.stage), language, audience="agent")
+        cause = cause_label(cast(Cause, stretch.cause), language, audience="agent")
+        shown.add_row(stage, cause, f"{stretch.milliseconds / 1000:.3f}", bar)
+    whole = "restored" if line.tranche else "until now or the end"
+    of = f"tranche {line.tranche}: " if line.tranche else ""
+    exact = "adds up exactly" if line.tiles else "DOES NOT ADD UP: run `otb check`"
+    shown.add_row("[bold]total[/]", f"{of}repaid to {whole}", f"[bold]{line.milliseconds / 1000:.3f}[/]", exact)
+    console.print()
+    console.print(shown)
+
+
+def show_tranches(console: Console, found: Journey, language: Language) -> None:
+    """Print the parts with their state and promise."""
+    if not found.tranches:
+        return
+    currency = found.reference["currency"] if found.reference else "CNY"
+    lag = {line.tranche: line.milliseconds for line in found.timelines}
+    shown = table("part", "amount", "state", "promised by", "restored at", "after", right=("amount", "after"))
+    for row in found.tranches:
+        after = duration_text(lag[row["number"]], language) if row["number"] in lag else ""
+        restored = local(row["restored_at"]) if row["restored_at"] else ""
+        amount = money_text(row["amount_minor"], currency, language)
+        shown.add_row(str(row["number"]), amount, row["state"], local(row["promised_by"]), restored, after)
+    console.print()
+    console.print(shown)
+
+
+def show_told(console: Console, found: Journey) -> None:
+    """Print what the customer was sent."""
+    if not found.told:
+        return
+    shown = table("told", "channel", "state", "requested at")
+    for row in found.told:
+        shown.add_row(row["template"], row["channel"], row["state"], local(row["requested_at"]))
+    console.print()
+    console.print(shown)
+
+
+def described(found: Journey) -> dict[str, Any]:
+    """Return a journey for programs."""
+    reference = dict(found.reference) if found.reference else None
+    return {
+        "repayment_id": found.repayment_id,
+        "account_id": found.account_id,
+        "reference": reference,
+        "state": standing_of(found),
+        "settlement": dict(found.settled) if found.settled else None,
+        "timelines": [_line(line) for line in found.timelines],
+        "tranches": [dict(row) for row in found.tranches],
+        "told": [dict(row) for row in found.told],
+        "conflicts": [dict(row) for row in found.conflicts],
+        "set_aside": [dict(row) for row in found.aside],
+    }
+
+
+def _line(line: Timeline) -> dict[str, Any]:
+    stretches = [
+        {"stage": s.stage, "cause": s.cause, "until": s.until, "milliseconds": s.milliseconds} for s in line.stretches
+    ]
+    return {
+        "tranche": line.tranche,
+        "repaid_at": line.repaid_at,
+        "ended_at": line.ended_at,
+        "milliseconds": line.milliseconds,
+        "adds_up": line.tiles,
+        "stretches": stretches,
+    }
+
+
+def _chosen(found: Journey, tranche: int | None) -> Timeline | None:
+    if tranche is None:
+        return max(found.timelines, key=lambda line: line.milliseconds, default=None)
+    for line in found.timelines:
+        if line.tranche == tranche:
+            return line
+    raise Problem(f"no restored tranche {tranche} of {found.name}", NOT_FOUND)
+
+
+def _waits(found: Journey, language: Language) -> Iterator[str]:
+    """Yield where a repayment without a decision is, and why."""
+    status = found.settled["status"] if found.settled else None
+    if status in ("rejected", "returned_first"):
+        yield WAITS[status][language]
+    elif found.aside:
+        yield from _aside(found, language)
+    elif found.timelines and found.timelines[-1].stretches:
+        line = found.timelines[-1]
+        last = line.stretches[-1]
+        cause = "external.settlement_wait" if status == "waiting" else last.cause
+        yield WAITS["waiting" if status == "waiting" else "on_its_way"][language].format(
+            waited=duration_text(last.milliseconds, language),
+            stage=stage_label(cast(Stage, last.stage), language),
+            cause=cause_label(cast(Cause, cause), language),
+        )
+    else:
+        yield WAITS["unknown"][language]
+
+
+def _aside(found: Journey, language: Language) -> Iterator[str]:
+    for row in found.aside:
+        yield WAITS[row["kind"]][language].format(
+            service=row["service"],
+            since=_day(row["first_seen_at"]),
+            reason=row["reason"],
+            ends=reason_texts(Reason.ACCOUNT_UNKNOWN, language).ends,
+            id=f"{row['service']}:{row['set_aside_id']}",
+        )
+
+
+def _day(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+LANGUAGES: tuple[Language, ...] = get_args(Language)

@@ -1,0 +1,77 @@
+"""Where the servers are, for commands that look: your own, or the embedded stack when it runs."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal, Protocol, cast
+
+import asyncpg
+from pydantic import SecretStr
+
+from deploy.embedded import Stack
+from services.cli.terminal import Problem
+from services.runtime.postgres import Row
+from services.runtime.settings import Settings, load_settings
+
+CONNECT_SECONDS = 5
+COMMAND_SECONDS = 60
+SESSION = {"timezone": "UTC", "application_name": "otb", "statement_timeout": "60s", "jit": "off"}
+READ_ONLY = {"default_transaction_read_only": "on"}
+
+
+class Connection(Protocol):
+    """What a command that looks may do with a connection."""
+
+    async def fetch(self, query: str, *args: object) -> Sequence[Row]: ...
+    async def fetchrow(self, query: str, *args: object) -> Row | None: ...
+    async def fetchval(self, query: str, *args: object) -> Any: ...
+    async def execute(self, query: str, *args: object) -> str: ...
+    def transaction(
+        self, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+    ) -> AbstractAsyncContextManager[object]: ...
+    async def close(self, *, timeout: float | None = None) -> None: ...
+
+
+def stack_of(settings: Settings) -> Stack:
+    """Return the embedded stack of the state folder, running or not."""
+    return Stack(settings.state_dir.resolve(), settings.cache_dir)
+
+
+def attached() -> Settings:
+    """Return settings that name both servers; raise Problem when the embedded ones do not run."""
+    settings = load_settings()
+    own_kafka, own_postgres = settings.kafka_bootstrap_servers is not None, settings.postgres_dsn is not None
+    state_dir = settings.state_dir.resolve()
+    update: dict[str, object] = {"state_dir": state_dir, "secrets_dir": settings.secrets_dir or state_dir / "secrets"}
+    if not (own_kafka and own_postgres):
+        stack = stack_of(settings)
+        running = {process.name for process in stack.processes() if process.state == "running"}
+        wanted = {name for name, own in (("kafka", own_kafka), ("postgres", own_postgres)) if not own}
+        if wanted - running:
+            missing = " and ".join(sorted(wanted - running))
+            raise Problem(f"{missing} not running in {settings.state_dir}: start with `otb stack up`")
+        endpoints = stack.endpoints()
+        if not own_kafka:
+            update["kafka_bootstrap_servers"] = endpoints.kafka_bootstrap_servers
+        if not own_postgres:
+            update["postgres_dsn"] = SecretStr(endpoints.postgres_dsn)
+    return settings.model_copy(update=update)
+
+
+@asynccontextmanager
+async def connected(settings: Settings, *, writing: bool = False) -> AsyncIterator[Connection]:
+    """Connect as the owner of the database, read only unless ``writing``."""
+    if settings.postgres_dsn is None:
+        raise Problem("OTB_POSTGRES_DSN is not set: start with `otb stack up`")
+    session = SESSION if writing else SESSION | READ_ONLY
+    opened = await asyncpg.connect(
+        settings.postgres_dsn.get_secret_value(),
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS,
+        server_settings=session,
+    )
+    connection = cast(Connection, opened)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+

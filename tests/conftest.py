@@ -1,0 +1,154 @@
+"""One embedded stack for the whole session, and a fresh migrated database for every test that asks for one."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.errors import KafkaError
+from pydantic import SecretStr
+
+from services.cli.system import System, all_topics, make_topics, open_system
+from services.cli.workers import WORKERS
+from services.runtime.migrate import migrate
+from services.runtime.settings import Settings
+
+T = TypeVar("T")
+REPOSITORY: Final = Path(__file__).parents[1]
+TEMPLATE: Final = "otb_template"
+PARTITIONS: Final = 3
+LEADER_ATTEMPTS: Final = 100
+_NUMBERS = count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run with faults be played again."""
+    parser.addoption("--seed", type=int, default=None, help="seed of the faults; a new one each run by default")
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """Return the seed of this run."""
+    asked: int | None = pytestconfig.getoption("--seed")
+    return secrets.randbelow(1_000_000) if asked is None else asked
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop of its own, whatever loop the caller has."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def dsn_of(settings: Settings, database: str | None = None) -> str:
+    """Return the owner's address of a database, by default the one of ``settings``."""
+    assert settings.postgres_dsn is not None
+    dsn = settings.postgres_dsn.get_secret_value()
+    return dsn if database is None else urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloaded jars, shared by every stack of the tests."""
+    return Settings().cache_dir or REPOSITORY / ".otb" / "cache"
+
+
+async def execute(dsn: str, *statements: str) -> None:
+    """Run statements as the owner, each in its own transaction."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def empty_topics(settings: Settings) -> None:
+    """Remove every record: a fresh database begins reading where each partition begins."""
+    everything = RecordsToDelete(before_offset=-1)
+    wanted = {TopicPartition(name, n): everything for name in all_topics() for n in range(settings.partitions)}
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    await admin.start()
+    try:
+        for attempt in range(LEADER_ATTEMPTS):
+            try:
+                await admin.delete_records(wanted)
+                return
+            except KafkaError as error:  # a partition just made has no leader yet
+                if not error.retriable or attempt == LEADER_ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Run the embedded stack with topics made and a migrated template; stopped however the session ends."""
+    asked = Settings(state_dir=tmp_path_factory.mktemp("stack") / "state", cache_dir=cache_dir(), partitions=PARTITIONS)
+    opened = open_system(asked)
+    try:
+        run_apart(_prepared(opened.settings))
+        yield opened
+    finally:
+        opened.stack.down()
+
+
+async def _prepared(settings: Settings) -> None:
+    await make_topics(settings)
+    await execute(dsn_of(settings), f"CREATE DATABASE {TEMPLATE}")
+    assert settings.secrets_dir is not None
+    await migrate(dsn_of(settings, TEMPLATE), [worker.package for worker in WORKERS], settings.secrets_dir)
+
+
+class Databases:
+    """Copies of the template; the next one is made while a test runs."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.pool = ThreadPoolExecutor(1)
+        self.next = self.pool.submit(self._make)
+
+    def take(self) -> str:
+        """Return the name of a fresh database."""
+        made, self.next = self.next, self.pool.submit(self._make)
+        return made.result()
+
+    def drop(self, name: str) -> None:
+        """Remove a database some time later."""
+        self.pool.submit(asyncio.run, execute(self.owner, f"DROP DATABASE {name} WITH (FORCE)"))
+
+    def _make(self) -> str:
+        name = f"test_{next(_NUMBERS)}"
+        asyncio.run(execute(self.owner, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        return name
+
+
+@pytest.fixture(scope="session")
+def databases(system: System) -> Iterator[Databases]:
+    """Make databases ahead of the tests that ask for them."""
+    made = Databases(dsn_of(system.settings))
+    yield made
+    made.pool.shutdown(wait=True)
+
+
+@pytest.fixture
+def settings(system: System, databases: Databases) -> Iterator[Settings]:
+    """Give a test its own migrated database; roles and secrets are shared."""
+    name = databases.take()
+    yield system.settings.model_copy(update={"postgres_dsn": SecretStr(dsn_of(system.settings, name))})
+    databases.drop(name)
+
+
+@pytest.fixture
+def empty_kafka(settings: Settings) -> Settings:
+    """Give a test its own database and topics without records."""
+    run_apart(empty_topics(settings))
+    return settings

@@ -1,0 +1,213 @@
+"""The money loop against a real Kafka and a real PostgreSQL: rebalances, outages, lost answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from schemas.event import Event
+from schemas.topics import INTAKE, NOTIFICATION
+from services.notifier.worker import WORKER as NOTIFIER
+from services.repayment_ingest.worker import WORKER as INGEST
+from services.runtime import consumer as consumers
+from services.runtime.batch import Committed
+from services.runtime.clock import monotonic, utc_now
+from services.runtime.consumer import BatchConsumer
+from services.runtime.errors import InvariantBroken
+from services.runtime.settings import Settings
+from services.runtime.worker import AnyWorker
+from services.settlement.worker import WORKER as SETTLE
+from tests import builders
+from tests.integration.kafka import Seen, records, send
+from tests.integration.proxy import behind_proxy
+from tests.integration.support import Feed, Raw, owner, role, violations, written
+
+SECONDS = 20.0
+
+
+@asynccontextmanager
+async def running(worker: AnyWorker, settings: Settings) -> AsyncIterator[BatchConsumer]:
+    """Run the loop of a worker in this process."""
+    loop = BatchConsumer(worker, settings)
+    await loop.start()
+    try:
+        yield loop
+    finally:
+        await loop.stop()
+
+
+async def until(met: Callable[[], Awaitable[Any]], seconds: float = SECONDS) -> Any:
+    """Wait until ``met`` returns something, and return it."""
+    deadline = monotonic() + seconds
+    while not (found := await met()):
+        assert monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.05)
+    return found
+
+
+def reports(count: int, first: int = 0, accounts: int = 40) -> list[Event]:
+    now = utc_now()
+    return [
+        builders.repayment_reported(account_id=f"account-{n % accounts}", external_ref=f"ref-{n}", repaid_at=now)
+        for n in range(first, first + count)
+    ]
+
+
+async def booked(settings: Settings) -> int:
+    async with owner(settings) as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM repayment_ingest.reference"))
+
+
+async def received(settings: Settings, count: int) -> list[Seen]:
+    """Wait until so many different events are on repayment.intake.v1; return all records."""
+
+    async def enough() -> list[Seen]:
+        seen = await records(settings, INTAKE.name)
+        return seen if len({record.headers["ce_id"] for record in seen}) >= count else []
+
+    found: list[Seen] = await until(enough)
+    return found
+
+
+async def assigned(*loops: BatchConsumer) -> None:
+    async def all_of_them() -> bool:
+        return all(loop.assigned for loop in loops)
+
+    await until(all_of_them)
+
+
+async def test_a_rebalance_between_two_processes_loses_and_doubles_nothing(empty_kafka: Settings) -> None:
+    async with running(INGEST, empty_kafka) as first:
+        await assigned(first)
+        await send(empty_kafka, *reports(300))
+        async with running(INGEST, empty_kafka) as second:
+            sending = asyncio.create_task(send(empty_kafka, *reports(300, first=300)))
+            await assigned(first, second)
+            await sending
+            assert {*first.partitions, *second.partitions} == {0, 1, 2}
+            assert not set(first.partitions) & set(second.partitions)
+            await send(empty_kafka, *reports(300, first=600))
+        await send(empty_kafka, *reports(300, first=900))
+        seen = await received(empty_kafka, 1_200)
+    assert await booked(empty_kafka) == 1_200
+    assert len({record.headers["ce_id"] for record in seen}) == 1_200
+    assert await violations(empty_kafka) == {}
+
+
+@pytest.mark.parametrize("left", [0, 5])
+async def test_a_log_that_ends_below_the_books_stops_the_worker(empty_kafka: Settings, left: int) -> None:
+    await send(empty_kafka, *reports(left, accounts=1))
+    async with role(empty_kafka, "repayment_ingest") as connection:
+        feed = await Feed(INGEST, empty_kafka, connection).start()
+        await connection.execute("UPDATE progress SET first_offset = 0, next_offset = 1000000, gaps = 1000000")
+        assert feed.next
+    async with running(INGEST, empty_kafka) as loop:
+
+        async def crashed() -> bool:
+            return loop.crashed
+
+        await until(crashed)
+        assert isinstance(loop.crash_reason, InvariantBroken)
+    assert await booked(empty_kafka) == 0
+
+
+async def test_a_database_away_for_three_seconds_loses_nothing_and_is_told_in_the_trail(empty_kafka: Settings) -> None:
+    async with behind_proxy(empty_kafka) as (settings, proxy), running(INGEST, settings) as loop:
+        await assigned(loop)
+        await send(settings, *reports(50))
+        await received(settings, 50)
+        await proxy.cut()
+        await send(settings, *reports(50, first=50))
+        await asyncio.sleep(3)
+        await proxy.mend()
+        seen = await received(settings, 100)
+    assert await booked(empty_kafka) == 100
+    late = [record.event for record in seen if int(record.event["external_ref"].removeprefix("ref-")) >= 50]
+    assert len(late) == 50
+    for event in late:
+        waits = [cause for stage, cause, _ in event["trail"] if stage == "ingest"]
+        assert "system_delay.dependency_down" in waits
+        assert waits.index("system_delay.dependency_down") < waits.index("system_delay.processing")
+    assert await violations(empty_kafka) == {}
+
+
+async def test_events_of_a_commit_whose_answer_was_lost_are_published_before_newer_ones(
+    empty_kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[int] = []
+
+    async def process(*args: Any, **kwargs: Any) -> Committed:
+        committed: Committed = await real(*args, **kwargs)
+        if committed.outgoing and not lost:
+            lost.append(1)
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return committed
+
+    real = consumers.process
+    async with running(INGEST, empty_kafka) as loop:
+        await assigned(loop)
+        monkeypatch.setattr(consumers, "process", process)
+        for n in range(5):
+            await send(empty_kafka, *reports(1, first=n, accounts=1))
+            await asyncio.sleep(0.3)
+        seen = await received(empty_kafka, 5)
+    assert lost
+    order = [record.event["external_ref"] for record in seen if record.event["account_id"] == "account-0"]
+    assert list(dict.fromkeys(order)) == [f"ref-{n}" for n in range(5)]
+
+
+async def test_a_message_owed_before_the_start_is_told(empty_kafka: Settings) -> None:
+    async with role(empty_kafka, "notifier") as connection:
+        feed = await Feed(NOTIFIER, empty_kafka, connection, partition=2).start()
+        await feed.deliver(builders.account_opened(), builders.credit_restored())
+        await connection.execute("UPDATE progress SET first_offset = 0, next_offset = 0")
+    async with owner(empty_kafka) as connection:
+        await connection.execute("TRUNCATE notifier.progress")
+    async with running(NOTIFIER, empty_kafka):
+
+        async def told() -> bool:
+            return any(seen.name == "NotificationDelivered" for seen in await records(empty_kafka, NOTIFICATION.name))
+
+        await until(told)
+
+
+async def test_an_opened_account_wakes_its_parked_events_within_the_loop(empty_kafka: Settings) -> None:
+    async with running(SETTLE, empty_kafka) as loop:
+        await assigned(loop)
+        await send(empty_kafka, builders.repayment_received())
+
+        async def parked() -> bool:
+            async with owner(empty_kafka) as connection:
+                return bool(await connection.fetchval("SELECT count(*) FROM settlement.set_aside"))
+
+        await until(parked)
+        await send(empty_kafka, builders.account_opened(), builders.purchase_posted())
+        began = monotonic()
+
+        async def settled() -> list[Seen]:
+            return await records(empty_kafka, "repayment.settlement.v1")
+
+        (seen,) = await until(settled)
+        assert monotonic() - began < 3
+    assert seen.name == "RepaymentSettled"
+    assert [cause for stage, cause, _ in seen.event["trail"] if stage == "settlement"][-1] == "system_delay.processing"
+    assert await violations(empty_kafka) == {}
+
+
+async def test_a_producer_with_transactions_does_not_stop_its_reader(empty_kafka: Settings) -> None:
+    """Commit markers take offsets no record has, also between two batches."""
+    producer = AIOKafkaProducer(bootstrap_servers=empty_kafka.kafka_bootstrap_servers, transactional_id="billing")
+    async with running(INGEST, empty_kafka) as loop, producer:
+        await assigned(loop)
+        for n in range(3):
+            async with producer.transaction():
+                for event in reports(2, first=2 * n, accounts=1):
+                    raw: Raw = written(event)
+                    await producer.send(raw.topic, value=raw.value, key=raw.key, headers=list(raw.headers))
+            await received(empty_kafka, 2 * n + 2)
+        assert not loop.crashed
+    assert await violations(empty_kafka) == {}

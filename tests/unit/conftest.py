@@ -1,0 +1,9 @@
+"""Hypothesis: 50 examples here, 500 the same ones each time on a build machine."""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
+settings.load_profile("ci" if os.getenv("CI") or os.getenv("OTB_CI") else "dev")

@@ -1,0 +1,328 @@
+"""limit-release: the availability ledger and the credit lane beside their rules."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from schemas.event import Event
+from schemas.ids import event_id
+from schemas.reasons import Reason
+from schemas.restoration import (
+    CreditRestored,
+    HoldPlaced,
+    NothingToRestore,
+    PromiseMade,
+    RestorationParked,
+    RestorationReversed,
+)
+from schemas.risk import Tranche
+from services.decision import Internal, Malformed
+from services.limit_release.domain import cause_of, decide
+from services.limit_release.model import Account, State
+from tests import builders
+from tests.unit.given import ALL_HELD, FRIDAY, Pipe, all_of, check_ledger, china, moment, only, profiles
+
+TUESDAY, NEXT_FRIDAY = china("2026-11-24", "09:00"), china("2026-11-27", "09:00")
+TOTAL = profiles({"limit_basis": "TOTAL"})
+
+
+def authorised(amount: int, ref: str = "a1") -> Event:
+    return builders.authorisation_placed(authorisation_id=ref, amount_minor=amount)
+
+
+def kinds(account: Account) -> list[str]:
+    return [journal.kind for journal in account.journals]
+
+
+def test_e13_anything_of_an_unknown_account_is_parked() -> None:
+    pipe = Pipe()
+    pipe.take(builders.credit_limit_changed())
+    assert pipe.outcomes == [("limit-release", "parked")]
+
+
+def test_an_account_is_opened_once() -> None:
+    pipe = Pipe().open(100)
+    pipe.take(builders.account_opened(credit_limit_minor=900))
+    assert ("limit-release", "stale") in pipe.outcomes
+    assert kinds(pipe.account) == ["OPEN"]
+
+
+@pytest.mark.parametrize(("limit", "kind"), [(150, "RAISE"), (100, "RAISE"), (60, "CUT"), (0, "CUT")])
+def test_a_changed_limit_changes_what_is_available(limit: int, kind: str) -> None:
+    pipe = Pipe().open(100, principal=30)
+    pipe.take(builders.credit_limit_changed(credit_limit_minor=limit))
+    assert (pipe.account.available_minor, kinds(pipe.account)[-1]) == (limit - 30, kind)
+
+
+def test_e03_authorisations_count_from_the_moment_they_are_placed() -> None:
+    pipe = Pipe().open(500)
+    for n in range(6):
+        pipe.take(authorised(100, f"a{n}"))
+    assert pipe.account.available_minor == -100
+    assert pipe.account.zero_reason(spendable=False) is Reason.OVER_LIMIT
+
+
+def test_e01_e02_an_authorisation_is_placed_and_released_once() -> None:
+    pipe = Pipe().open(500)
+    pipe.take(authorised(100))
+    pipe.take(builders.authorisation_placed(authorisation_id="a1", amount_minor=200))
+    assert pipe.outcomes[-1] == ("limit-release", "stale")
+    released = builders.authorisation_released(authorisation_id="a1")
+    for _ in range(3):
+        pipe.take(released)
+    pipe.take(authorised(100))
+    assert pipe.account.available_minor == 500
+    assert kinds(pipe.account) == ["OPEN", "AUTHORISE", "UNAUTHORISE"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "booked"),
+    [
+        (100, ["POST"]),
+        (60, ["POST", "UNAUTHORISE"]),
+        (130, ["POST", "PURCHASE"]),
+    ],
+)
+def test_a_posted_purchase_uses_its_authorisation_first(amount: int, booked: list[str]) -> None:
+    pipe = Pipe().open(500)
+    pipe.take(authorised(100))
+    pipe.buy(amount, ref="p1", authorisation="a1")
+    assert kinds(pipe.account)[2:] == booked
+    assert (pipe.account.available_minor, pipe.account.used_debt_minor) == (500 - amount, amount)
+    assert pipe.account.used_authorisation_minor == 0
+    pipe.buy(10, ref="p2", authorisation="a1")
+    assert kinds(pipe.account)[-1] == "PURCHASE"
+
+
+def test_a_purchase_with_an_unknown_authorisation_uses_available_credit() -> None:
+    pipe = Pipe().open(500)
+    pipe.buy(100, ref="p1", authorisation="never_seen")
+    assert kinds(pipe.account) == ["OPEN", "PURCHASE"]
+
+
+def test_a_refund_beyond_the_debt_becomes_credit_balance() -> None:
+    pipe = Pipe().open(500, principal=100)
+    pipe.take(builders.purchase_refunded(to_debt_minor=130))
+    assert (pipe.account.available_minor, pipe.account.credit_balance_minor) == (500, 30)
+    assert pipe.debt.credit_balance_minor == 30
+    pipe.take(builders.credit_balance_refunded(amount_minor=40))
+    assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor == 0
+
+
+@pytest.mark.parametrize(("fee", "available", "balance"), [(20, 380, 0), (-30, 430, 0), (-130, 500, 30)])
+def test_charges_use_credit_under_total_and_a_correction_never_gives_more_than_the_limit(
+    fee: int, available: int, balance: int
+) -> None:
+    pipe = Pipe(TOTAL).open(500, principal=100)
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=fee, interest_minor=0))
+    assert (pipe.account.available_minor, pipe.account.credit_balance_minor) == (available, balance)
+    assert pipe.debt.credit_balance_minor == balance
+
+
+def test_charges_do_not_use_credit_under_principal() -> None:
+    pipe = Pipe().open(500, principal=100)
+    pipe.take(builders.charges_accrued())
+    assert pipe.outcomes[-1] == ("limit-release", "ignored")
+
+
+def test_r26_billings_own_events_in_another_currency_are_malformed() -> None:
+    pipe = Pipe().open(500)
+    with pytest.raises(Malformed, match="currency_mismatch"):
+        pipe.take(builders.credit_limit_changed(currency="USD"))
+
+
+def test_a_refund_read_before_the_verdict_ends_like_one_read_after_it() -> None:
+    def end(*, refund_first: bool) -> Account:
+        state = Pipe().open(1_000, principal=300).credit
+        assessed = builders.risk_assessed(
+            amount_minor=300,
+            restorable_minor=300,
+            tranches=(Tranche(1, 300, FRIDAY, Reason.RELEASE_FINAL_RAIL),),
+        )
+        refund = builders.purchase_refunded(to_debt_minor=100)
+        for event in (refund, assessed) if refund_first else (assessed, refund):
+            state = decide(profiles(), state, event, moment(FRIDAY)).state
+            check_ledger(state.account)
+        return state.account
+
+    first, last = end(refund_first=True), end(refund_first=False)
+    assert (first.available_minor, first.credit_balance_minor) == (1_000, 100)
+    assert (last.available_minor, last.credit_balance_minor) == (1_000, 100)
+
+
+def test_a_return_before_its_verdict_leaves_a_tombstone() -> None:
+    pipe = Pipe().open(500_000, principal=500_000)
+    returned = builders.repayment_returned(reallocated=())
+    first = decide(pipe.policy, pipe.credit, returned, moment(FRIDAY))
+    assert (first.reason, first.events) == ("waits_for_its_assessment", ())
+    late = decide(pipe.policy, first.state, builders.risk_assessed(), moment(FRIDAY))
+    assert only(late.events, NothingToRestore).reason is Reason.RETURNED
+    assert kinds(late.state.account) == ["OPEN", "PURCHASE"]
+    again = decide(pipe.policy, late.state, returned, moment(FRIDAY))
+    assert (again.outcome, again.reason) == ("stale", "returned_before")
+
+
+def test_e16_a_verdict_is_taken_once() -> None:
+    pipe = Pipe().open(600_000, principal=550_000)
+    first = decide(pipe.policy, pipe.credit, builders.risk_assessed(), moment(FRIDAY))
+    again = decide(pipe.policy, first.state, builders.risk_assessed(revision=1), moment(FRIDAY))
+    assert (again.outcome, again.reason, again.state) == ("stale", "assessed_before", first.state)
+
+
+def test_a_timer_of_an_unknown_repayment_is_stale() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(500_000, principal=490_000)
+    pipe.repay(100_000, rail="direct_debit")
+    pipe.credit = State(pipe.account)
+    assert pipe.pass_until(NEXT_FRIDAY) == []
+    assert pipe.outcomes[-1] == ("limit-release", "stale")
+
+
+def frozen_in_between() -> Pipe:
+    """Freeze an account, then take a repayment with one tranche due and two ahead."""
+    pipe = Pipe().open(600_000, principal=550_000)
+    pipe.status("frozen")
+    parked = all_of(pipe.repay(500_000, rail="direct_debit"), RestorationParked)
+    assert [event.amount_minor for event in parked] == [100_000, 200_000, 200_000]
+    assert not pipe.timers
+    return pipe
+
+
+def test_a_thaw_before_the_dates_restores_what_is_due_and_holds_the_rest_again() -> None:
+    pipe = frozen_in_between()
+    facts = pipe.status("active", now=FRIDAY + timedelta(hours=3))
+    assert only(facts, CreditRestored).amount_minor == 100_000
+    assert [event.until for event in all_of(facts, HoldPlaced)] == [TUESDAY, NEXT_FRIDAY]
+    for hold in all_of(facts, HoldPlaced):
+        assert hold.reasons == (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP)
+    assert [event.basis for event in all_of(facts, PromiseMade)] == ["clear", "hold", "hold"]
+    assert len(pipe.timers) == 4
+    pipe.pass_until(NEXT_FRIDAY)
+    assert pipe.account.available_minor == 550_000
+
+
+def test_a_thaw_with_every_date_ahead_only_holds_again() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(500_000, principal=490_000)
+    pipe.status("frozen")
+    pipe.repay(100_000, rail="direct_debit")
+    facts = pipe.status("active", now=FRIDAY + timedelta(hours=3))
+    assert only(facts, HoldPlaced).until == TUESDAY
+    assert only(facts, HoldPlaced).record.outcome == "held"
+    assert not all_of(facts, CreditRestored)
+
+
+def test_a_thaw_after_the_dates_restores_everything() -> None:
+    pipe = frozen_in_between()
+    facts = pipe.status("active", now=NEXT_FRIDAY)
+    assert [event.amount_minor for event in all_of(facts, CreditRestored)] == [100_000, 200_000, 200_000]
+    assert not pipe.timers
+
+
+def test_a_hold_that_ends_while_frozen_is_parked() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(500_000, principal=490_000)
+    pipe.repay(100_000, rail="direct_debit")
+    pipe.status("frozen", "overdue")
+    parked = only(pipe.pass_until(TUESDAY), RestorationParked)
+    assert (parked.reason, parked.record.parked_minor) == (Reason.ACCOUNT_OVERDUE, 100_000)
+    assert pipe.account.available_minor == 10_000
+
+
+def test_an_account_that_never_parked_anything_thaws_quietly() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(500_000, principal=490_000)
+    pipe.repay(100_000, rail="direct_debit")
+    pipe.status("frozen")
+    assert len(pipe.status("active")) == 1
+
+
+def test_closing_lets_what_waits_lapse_and_a_return_voids_it() -> None:
+    pipe = Pipe().open(600_000, principal=550_000)
+    pipe.repay(500_000, rail="direct_debit")
+    nothing = only(pipe.status("closed"), NothingToRestore)
+    assert nothing.reason is Reason.ACCOUNT_CLOSED
+    assert pipe.repayment("r1").part("lapsed") == pipe.account.pending_minor == 400_000
+    pipe.pass_until(NEXT_FRIDAY + timedelta(days=1))
+    assert pipe.account.pending_minor == 400_000
+    reversal = only(pipe.give_back(500_000, rail="direct_debit"), RestorationReversed)
+    assert (reversal.from_hold_minor, reversal.from_available_minor) == (400_000, 100_000)
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 550_000
+
+
+def test_a_returned_overpayment_that_was_used_is_uncovered() -> None:
+    pipe = Pipe().open(100_000, principal=30_000)
+    pipe.repay(50_000)
+    pipe.buy(15_000, ref="p2")
+    reversal = only(pipe.give_back(50_000), RestorationReversed)
+    assert (reversal.from_available_minor, reversal.uncovered_minor) == (30_000, 15_000)
+    assert pipe.account.available_minor == 55_000
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 45_000
+    assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor == 0
+
+
+def test_e06_a_returned_repayment_is_paid_by_the_credit_balance_of_another() -> None:
+    pipe = Pipe().open(100_000, principal=30_000)
+    pipe.repay(30_000, ref="a")
+    pipe.repay(10_000, ref="b")
+    pipe.give_back(30_000, ref="a")
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 20_000
+    pipe.give_back(10_000, ref="b")
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 30_000
+
+
+def test_a_repayment_partly_for_fees_and_partly_beyond_the_debt_says_so() -> None:
+    pipe = Pipe().open(1_000, principal=100, fee=20)
+    record = only(pipe.repay(150), CreditRestored).record
+    assert record.reasons == (Reason.RELEASE_FINAL_RAIL, Reason.PAID_CREDIT_BALANCE, Reason.PAID_FEES_AND_INTEREST)
+    assert (record.amount_minor, record.restored_minor) == (150, 100)
+
+
+@pytest.mark.parametrize(
+    ("account", "reason"),
+    [
+        (Account(builders.ACCOUNT, available_minor=1), None),
+        (Account(builders.ACCOUNT), None),
+        (Account(builders.ACCOUNT, limit_lowered=True), Reason.LIMIT_LOWERED),
+        (Account(builders.ACCOUNT, available_minor=-1), Reason.OVER_LIMIT),
+        (Account(builders.ACCOUNT, available_minor=-1, limit_lowered=True), Reason.LIMIT_LOWERED),
+        (Account(builders.ACCOUNT, available_minor=-1, limit_lowered=True, status="closed"), Reason.ACCOUNT_CLOSED),
+        (Account(builders.ACCOUNT, available_minor=5, status="frozen"), Reason.ACCOUNT_FROZEN),
+        (Account(builders.ACCOUNT, status="frozen", status_reason="overdue"), Reason.ACCOUNT_OVERDUE),
+    ],
+)
+def test_r18_a_shown_zero_has_its_reason(account: Account, reason: Reason | None) -> None:
+    assert account.zero_reason(spendable=False) is reason
+
+
+def test_a_limit_cut_is_forgotten_once_credit_is_available_again() -> None:
+    pipe = Pipe().open(100, principal=80)
+    pipe.take(builders.credit_limit_changed(credit_limit_minor=80))
+    assert pipe.account.zero_reason(spendable=False) is Reason.LIMIT_LOWERED
+    pipe.repay(50)
+    pipe.buy(60, ref="p2")
+    assert pipe.account.zero_reason(spendable=False) is Reason.OVER_LIMIT
+
+
+def test_an_input_without_an_id_of_its_own_has_a_derived_cause() -> None:
+    assert cause_of(Internal(builders.ACCOUNT)) == event_id("TimerFired", "")
+
+
+def test_an_internal_input_that_is_not_ours_is_ignored() -> None:
+    pipe = Pipe().open(100)
+    assert decide(pipe.policy, pipe.credit, Internal(builders.ACCOUNT), moment(FRIDAY)).outcome == "ignored"
+
+
+def test_parked_credit_balance_waits_with_its_repayment() -> None:
+    pipe = Pipe().open(500, principal=100)
+    pipe.status("frozen")
+    pipe.repay(150)
+    assert pipe.account.credit_balance_minor == 0
+    pipe.status("active")
+    assert pipe.account.credit_balance_minor == 50
+    assert pipe.repayment("r1").part("restored") == 100
+
+
+def test_an_assessed_repayment_knows_when_it_was_repaid() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(500_000, principal=490_000)
+    pipe.repay(100_000, rail="direct_debit")
+    pipe.credit = pipe.credit.put(replace(pipe.repayment("r1"), repaid_at=None))
+    with pytest.raises(ValueError, match="an assessed repayment has repaid_at"):
+        pipe.pass_until(TUESDAY)

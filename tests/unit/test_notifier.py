@@ -1,0 +1,180 @@
+"""notifier: one message a decision, repayment and channel; tried to an end."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from schemas.event import Event
+from schemas.ids import EventId
+from schemas.notification import (
+    Channel,
+    NotificationDelivered,
+    NotificationRequested,
+    NotificationSuppressed,
+    NotificationUndeliverable,
+)
+from schemas.reasons import Reason
+from services.decision import Decision
+from services.notifier.domain import (
+    JITTER,
+    RETRY_SECONDS,
+    Account,
+    Attempted,
+    Channels,
+    Notification,
+    Result,
+    decide,
+    notification_id,
+)
+from tests import builders
+from tests.unit.given import FRIDAY, all_of, check_fact, moment, only
+
+LOG = Channels(("log",))
+BOTH = Channels(("log", "webhook"))
+CAUSE = EventId("cause_1")
+KNOWN = Account(builders.ACCOUNT, "en", "Asia/Shanghai")
+ALL_HELD_RECORD = builders.decision_record(outcome="held", restored_minor=0)
+
+
+def told(*events: Event, channels: Channels = LOG, state: Account = KNOWN) -> Decision[Account]:
+    decision = Decision(state)
+    facts: list[Event] = []
+    for event in events:
+        decision = decide(channels, decision.state, event, moment(FRIDAY))
+        facts += decision.events
+        for fact in decision.events:
+            check_fact(fact)
+    return Decision(decision.state, tuple(facts), outcome=decision.outcome, reason=decision.reason)
+
+
+def tried(state: Account, result: Result, *, channel: Channel = "log", after: int = 0) -> Decision[Account]:
+    message = next(n for n in state.notifications.values() if n.channel == channel)
+    event = Attempted(builders.ACCOUNT, message.notification_id, result, after)
+    return decide(LOG, state, event, moment(FRIDAY))
+
+
+def message_of(state: Account) -> Notification:
+    (message,) = state.notifications.values()
+    return message
+
+
+@pytest.mark.parametrize(
+    ("event", "template"),
+    [
+        (builders.credit_restored(), "restored"),
+        (builders.hold_placed(), "restored"),
+        (builders.hold_placed(record=ALL_HELD_RECORD), "held"),
+        (builders.nothing_to_restore(), "nothing_to_restore"),
+        (builders.restoration_parked(), "parked"),
+        (builders.restoration_reversed(), "reversed"),
+    ],
+)
+def test_each_decision_is_told_by_its_template(event: Event, template: str) -> None:
+    decision = told(event)
+    fact = only(decision.events, NotificationRequested)
+    assert (fact.template, fact.channel, fact.language) == (template, "log", "en")
+    message = message_of(decision.state)
+    assert (message.state, message.next_attempt_at, message.attempts) == ("requested", FRIDAY, 0)
+    assert message.text
+
+
+def test_a_second_event_of_the_same_commit_asks_for_nothing() -> None:
+    events = [builders.credit_restored(caused_by=CAUSE), builders.hold_placed(caused_by=CAUSE)]
+    decision = told(*events)
+    assert len(decision.events) == 1
+    assert (decision.outcome, decision.reason) == ("stale", "told_before")
+
+
+def test_another_cause_or_another_repayment_is_another_message() -> None:
+    first = builders.credit_restored(caused_by=CAUSE)
+    later = builders.credit_restored(caused_by=EventId("cause_2"))
+    other = builders.credit_restored(caused_by=CAUSE, repayment_id="another")
+    assert len(told(first, later, other).state.notifications) == 3
+
+
+def test_every_channel_has_its_own_message() -> None:
+    decision = told(builders.credit_restored(), channels=BOTH)
+    assert [fact.channel for fact in all_of(decision.events, NotificationRequested)] == ["log", "webhook"]
+    assert len(decision.state.notifications) == 2
+
+
+def test_a_channel_added_later_is_asked_for_alone() -> None:
+    event = builders.credit_restored()
+    decision = told(event, channels=BOTH, state=told(event).state)
+    assert only(decision.events, NotificationRequested).channel == "webhook"
+
+
+def test_e13_an_account_not_known_yet_is_parked_and_woken() -> None:
+    new = Account(builders.ACCOUNT)
+    assert told(builders.credit_restored(), state=new) == Decision(new, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
+    opened = decide(LOG, new, builders.account_opened(language="zh-CN"), moment(FRIDAY))
+    assert opened.wakes
+    assert (opened.state.language, opened.state.timezone) == ("zh-CN", "Asia/Shanghai")
+
+
+@pytest.mark.parametrize("event", [builders.promise_made(), builders.hold_released(), builders.restoration_delayed()])
+def test_what_is_no_message_is_ignored(event: Event) -> None:
+    assert told(event).outcome == "ignored"
+
+
+def test_a_delivered_message_is_over() -> None:
+    decision = tried(told(builders.credit_restored()).state, "delivered")
+    assert only(decision.events, NotificationDelivered).attempts == 1
+    assert message_of(decision.state).next_attempt_at is None
+    again = tried(decision.state, "retry")
+    assert (again.outcome, again.reason, again.state) == ("stale", "over_before", decision.state)
+
+
+def test_a_try_at_an_unknown_message_is_stale() -> None:
+    stray = Attempted(builders.ACCOUNT, notification_id(builders.credit_restored(), "log"), "delivered")
+    assert decide(LOG, KNOWN, stray, moment(FRIDAY)).outcome == "stale"
+
+
+def test_a_refused_message_is_undeliverable() -> None:
+    decision = tried(told(builders.credit_restored()).state, "refused")
+    fact = only(decision.events, NotificationUndeliverable)
+    assert (fact.reason, fact.attempts) == ("refused", 1)
+    assert message_of(decision.state).state == "undeliverable"
+
+
+def test_tries_follow_the_schedule_and_end() -> None:
+    state = told(builders.credit_restored()).state
+    waits: list[float] = []
+    for _ in RETRY_SECONDS:
+        decision = tried(state, "retry")
+        state = decision.state
+        next_at = message_of(state).next_attempt_at
+        assert next_at is not None
+        assert decision.events == ()
+        waits.append((next_at - FRIDAY).total_seconds())
+    for wait, seconds in zip(waits, RETRY_SECONDS, strict=True):
+        assert seconds <= wait <= seconds * (1 + JITTER)
+    assert all(shorter < longer for shorter, longer in pairwise(waits))
+    last = tried(state, "retry")
+    fact = only(last.events, NotificationUndeliverable)
+    assert (fact.reason, fact.attempts) == ("attempts_exhausted", len(RETRY_SECONDS) + 1)
+
+
+def test_the_jitter_depends_on_the_message_alone() -> None:
+    state = told(builders.credit_restored()).state
+    assert tried(state, "retry") == tried(state, "retry")
+
+
+def test_an_endpoint_that_asks_for_a_longer_wait_gets_it() -> None:
+    state = tried(told(builders.credit_restored()).state, "retry", after=3_600).state
+    next_at = message_of(state).next_attempt_at
+    assert next_at is not None
+    assert next_at >= FRIDAY + timedelta(hours=1)
+
+
+def test_an_endpoint_that_is_gone_is_disabled_and_later_messages_are_suppressed() -> None:
+    asked = told(builders.credit_restored(caused_by=CAUSE), channels=BOTH).state
+    gone = tried(asked, "gone", channel="webhook")
+    assert only(gone.events, NotificationSuppressed).reason == "endpoint_disabled"
+    assert gone.state.disabled == {"webhook"}
+    later = told(builders.credit_restored(caused_by=EventId("cause_2")), channels=BOTH, state=gone.state)
+    assert [fact.channel for fact in all_of(later.events, NotificationRequested)] == ["log", "webhook"]
+    assert only(later.events, NotificationSuppressed).channel == "webhook"
+    states = [(n.channel, n.state, n.next_attempt_at) for n in later.state.notifications.values()]
+    assert states[-2:] == [("log", "requested", FRIDAY), ("webhook", "suppressed", None)]
