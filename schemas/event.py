@@ -14,8 +14,6 @@ Instant = Annotated[
 ]
 """A timezone-aware instant of the years 2000 to 2199."""
 MILLISECOND = timedelta(milliseconds=1)
-
-
 Segment = tuple[Stage, Cause, AwareDatetime]
 """A stretch of the lag (stage, cause, until): it began where the one before ended."""
 Trail = Annotated[tuple[Segment, ...], Field(max_length=32)]
@@ -34,7 +32,6 @@ class Event(BaseModel):
 
 class BillingEvent(Event):
     """A fact billing reports; what caused it is billing's to say or not."""
-
     caused_by: EventId | None = None
 
 
@@ -90,8 +87,12 @@ def lag_by_cause(repaid_at: datetime, trail: Sequence[Segment]) -> dict[tuple[St
 
 
 def dominant_cause(repaid_at: datetime, trail: Sequence[Segment]) -> Cause:
-    """Return the cause with most milliseconds; ties go to the order of the list of causes."""
-    total: dict[Cause, int] = {}
-    for (_, cause), spent in lag_by_cause(repaid_at, trail).items():
-        total[cause] = total.get(cause, 0) + spent
-    return min(total, key=lambda cause: (-total[cause], CAUSES.index(cause)), default="system_delay.processing")
+    """Return the cause with most time; ties go to the order of the list of causes."""
+    total: dict[Cause, timedelta] = {}
+    start = repaid_at
+    for _, cause, until in trail:
+        total[cause] = total.get(cause, timedelta()) + (until - start)
+        start = until
+    most = max(total.values(), default=timedelta())
+    found = [cause for cause, spent in total.items() if spent == most]
+    return min(found, key=CAUSES.index, default="system_delay.processing")

@@ -44,7 +44,7 @@ class DecisionRecord(BaseModel):
     available_raw_minor: BalanceMinor
     zero_reason: Reason | None = None
     reasons: Reasons
-    faster: tuple[Faster, ...] = ()
+    faster: Annotated[tuple[Faster, ...], Field(max_length=3)] = ()
     policy_version: Reference
     model_version: Reference
     calendar_version: Reference

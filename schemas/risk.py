@@ -38,7 +38,7 @@ class RiskAssessed(RepaymentEvent):
     tranches: Annotated[tuple[Tranche, ...], Field(max_length=99)]
     tier: Tier
     reasons: Reasons
-    faster: tuple[Faster, ...] = ()
+    faster: Annotated[tuple[Faster, ...], Field(max_length=3)] = ()
     revision: Annotated[int, Field(ge=0, le=99)] = 0
     clear_seconds: Annotated[int, Field(ge=1, le=86_400)]
     hold_slack_seconds: Annotated[int, Field(ge=0, le=86_400)]

@@ -62,8 +62,8 @@ FROM decided d LEFT JOIN told t USING (repayment_id)
 WHERE d.decisions > coalesce(t.messages, 0) AND NOT EXISTS (
   SELECT FROM notifier.set_aside a WHERE a.account_id = d.account_id AND a.state IN ('open', 'ready'))
 UNION ALL
-SELECT repayment_id, account_id, 1, 0 FROM notifier.notification
-WHERE state = 'requested' AND next_attempt_at < clock_timestamp() - interval '60 seconds' LIMIT 1001
+SELECT n.repayment_id, n.account_id, 1, 0 FROM notifier.delivery d JOIN notifier.notification n USING (notification_id)
+WHERE d.state = 'requested' AND d.next_attempt_at < clock_timestamp() - interval '60 seconds' LIMIT 1001
 """
 # Returns settlement accepted and limit-release did not take back.
 RETURNS_APPLIED = """
@@ -86,6 +86,8 @@ USE = "SELECT set_config('search_path', $1, true)"
 POSITIONS = "SELECT topic, partition, next_offset FROM progress"
 UNPUBLISHED = "SELECT publication_id, created_at FROM publication WHERE published_at IS NULL LIMIT 1001"
 READY = "SELECT set_aside_id, kind, reason FROM set_aside WHERE state = 'ready' LIMIT 1001"
+# Messages nobody tried to deliver yet.
+UNTRIED = "SELECT notification_id FROM notifier.delivery WHERE state = 'requested' AND attempts = 0 LIMIT 1001"
 # What a verdict is about: how much was looked at.
 COUNTS = """
 SELECT (SELECT count(*) FROM repayment_ingest.reference) AS repayments,
@@ -243,7 +245,7 @@ async def _offsets(connection: Connection, kafka: Kafka) -> list[Finding]:
 
 async def _rest(connection: Connection, kafka: Kafka) -> list[Finding]:
     """Nothing is in flight: all published, nothing ready to be handled again, every log read to its end."""
-    found = []
+    found = [_finding("rest_told", "notifier", await connection.fetch(UNTRIED))]
     for worker in WORKERS:
         books = await _positions(connection, worker.package)
         unread = [

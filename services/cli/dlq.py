@@ -1,4 +1,4 @@
-"""Records set aside: look at them, let them be handled again, or discard them; each change has an actor and a reason."""
+"""Records set aside: look at them, let them be handled again, or discard them; changes have an actor and a reason."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -60,16 +60,26 @@ def stale(texts: Mapping[str, str], root: Path = ROOT) -> list[str]:
     return sorted({*changed, *(found - texts.keys())})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def refresh(texts: Mapping[str, str], root: Path = ROOT) -> list[str]:
+    """Write the stale files, remove schemas of events that are no more, and return their names."""
+    names = stale(texts, root)
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name in texts:
+            path.write_text(texts[name])
+        else:
+            path.unlink()
+    return names
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Write the stale files; with --check name them and return 1."""
     parser = argparse.ArgumentParser(prog="python -m services.cli.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 when a file is stale")
     check = parser.parse_args(arguments).check
-    texts = outputs()
-    names = stale(texts)
+    names = stale(outputs(), root) if check else refresh(outputs(), root)
     for name in names:
-        if not check:
-            _write(ROOT / name, texts.get(name))
         sys.stdout.write(f"{'stale' if check else 'written'}: {name}\n")
     return 1 if check and names else 0
 
@@ -99,14 +109,6 @@ def _access(worker: AnyWorker) -> dict[str, Any]:
 
 def _same(path: Path, text: str) -> bool:
     return path.is_file() and path.read_text() == text
-
-
-def _write(path: Path, text: str | None) -> None:
-    if text is None:
-        path.unlink()
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -50,8 +50,9 @@ ACCOUNT = "SELECT language, timezone FROM notifier.account WHERE account_id = $1
 STATUS = "SELECT status, status_reason FROM limit_release.account WHERE account_id = $1"
 RECORD = "SELECT record FROM limit_release.decision_record WHERE repayment_id = $1 ORDER BY version DESC LIMIT 1"
 TOLD = """
-SELECT template, channel, language, state, attempts, requested_at, next_attempt_at, text FROM notifier.notification
-WHERE repayment_id = $1 ORDER BY requested_at
+SELECT n.template, n.channel, n.language, d.state, d.attempts, n.requested_at, d.next_attempt_at, n.text
+FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
+WHERE n.repayment_id = $1 ORDER BY n.requested_at
 """
 CONFLICTS = """
 SELECT amount_minor, currency, rail, account_id, differs, received_at FROM repayment_ingest.conflict

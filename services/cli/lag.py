@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from schemas.event import lag_by_cause, milliseconds_between
-from schemas.reasons import STAGES, Cause, Stage
+from schemas.reasons import STAGES, Stage
 from services.cli.journey import name_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, Json, print_json, stdout, table

@@ -1,8 +1,8 @@
 """What the demo shows while it runs: titles, lines, and a table refreshed in place or as plain lines."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from schemas.reasons import Stage
 from services.cli.lag import Flow, percentile, seconds_text, stage_table
 from services.cli.servers import Connection
 from services.cli.terminal import stderr, stdout
@@ -42,7 +41,9 @@ class Screen:
         self.say(heading, bold=True)
         for line in lines:
             text = Text(line)
-            self.console.print(f"  {line}" if self.plain else Padding(text, (0, 0, 0, 2)), markup=False, soft_wrap=self.plain)
+            self.console.print(
+                f"  {line}" if self.plain else Padding(text, (0, 0, 0, 2)), markup=False, soft_wrap=self.plain
+            )
 
 
 class Watch:
@@ -54,6 +55,8 @@ class Watch:
         self.connection = connection
         self.begun = monotonic()
         self._live: Live | None = None
+        self._read = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
         self._last: tuple[float, int] = (self.begun, flow.received_count)
         self._said = self.begun
         self._rate = 0.0
@@ -63,9 +66,9 @@ class Watch:
         """Return how long it has watched."""
         return monotonic() - self.begun
 
-    def oldest_seconds(self, stage: Stage) -> float:
-        """Return how long the repayment that waits longest in ``stage`` has waited there; 0 when none does."""
-        since = min((reached.since for reached in self.flow.waiting()[stage]), default=None)
+    def oldest_seconds(self) -> float:
+        """Return how long the repayment that waits longest in a stage has waited there; 0 when none waits."""
+        since = min((reached.since for found in self.flow.waiting().values() for reached in found), default=None)
         return 0.0 if since is None else (self.flow.now - since).total_seconds()
 
     def note(self, words: str) -> None:
@@ -75,7 +78,7 @@ class Watch:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Show the flow until the block ends; an error of the reading ends the block."""
-        task = asyncio.create_task(self._follow())
+        task = self._task = asyncio.create_task(self._follow())
         try:
             if self.screen.plain:
                 yield
@@ -89,16 +92,38 @@ class Watch:
         if self.screen.plain:
             self.screen.console.print(stage_table(self.flow, WINDOW_SECONDS))
 
+    async def until(self, met: Callable[[], bool], seconds: float) -> bool:
+        """Wait until something is true of the flow, at most so long; raise what broke the reading."""
+        deadline = monotonic() + seconds
+        while not met():
+            left = deadline - monotonic()
+            if left <= 0:
+                return False
+            self._read.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._read.wait()
+            if self._task is not None and self._task.done():
+                await self._task
+        return True
+
     async def _follow(self) -> None:
-        while True:
-            await self.flow.read(self.connection)
-            self._measure()
-            if self._live is not None:
-                self._live.update(self._shown())
-            elif self.screen.plain and monotonic() - self._said >= PLAIN_SECONDS:
-                self._said = monotonic()
-                self.screen.say(f"{self.seconds:5.1f} s  {self._line()}")
-            await asyncio.sleep(REFRESH_SECONDS)
+        try:
+            while True:
+                await self._look()
+                self._read.set()
+                await asyncio.sleep(REFRESH_SECONDS)
+        finally:
+            self._read.set()
+
+    async def _look(self) -> None:
+        await self.flow.read(self.connection)
+        self._measure()
+        if self._live is not None:
+            self._live.update(self._shown())
+        elif self.screen.plain and monotonic() - self._said >= PLAIN_SECONDS:
+            self._said = monotonic()
+            self.screen.say(f"{self.seconds:5.1f} s  {self._line()}")
 
     def _measure(self) -> None:
         """Work the rate out over the last second or more."""
@@ -116,8 +141,9 @@ class Watch:
         waits = self.flow.waiting()
         waiting = ", ".join(f"{stage} {len(found)}" for stage, found in waits.items() if found) or "nothing"
         held = sum(count for count, _ in self.flow.held.values())
-        oldest = max((self.oldest_seconds(stage) for stage, found in waits.items() if found), default=0.0)
         totals = [sample.total_ms for sample in self.flow.recent(WINDOW_SECONDS) if not sample.held]
         p50, p99 = percentile(totals, 0.5), percentile(totals, 0.99)
-        lag = "" if p50 is None or p99 is None else f"; restored at once p50 {seconds_text(p50)} p99 {seconds_text(p99)}"
-        return f"{self._rate:.0f}/s; waiting: {waiting}; oldest {oldest:.1f} s; parts held {held}{lag}"
+        lag = (
+            "" if p50 is None or p99 is None else f"; restored at once p50 {seconds_text(p50)} p99 {seconds_text(p99)}"
+        )
+        return f"{self._rate:.0f}/s; waiting: {waiting}; oldest {self.oldest_seconds():.1f} s; parts held {held}{lag}"

@@ -13,7 +13,6 @@ from services.cli.terminal import EPILOG, USAGE, Json, Problem, print_json, seco
 from services.runtime.clock import monotonic, utc_now
 
 
-
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("load", epilog=EPILOG)(load)

@@ -78,7 +78,7 @@ WAITS: dict[str, dict[str, str]] = {
         "zh-CN": "已收到报告，尚无更多信息。",
     },
     "conflict": {
-        "en": "Another report of the same reference says something else ({differs}): it changed nothing and waits for a person.",
+        "en": "Another report of the same reference differs ({differs}): it changed nothing and waits for a person.",
         "zh-CN": "同一参考号的另一份报告内容不同（{differs}）：未产生任何影响，等待人工处理。",
     },
 }

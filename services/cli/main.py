@@ -51,7 +51,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
     """Return the exit code, saying in one line what went wrong."""
     command = typer.main.get_command(app)
     try:
-        result = command.main(args=None if arguments is None else list(arguments), prog_name="otb", standalone_mode=False)
+        result = command.main(
+            args=None if arguments is None else list(arguments), prog_name="otb", standalone_mode=False
+        )
     except TyperException as error:
         _tell(f"{error.format_message()} Try `otb --help`." if error.format_message() else "")
         return error.exit_code

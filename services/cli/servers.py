@@ -74,4 +74,3 @@ async def connected(settings: Settings, *, writing: bool = False) -> AsyncIterat
         yield connection
     finally:
         await connection.close(timeout=CONNECT_SECONDS)
-

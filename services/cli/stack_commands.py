@@ -12,15 +12,25 @@ import typer
 from deploy.embedded import Process, Stack
 from services.cli.servers import attached, stack_of
 from services.cli.system import System, make_topics, open_system, provision, start_workers, wait_ready
-from services.cli.terminal import EPILOG, NOT_FOUND, OK, USAGE, Json, Problem, print_json, seconds_since, stdout, table, working
+from services.cli.terminal import (
+    EPILOG,
+    NOT_FOUND,
+    OK,
+    USAGE,
+    Json,
+    Problem,
+    print_json,
+    seconds_since,
+    stdout,
+    table,
+    working,
+)
 from services.cli.workers import WORKERS
 from services.runtime.clock import monotonic
 from services.runtime.migrate import migrate
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
 
-stack = typer.Typer(
-    help="The embedded Kafka and PostgreSQL of the state folder.", no_args_is_help=True, epilog=EPILOG
-)
+stack = typer.Typer(help="The embedded Kafka and PostgreSQL of the state folder.", no_args_is_help=True, epilog=EPILOG)
 WATCH_SECONDS = 0.5
 FOLLOW_SECONDS = 0.3
 PARTS = ("kafka", "postgres")
@@ -43,7 +53,9 @@ def up(as_json: Json = False) -> None:
     console = stdout()
     for name, address in _addresses(system.settings).items():
         console.print(f"{name:<11} {address}")
-    console.print(f"up in {seconds_since(begun)}; data and logs in {system.stack.state_dir}; stop with `otb stack down`")
+    console.print(
+        f"up in {seconds_since(begun)}; data and logs in {system.stack.state_dir}; stop with `otb stack down`"
+    )
 
 
 @stack.command(epilog=EPILOG)
@@ -244,4 +256,3 @@ def _list(verb: str, names: list[str], nothing: str, *, as_json: bool) -> None:
         stdout().print(f"{verb} {name}")
     if not names:
         stdout().print(nothing)
-

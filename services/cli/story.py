@@ -35,7 +35,8 @@ WHERE (source, external_ref) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 DECIDED = """
 SELECT (SELECT count(*) FROM settlement.repayment WHERE repayment_id = ANY ($1::text[])) AS settled,
-  (SELECT count(*) FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[]) AND (assessed OR returned)) AS decided
+  (SELECT count(*) FROM limit_release.repayment
+    WHERE repayment_id = ANY ($1::text[]) AND (assessed OR returned)) AS decided
 """
 BOTH_LANGUAGES: Final = ("case_a",)
 
@@ -92,7 +93,9 @@ def _time(found: Journey) -> list[str]:
         spent[phase_of(stretch.cause)] += stretch.milliseconds
     words = {"queue": "queued", "processing": "worked on", "hold": "held on purpose", "other": "before we were told"}
     parts = ", ".join(f"{words[phase]} {duration_text(ms, 'en')}" for phase, ms in spent.items() if ms)
-    return [f"{duration_text(line.milliseconds, 'en')} from repaid to {'restored' if line.tranche else 'decided'}: {parts}"]
+    return [
+        f"{duration_text(line.milliseconds, 'en')} from repaid to {'restored' if line.tranche else 'decided'}: {parts}"
+    ]
 
 
 async def _special(connection: Connection, name: str, found: Journey, repayment: Repayment) -> list[str]:
@@ -105,7 +108,9 @@ async def _special(connection: Connection, name: str, found: Journey, repayment:
         return [f"available in the books: {money_text(row['available_minor'], 'CNY', 'en')}"] if row else []
     if name == "poison":
         rows = await connection.fetch(DEAD_LETTERS, repayment.account_id)
-        return [f"dead letters: {', '.join(f'''repayment-ingest:{row['set_aside_id']} {row['reason']}''' for row in rows)}"]
+        return [
+            f"dead letters: {', '.join(f'''repayment-ingest:{row['set_aside_id']} {row['reason']}''' for row in rows)}"
+        ]
     return []
 
 

@@ -11,7 +11,7 @@ import httpx
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import SecretStr
 
-from deploy.embedded import Program, Stack
+from deploy.embedded import Part, Program, Stack
 from schemas.topics import TOPICS, Topic, dead_letter_topic
 from services.cli.workers import WORKERS
 from services.runtime.clock import monotonic
@@ -39,7 +39,8 @@ def open_system(settings: Settings) -> System:
     state_dir = settings.state_dir.resolve()
     stack = Stack(state_dir, settings.cache_dir)
     own_kafka, own_postgres = settings.kafka_bootstrap_servers is not None, settings.postgres_dsn is not None
-    endpoints = stack.up(tuple(part for part, own in (("postgres", own_postgres), ("kafka", own_kafka)) if not own))
+    parts: tuple[tuple[Part, bool], ...] = (("postgres", own_postgres), ("kafka", own_kafka))
+    endpoints = stack.up(tuple(part for part, own in parts if not own))
     update: dict[str, object] = {"state_dir": state_dir, "secrets_dir": settings.secrets_dir or state_dir / "secrets"}
     if not own_kafka:
         update["kafka_bootstrap_servers"] = endpoints.kafka_bootstrap_servers

@@ -15,13 +15,14 @@ from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 from typing_extensions import override
 
-from schemas.event import Event, RepaymentEvent
+from schemas.event import Event
 from schemas.topics import TOPIC_OF, TYPE_OF, Topic
 from services.decision import Malformed
 
 Headers = Sequence[tuple[str, bytes | None]]
 VALUE_MAX = 1_000_000
 _CONFLUENT_PREFIX = 5
+_INSTANTS = ("_at", "_on")
 _PLAIN = frozenset({"ce_source", "ce_id", "ce_type"})
 
 
@@ -113,7 +114,7 @@ def inbox_key(source: str, identity: str, *, edge: bool) -> UUID:
 
 def encode(event: Event) -> Outgoing:
     """Make an event ready for the outbox."""
-    trace = event.repayment_id if isinstance(event, RepaymentEvent) else event.event_id
+    trace = getattr(event, "repayment_id", None) or event.event_id
     return Outgoing(
         event_id=UUID(event.event_id),
         event_type=TYPE_OF[type(event)],
@@ -232,6 +233,9 @@ def _no_duplicates(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     found = dict(listed)
     if len(found) != len(listed):
         raise Malformed("duplicate_json_key")
+    for key, value in listed:
+        if key.endswith(_INSTANTS) and isinstance(value, str) and value.isdigit():
+            raise Malformed(f"invalid:{key}:number_as_instant")
     return found
 
 

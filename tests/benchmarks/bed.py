@@ -34,6 +34,10 @@ class BenchmarkError(Exception):
     """The benchmark cannot tell a figure."""
 
 
+class Stalled(BenchmarkError):
+    """Nothing comes out of a pipeline any more."""
+
+
 @contextmanager
 def bed() -> Iterator[System]:
     """Run an embedded stack of its own, whatever servers the environment names."""

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.runtime.clock import from_epoch_ms, monotonic
 from services.runtime.settings import Settings
-from tests.benchmarks.bed import BenchmarkError
+from tests.benchmarks.bed import Stalled
 
 POLL_SECONDS: Final = 0.1
 STALLED_SECONDS: Final = 30.0
@@ -88,7 +88,7 @@ class Outlet:
             needed = sum(ends.values()) - sum(since.values()) + len(wanted) - len(found)
 
     async def _grown(self, since: Offsets, needed: int, progress: Callable[[float], None]) -> Offsets:
-        """Wait for ``needed`` more records; raise BenchmarkError when nothing moves any more."""
+        """Wait for ``needed`` more records; raise Stalled when nothing moves any more."""
         written, moved_at = 0, monotonic()
         while True:
             ends = await self.ends()
@@ -99,7 +99,7 @@ class Outlet:
             if count >= needed:
                 return ends
             if monotonic() - moved_at > STALLED_SECONDS:
-                raise BenchmarkError(f"{count} of {needed} records came out, then nothing for {STALLED_SECONDS:.0f} s")
+                raise Stalled(f"{count} of {needed} records came out, then nothing for {STALLED_SECONDS:.0f} s")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _read(self, since: Offsets, ends: Offsets) -> dict[str, datetime]:

@@ -11,6 +11,7 @@ from tests.benchmarks.bed import BenchmarkError
 
 MEGABYTE = 2**20
 SAMPLE_SECONDS = 0.5
+LOG_LINES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,19 @@ def pids(system: System, names: Iterable[str]) -> dict[str, int]:
     for name in names:
         process = running.get(name)
         if process is None or process.pid is None or process.restarts:
-            log = system.stack.logs_dir / f"{name}.log"
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else "(no log)"
-            raise BenchmarkError(f"{name} crashed:\n{tail}")
+            raise BenchmarkError(f"{name} crashed\n{last_lines(system, [name])}")
         found[name] = process.pid
     return found
+
+
+def last_lines(system: System, names: Iterable[str]) -> str:
+    """Return the end of each program's log: the state folder is gone when the benchmark ends."""
+    lines: list[str] = []
+    for name in names:
+        log = system.stack.logs_dir / f"{name}.log"
+        lines.append(f"---- {name}")
+        lines += log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else []
+    return "\n".join(lines)
 
 
 def cpu(workers: Mapping[str, int], servers: Mapping[str, int]) -> Cpu:

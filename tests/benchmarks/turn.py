@@ -9,11 +9,11 @@ from typing import Final
 
 from services.cli.system import System
 from services.runtime.clock import monotonic, utc_now
-from tests.benchmarks.bed import BenchmarkError, fetch
+from tests.benchmarks.bed import BenchmarkError, Stalled, fetch
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.load import Sender, dice, identity, repayments, slots
 from tests.benchmarks.measure import Drain, Latency, Outlet, drain, latency
-from tests.benchmarks.processes import Cpu, Memory, cpu, pids, resume, suspend
+from tests.benchmarks.processes import Cpu, Memory, cpu, last_lines, pids, resume, suspend
 
 WARM_RATE: Final = 20.0
 LEAD: Final = timedelta(seconds=1)
@@ -67,6 +67,8 @@ async def running(system: System, contender: Contender) -> AsyncIterator["Bench"
             try:
                 yield bench
                 pids(system, contender.stages)
+            except Stalled as error:
+                raise BenchmarkError(f"{contender.name}: {error}\n{last_lines(system, contender.stages)}") from error
             finally:
                 sampling.cancel()
     finally:

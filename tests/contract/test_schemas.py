@@ -15,7 +15,7 @@ from schemas.catalogue import EXAMPLE, catalogue, type_text
 from schemas.event import Event
 from schemas.export import HEADERS, asyncapi, json_schema, schema_id
 from schemas.topics import DAY_MS, PARTITIONS, TOPICS, TYPE_OF, dead_letter_topic
-from services.cli.generate import ROOT, main, outputs, readers_of, stale
+from services.cli.generate import ROOT, main, outputs, readers_of, refresh, stale
 from services.cli.workers import WORKERS
 from services.runtime.codec import VALUE_MAX, encode, schema_name
 from services.runtime.publisher import partition_of
@@ -47,15 +47,21 @@ def test_the_generated_files_are_up_to_date(texts: Mapping[str, str], capsys: py
     assert capsys.readouterr().out == ""
 
 
-def test_stale_files_and_schemas_of_no_event_are_named(texts: Mapping[str, str], tmp_path: Path) -> None:
+def test_stale_files_and_schemas_of_no_event_are_named_and_made_good(
+    texts: Mapping[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert stale(texts, tmp_path) == sorted(texts)
-    for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert stale(texts, tmp_path) == []
+    assert main([], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
+    gone = "schemas/json/opentobuy.gone.v1.json"
     (tmp_path / "schemas/README.md").write_text("edited by hand")
-    (tmp_path / "schemas/json/opentobuy.gone.v1.json").write_text("{}")
-    assert stale(texts, tmp_path) == ["schemas/README.md", "schemas/json/opentobuy.gone.v1.json"]
+    (tmp_path / gone).write_text("{}")
+    capsys.readouterr()
+    assert main(["--check"], tmp_path) == 1
+    assert capsys.readouterr().out == f"stale: schemas/README.md\nstale: {gone}\n"
+    assert refresh(texts, tmp_path) == ["schemas/README.md", gone]
+    assert not (tmp_path / gone).exists()
+    assert stale(texts, tmp_path) == []
 
 
 def test_generated_text_ends_in_one_newline_and_is_the_same_each_time(texts: Mapping[str, str]) -> None:

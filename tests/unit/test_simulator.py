@@ -29,10 +29,12 @@ from services.billing_simulator.plan import (
 from services.billing_simulator.send import DeliveryError, Ledger, Sent, play
 from services.decision import Malformed
 from services.runtime.codec import Decoded, billing_headers, decode
+from services.runtime.profiles import load_profiles
 from services.runtime.settings import Settings
 
 START = datetime(2026, 11, 20, 14, 0, 0, 123_456, tzinfo=UTC)
 NAMES = tuple(SCENARIOS)
+SETTINGS = Settings(kafka_bootstrap_servers="127.0.0.1:1")
 
 
 def decoded(planned: Planned) -> Decoded:
@@ -86,6 +88,16 @@ def test_what_a_scenario_tells_names_the_amount_it_repays(name: str) -> None:
     story = scenario(name)
     told = {int(whole) * 100 + int(cents) for whole, cents in re.findall(r"(\d+)\.(\d\d)", story.about)}
     assert story.repayments[0].amount_minor in told
+
+
+@pytest.mark.parametrize("name", ["held_and_explained", "case_a"])
+def test_what_a_scenario_tells_of_a_hold_is_what_the_demo_profile_says(name: str) -> None:
+    story, profile = scenario(name), load_profiles(SETTINGS).of("demo")
+    instant_minor = profile.instant_cap_by_tier["unknown"]
+    held_minor = story.repayments[0].amount_minor - instant_minor
+    assert f"{instant_minor / 100:.2f} at once" in story.about
+    for rest in profile.hold["REVERSIBLE"].rest:
+        assert f"{held_minor * rest.share_bps / 1_000_000:.2f} after {rest.seconds} s" in story.about
 
 
 def test_an_account_without_a_run_has_the_plain_name() -> None:
@@ -292,9 +304,6 @@ class Producer:
             self.broker.kept.append((key, dict(headers).get("ce_id", b""), value))
             future.set_result(None)
         return future
-
-
-SETTINGS = Settings(kafka_bootstrap_servers="127.0.0.1:1")
 
 
 def play_all(monkeypatch: pytest.MonkeyPatch, broker: Broker, give_up_seconds: float = 60) -> Sent:

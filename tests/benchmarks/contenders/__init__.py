@@ -43,6 +43,7 @@ BOOKS: Mapping[str, int] = {
     "tranche": 1,
     "decision_record": 1,
     "notification": 1,
+    "delivery": 1,
 }
 """Rows one wallet repayment adds, in ours and in the naive pipelines alike."""
 

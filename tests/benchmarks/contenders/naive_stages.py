@@ -50,6 +50,7 @@ CREATE TABLE tranche (LIKE limit_release.tranche INCLUDING ALL);
 CREATE TABLE decision_record (LIKE limit_release.decision_record INCLUDING ALL);
 CREATE TABLE customer (LIKE notifier.account INCLUDING ALL);
 CREATE TABLE notification (LIKE notifier.notification INCLUDING ALL);
+CREATE TABLE delivery (LIKE notifier.delivery INCLUDING ALL);
 INSERT INTO debt_account SELECT * FROM settlement.account;
 INSERT INTO credit_account SELECT * FROM limit_release.account;
 INSERT INTO customer SELECT * FROM notifier.account;
@@ -62,7 +63,8 @@ SELECT (SELECT count(*) FROM reference) AS reference,
   (SELECT count(*) FROM credit_repayment) AS credit_repayment,
   (SELECT count(*) FROM tranche) AS tranche,
   (SELECT count(*) FROM decision_record) AS decision_record,
-  (SELECT count(*) FROM notification) AS notification
+  (SELECT count(*) FROM notification) AS notification,
+  (SELECT count(*) FROM delivery) AS delivery
 """
 REMEMBER: Final = "INSERT INTO inbox (stage, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING event_id"
 FIND_REFERENCE: Final = """
@@ -121,7 +123,10 @@ FIND_CUSTOMER: Final = "SELECT account_id, language, timezone FROM customer WHER
 FIND_NOTIFICATION: Final = "SELECT notification_id FROM notification WHERE notification_id = $1"
 ADD_NOTIFICATION: Final = """
 INSERT INTO notification (account_id, notification_id, repayment_id, caused_by, channel, language, template, text,
-  requested_at, state, attempts, next_attempt_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+  requested_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""
+ADD_DELIVERY: Final = """
+INSERT INTO delivery (notification_id, state, attempts, next_attempt_at) VALUES ($1, $2, $3, $4)
 """
 CHANNELS: Final = notifier.Channels(("log",))
 
@@ -203,8 +208,9 @@ async def notify(db: Connection, policy: Profiles, event: CreditRestored, moment
         return ()
     decision = notifier.decide(CHANNELS, notifier.Account(**customer), event, moment)
     n = decision.state.notifications[at]
-    said = (n.channel, n.language, n.template, n.text, n.requested_at, n.state, n.attempts, n.next_attempt_at)
+    said = (n.channel, n.language, n.template, n.text, n.requested_at)
     await db.execute(ADD_NOTIFICATION, event.account_id, n.notification_id, n.repayment_id, n.caused_by, *said)
+    await db.execute(ADD_DELIVERY, n.notification_id, n.state, n.attempts, n.next_attempt_at)
     return decision.events
 
 

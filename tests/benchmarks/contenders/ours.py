@@ -16,7 +16,8 @@ SELECT (SELECT count(*) FROM repayment_ingest.reference) AS reference,
   (SELECT count(*) FROM limit_release.repayment) AS credit_repayment,
   (SELECT count(*) FROM limit_release.tranche) AS tranche,
   (SELECT count(*) FROM limit_release.decision_record) AS decision_record,
-  (SELECT count(*) FROM notifier.notification) AS notification
+  (SELECT count(*) FROM notifier.notification) AS notification,
+  (SELECT count(*) FROM notifier.delivery) AS delivery
 """
 
 

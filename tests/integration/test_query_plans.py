@@ -1,0 +1,108 @@
+"""The hot queries use their indexes at 50,000 rows."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from services.limit_release import store as limit_release
+from services.notifier import store as notifier
+from services.repayment_ingest import store as ingest
+from services.risk_scoring import store as risk
+from services.runtime import dead_letter, inbox, outbox, timers
+from services.runtime.settings import Settings
+from services.settlement import store as settlement
+from tests.integration.support import owner
+
+ROWS = 50_000
+KEY = "md5('event' || n)::uuid"
+FILL = f"""
+INSERT INTO limit_release.inbox SELECT {KEY}, n, 'topic', n % 24, n, 'applied', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.publication (partitions, published_at)
+  SELECT ARRAY[n % 24], clock_timestamp() FROM generate_series(1, {ROWS}) n;
+UPDATE limit_release.publication SET published_at = NULL WHERE publication_id > {ROWS} - 20;
+INSERT INTO limit_release.outbox SELECT n, 0, {KEY}, 'type', 'topic', 'account-' || n, now(), '', '\\x00'
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.timers SELECT 'hold_due:' || n, n % 24, 'account-' || n, 'hold_due', 'repayment-' || n, 1,
+  now() + make_interval(secs => n - 100) FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.set_aside (kind, state, topic, partition, "offset", broker_at, account_id, headers, reason,
+  build, published_at) SELECT 'parked', CASE WHEN n % 5000 = 0 THEN 'ready' ELSE 'done' END, 't', n % 24, n, now(),
+  'account-' || n, '[]', '', '', now() FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.account SELECT 'account-' || n, 'default', 'CNY', 'active', '', 0, 0, 0, 0, 0, 0, false
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.repayment SELECT 'account-' || n, 'repayment-' || n, true, false, 1, 1, 0, 'CNY', 'wallet',
+  now(), 1, '[]', '', '', '', '', '', 60 FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.tranche SELECT 'account-' || n, 'repayment-' || n, 1, 1,
+  CASE WHEN n % 1000 = 0 THEN 'held' ELSE 'restored' END, now(), '', now(),
+  CASE WHEN n % 1000 = 0 THEN NULL ELSE now() END FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.authorisation SELECT 'account-' || n, 'a-' || n, 1 FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.account SELECT 'account-' || n, 'default', 'CNY', 0, 0, 0, 0, 0 FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.repayment SELECT 'repayment-' || n, 'account-' || n, 'settled', 1, 0, 0, 0, 1, 0, 1
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO repayment_ingest.reference SELECT 'core', 'ref-' || n, 'account-' || n, 1, 'CNY', 'wallet',
+  ARRAY['succeeded'] FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.instant_use SELECT 'repayment-' || n, 'account-' || n, now(), 1
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.funding_account SELECT 'account-' || n, 'f', true FROM generate_series(1, {ROWS}) n;
+INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
+INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', '',
+  now(), CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
+  CASE WHEN n % 5000 = 0 THEN now() END FROM generate_series(1, {ROWS}) n;
+"""  # noqa: S608  # numbers of our own
+ACCOUNTS = [f"account-{n}" for n in range(1, 20_000, 100)]
+REPAYMENTS = [f"repayment-{n}" for n in range(1, 20_000, 100)]
+KEYS = "ARRAY(SELECT md5('event' || n)::uuid FROM generate_series(1, 500) n)"
+QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
+    "claim": ("limit_release", inbox.CLAIM, (["topic"], [0], [0], [1], [0], "keys")),
+    "unpublished": ("limit_release", outbox.UNPUBLISHED, ([0, 1, 2], 5.0, [])),
+    "acknowledge": ("limit_release", outbox.ACKNOWLEDGE, (list(range(1, 50)),)),
+    "timers due": ("limit_release", timers.DUE, ([0, 1, 2], 500)),
+    "chores": ("limit_release", timers.CHORES, ([0, 1, 2],)),
+    "ready": ("limit_release", dead_letter.READY, ([0, 1, 2], 200)),
+    "wake": ("limit_release", dead_letter.WAKE, (ACCOUNTS,)),
+    "dead letters": ("limit_release", dead_letter.UNPUBLISHED, ([0, 1, 2], 200)),
+    "availability": ("limit_release", limit_release.LOAD_ACCOUNTS, (ACCOUNTS,)),
+    "assessed": ("limit_release", limit_release.LOAD_REPAYMENTS, (REPAYMENTS, ACCOUNTS[:5])),
+    "tranches": ("limit_release", limit_release.LOAD_TRANCHES, (REPAYMENTS,)),
+    "authorisations": ("limit_release", limit_release.LOAD_AUTHORISATIONS, (ACCOUNTS, ["a-1"] * len(ACCOUNTS))),
+    "debt": ("settlement", settlement.LOAD_ACCOUNTS, (ACCOUNTS,)),
+    "repayments": ("settlement", settlement.LOAD_REPAYMENTS, (REPAYMENTS,)),
+    "references": ("repayment_ingest", ingest.LOAD, (["core"] * 200, [f"ref-{n}" for n in range(200)])),
+    "risk": ("risk_scoring", risk.LOAD, (ACCOUNTS,)),
+    "customers": ("notifier", notifier.LOAD_ACCOUNTS, (ACCOUNTS,)),
+    "messages": ("notifier", notifier.LOAD_NOTIFICATIONS, ([f"n-{n}" for n in range(200)],)),
+    "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
+}
+SMALL = {"progress", "disabled_channel"}
+"""Tables with a row a partition or a channel."""
+
+
+async def scanned(settings: Settings, schema: str, query: str, values: tuple[object, ...]) -> set[str]:
+    """Return the tables a plan reads from end to end."""
+    async with owner(settings) as connection:
+        await connection.execute(f"SET search_path = {schema}; SET jit = off")
+        keys = await connection.fetchval(f"SELECT {KEYS}")
+        given = [keys if value == "keys" else value for value in values]
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *given))
+    return {node["Relation Name"] for node in nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"} - SMALL
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+@pytest.fixture
+async def full(settings: Settings) -> Settings:
+    """Fill the tables that grow."""
+    async with owner(settings) as connection:
+        await connection.execute(FILL)
+        await connection.execute("ANALYZE")
+    return settings
+
+
+async def test_no_hot_query_reads_a_growing_table_from_end_to_end(full: Settings) -> None:
+    read = {name: await scanned(full, *query) for name, query in QUERIES.items()}
+    assert {name: tables for name, tables in read.items() if tables} == {}
