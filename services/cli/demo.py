@@ -194,7 +194,7 @@ async def _kill_and_recover(watch: Watch, system: System, ports: Mapping[str, in
         watch.note(f"not caught up after {RECOVERY_SECONDS_MAX:.0f} s")
         return
     result.caught_up_seconds = monotonic() - begun - result.down_seconds
-    most = f"no repayment waits longer than {CAUGHT_UP_SECONDS:g} s in any stage"
+    most = f"no repayment on its way is older than {CAUGHT_UP_SECONDS:g} s"
     watch.note(f"caught up {result.caught_up_seconds:.1f} s later: {most}")
 
 
@@ -247,7 +247,7 @@ def command() -> str:
     found, here = shutil.which("otb"), Path(sys.argv[0])
     if found and here.exists() and Path(found).samefile(here):
         return "otb"
-    return os.path.relpath(here) if here.name == "otb" else f"{sys.executable} -m services.cli.main"
+    return os.path.relpath(here) if here.name == "otb" else f"{os.path.relpath(sys.executable)} -m services.cli.main"
 
 
 def _until(stop: asyncio.Event, plan: Plan) -> Plan:
@@ -276,7 +276,7 @@ def _cleaned(state_dir: Path, screen: Screen) -> Iterator[None]:
             else:
                 stack.stop([worker.name for worker in WORKERS])
         if interrupted:
-            screen.say("stopped: workers, Kafka and PostgreSQL; nothing is left running")
+            screen.say("interrupted: workers, Kafka and PostgreSQL are stopped, nothing is left running")
             raise KeyboardInterrupt from None
         raise
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from schemas.account import Language
 from schemas.event import Segment, Trail, milliseconds_between
 from schemas.ids import repayment_id
 from schemas.restoration import DecisionRecord
@@ -140,11 +141,11 @@ class Journey:
     conflicts: Sequence[Row]
     aside: Sequence[Row]
     timelines: tuple[Timeline, ...]
-    language: str | None
+    language: Language | None
     timezone: str | None
     status: str | None
     now: datetime
-    events: tuple[str, ...]
+    refused: str | None
 
     @property
     def name(self) -> str:
@@ -212,7 +213,7 @@ async def told_of(connection: Connection, found: Found) -> Journey:
         timezone=about["timezone"] if about else None,
         status=status["status"] if status else None,
         now=now,
-        events=tuple(name_of(row["event_type"]) for row in events),
+        refused=next((why for why in map(_refused, events) if why), None),
     )
 
 
@@ -228,6 +229,13 @@ def timelines(events: Sequence[Row], tranches: Sequence[Row], now: datetime) -> 
     trailed = [body for _, body in payloads if "trail" in body]
     waits = not any(name in ("RepaymentRejected", "RestorationReversed") for name, _ in payloads)
     return (_waiting(trailed[-1], tranches, now) if waits else _ended(trailed[-1]),) if trailed else ()
+
+
+def _refused(row: Row) -> str | None:
+    """Return why a repayment was refused before it settled."""
+    if name_of(row["event_type"]) != "RepaymentRejected":
+        return None
+    return str(json.loads(row["payload"])["reason"])
 
 
 def name_of(event_type: str) -> str:

@@ -67,8 +67,8 @@ class Watch:
         return monotonic() - self.begun
 
     def oldest_seconds(self) -> float:
-        """Return how long the repayment that waits longest in a stage has waited there; 0 when none waits."""
-        since = min((reached.since for found in self.flow.waiting().values() for reached in found), default=None)
+        """Return how long ago the oldest repayment was repaid that waits in any stage; 0 when none waits."""
+        since = min((reached.repaid_at for found in self.flow.waiting().values() for reached in found), default=None)
         return 0.0 if since is None else (self.flow.now - since).total_seconds()
 
     def note(self, words: str) -> None:

@@ -62,8 +62,8 @@ WAITS: dict[str, dict[str, str]] = {
         "zh-CN": "在报告之前已被银行退回：没有恢复额度，也不会恢复。",
     },
     "rejected": {
-        "en": "It was refused before it settled: nothing was restored.",
-        "zh-CN": "入账前被拒绝：没有恢复额度。",
+        "en": "It was refused before it settled, nothing was restored: {why}.",
+        "zh-CN": "入账前被拒绝，没有恢复额度：{why}。",
     },
     "waiting": {
         "en": "The rail has not said yet that the money is final; it waits for {waited} ({cause}).",
@@ -119,7 +119,7 @@ def explain(
 ) -> None:
     """Say why credit is back or not, and when, as the customer, an agent or an auditor is told."""
     found = load(repayment)
-    language = cast(Language, (lang.value if lang else None) or found.language or "en")
+    language: Language = (lang.value if lang else None) or found.language or "en"
     texts = list(explanation(found, language, whom))
     if as_json:
         record = audit(found.record) if found.record else None
@@ -171,8 +171,10 @@ def headline(found: Journey, language: Language) -> Iterator[str]:
 def standing_of(found: Journey) -> str:
     """Return in a few words how a repayment stands."""
     states = [row["state"] for row in found.tranches]
+    if len(set(states)) == 1:
+        return f"all {states[0]}" if len(states) == 1 else f"all {len(states)} parts {states[0]}"
     if states:
-        return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        return ", ".join(f"{states.count(state)} parts {state}" for state in dict.fromkeys(states))
     if found.record is not None:
         return found.record.outcome.replace("_", " ")
     if found.aside:
@@ -269,8 +271,10 @@ def _chosen(found: Journey, tranche: int | None) -> Timeline | None:
 def _waits(found: Journey, language: Language) -> Iterator[str]:
     """Yield where a repayment without a decision is, and why."""
     status = found.settled["status"] if found.settled else None
-    if status in ("rejected", "returned_first"):
-        yield WAITS[status][language]
+    if status == "rejected" and found.refused:
+        yield WAITS["rejected"][language].format(why=reason_texts(Reason(found.refused), language).why)
+    elif status == "returned_first":
+        yield WAITS["returned_first"][language]
     elif found.aside:
         yield from _aside(found, language)
     elif found.timelines and found.timelines[-1].stretches:

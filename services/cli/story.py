@@ -35,6 +35,7 @@ WHERE (source, external_ref) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 DECIDED = """
 SELECT (SELECT count(*) FROM settlement.repayment WHERE repayment_id = ANY ($1::text[])) AS settled,
+  (SELECT count(*) FROM settlement.repayment WHERE repayment_id = ANY ($1::text[]) AND status = 'rejected') AS refused,
   (SELECT count(*) FROM limit_release.repayment
     WHERE repayment_id = ANY ($1::text[]) AND (assessed OR returned)) AS decided
 """
@@ -58,11 +59,11 @@ async def books_line(connection: Connection, acknowledged: Iterable[Reference]) 
     sources, refs = [source for source, _ in theirs], [ref for _, ref in theirs]
     ours = {(row["source"], row["external_ref"]) for row in await connection.fetch(HELD_REFERENCES, sources, refs)}
     row = await connection.fetchrow(DECIDED, [repayment_id(*reference) for reference in theirs])
-    settled, decided = (row["settled"], row["decided"]) if row else (0, 0)
-    missing = len(theirs) - len(ours)
+    settled, refused, decided = (row["settled"], row["refused"], row["decided"]) if row else (0, 0, 0)
+    missing = len(theirs) - min(len(ours), settled, refused + decided)
     words = (
-        f"billing's own list: {len(theirs)} repayments acknowledged by Kafka; in the books {len(ours)}, "
-        f"in the debt ledger {settled}, decided {decided}; lost {missing}"
+        f"billing's own list has {len(theirs)} repayments that Kafka acknowledged: {len(ours)} are in the books, "
+        f"{decided} decided on, {refused} refused before they settled; lost: {missing}"
     )
     return missing, words
 
@@ -71,16 +72,12 @@ async def _story(connection: Connection, each: Scenario, repayment: Repayment) -
     at = repayment_id(*repayment.reference)
     reference = await connection.fetchrow(REFERENCE, *repayment.reference)
     found = await told_of(connection, Found(at, repayment.account_id, reference, repayment.external_ref))
-    language = found.language if found.language in ("zh-CN", "en") else "en"
     amount = money_text(repayment.amount_minor, "CNY", "en")
-    lines = [f"{repayment.external_ref}: {amount} by {repayment.rail} -> {standing_of(found)}"]
+    rail = repayment.rail.replace("_", " ")
+    lines = [f"{repayment.external_ref}: {amount} by {rail}; {standing_of(found)}"]
     lines += _time(found)
     lines += await _special(connection, each.name, found, repayment)
-    if each.name in BOTH_LANGUAGES:
-        lines += await _first_told(connection, found)
-    else:
-        lines += [f"told: {text}" for text in explanation(found, language)]  # type: ignore[arg-type]
-    return lines
+    return [*lines, *_told(found), *(await _in_english(connection, found) if each.name in BOTH_LANGUAGES else [])]
 
 
 def _time(found: Journey) -> list[str]:
@@ -93,9 +90,21 @@ def _time(found: Journey) -> list[str]:
         spent[phase_of(stretch.cause)] += stretch.milliseconds
     words = {"queue": "queued", "processing": "worked on", "hold": "held on purpose", "other": "before we were told"}
     parts = ", ".join(f"{words[phase]} {duration_text(ms, 'en')}" for phase, ms in spent.items() if ms)
-    return [
-        f"{duration_text(line.milliseconds, 'en')} from repaid to {'restored' if line.tranche else 'decided'}: {parts}"
+    whole = duration_text(line.milliseconds, "en")
+    after = [
+        f"{money_text(row['amount_minor'], 'CNY', 'en')} after {duration_text(timeline.milliseconds, 'en')}"
+        for timeline in found.timelines
+        for row in found.tranches
+        if row["number"] == timeline.tranche
     ]
+    several = [f"back: {', '.join(after)}; {_promises(found)}"] if len(after) > 1 else []
+    return [*several, f"{whole} from repaid to {'restored' if line.tranche else 'the decision'}: {parts}"]
+
+
+def _promises(found: Journey) -> str:
+    """Say how many of the promised dates were kept."""
+    kept = [row["restored_at"] is not None and row["restored_at"] <= row["promised_by"] for row in found.tranches]
+    return f"{sum(kept)} of {len(kept)} promises kept"
 
 
 async def _special(connection: Connection, name: str, found: Journey, repayment: Repayment) -> list[str]:
@@ -114,10 +123,21 @@ async def _special(connection: Connection, name: str, found: Journey, repayment:
     return []
 
 
-async def _first_told(connection: Connection, found: Journey) -> list[str]:
-    """Return the first decision's text in both languages."""
+def _told(found: Journey) -> list[str]:
+    """Say what the customer was sent: the first message, and what corrected it; else what would be answered now."""
+    if not found.told:
+        return [f"asked now: {text}" for text in explanation(found, found.language or "en")]
+    states = [row["state"] for row in found.told]
+    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    shown = [row["text"] for row in found.told if row is found.told[0] or row["template"] == "reversed"]
+    answers = list(explanation(found, found.language or "en"))[1:]
+    return [f"messages: {counted}", *(f"told: {text}" for text in shown), *(f"asked now: {text}" for text in answers)]
+
+
+async def _in_english(connection: Connection, found: Journey) -> list[str]:
+    """Return the first decision's text in English."""
     row = await connection.fetchrow(FIRST_RECORD, found.repayment_id)
     if row is None:
         return []
     record, timezone = DecisionRecord.model_validate_json(row["record"]), found.timezone or "UTC"
-    return [f"told: {customer_text(record, language=language, timezone=timezone)}" for language in ("zh-CN", "en")]
+    return [f"the same in English: {customer_text(record, language='en', timezone=timezone)}"]

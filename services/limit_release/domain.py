@@ -21,6 +21,7 @@ from schemas.ids import EventId, event_id
 from schemas.reasons import Cause, Reason, standing
 from schemas.restoration import DecisionRecord
 from schemas.risk import RiskAssessed
+from schemas.risk import Tranche as AssessedTranche
 from schemas.settlement import RepaymentReturned
 from services.decision import Decision, Input, Internal, Malformed, Moment, Timer, TimerFired
 from services.limit_release.facts import Outcome, Scene
@@ -49,9 +50,6 @@ def decide(policy: Profiles, state: State, event: Input, moment: Moment) -> Deci
             return _status(scene, state, event)
         case _:
             return _account(scene.profile, state, event)
-
-
-# ---- the ledger alone ------------------------------------------------------------------------------------------
 
 
 def _opened(policy: Profiles, state: State, event: AccountOpened) -> Decision[State]:
@@ -83,6 +81,8 @@ def _account(profile: Profile, state: State, event: Input) -> Decision[State]:
         case CreditBalanceRefunded(amount_minor=amount):
             left = max(0, account.credit_balance_minor - amount)
             account = replace(account, credit_balance_minor=left)
+        case PurchasePosted(purchase_id=ref) | PurchaseRefunded(refund_id=ref) if ref in account.booked:
+            return Decision(state, outcome="stale", reason="booked_before")
         case PurchasePosted() | PurchaseRefunded() | ChargesAccrued() if _moves_debt(profile, event):
             account = _debt(account, event).absorbed(event.event_id)
         case _:
@@ -97,15 +97,14 @@ def _moves_debt(profile: Profile, event: Event) -> bool:
 def _debt(account: Account, event: PurchasePosted | PurchaseRefunded | ChargesAccrued) -> Account:
     match event:
         case PurchasePosted():
-            return account.posted(event.purchase_id, event.authorisation_id or "", event.amount_minor)
+            posted = account.posted(event.purchase_id, event.authorisation_id or "", event.amount_minor)
+            return replace(posted, booked=posted.booked | {event.purchase_id})
         case PurchaseRefunded(refund_id=ref, to_debt_minor=to_debt):
-            return account.book(Journal("REFUND", ref, available_minor=to_debt, used_debt_minor=-to_debt))
+            entry = Journal("REFUND", ref, available_minor=to_debt, used_debt_minor=-to_debt)
+            return replace(account.book(entry), booked=account.booked | {ref})
         case ChargesAccrued():
             charges = event.penalty_minor + event.fee_minor + event.interest_minor
             return account.book(Journal("CHARGE", event.event_id, available_minor=-charges, used_debt_minor=charges))
-
-
-# ---- the first decision on a repayment -------------------------------------------------------------------------
 
 
 def _assessed(scene: Scene, state: State, event: RiskAssessed) -> Decision[State]:
@@ -161,26 +160,32 @@ def _nothing(scene: Scene, state: State, repayment: Repayment, reason: Reason) -
 def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssessed) -> Decision[State]:
     """Restore what is due, hold the rest until its date, park all of it while the account is frozen."""
     frozen = state.account.status == "frozen"
-    restored, timers = 0, []
-    for number, amount, due_at, reason in event.tranches:
-        due = due_at <= scene.now
-        slack = timedelta(seconds=event.hold_slack_seconds)
-        by = event.settled_at + timedelta(seconds=event.clear_seconds) if due else due_at + slack
-        tranche = Tranche(event.repayment_id, number, amount, "held", due_at, reason, by)
-        if frozen:
-            tranche = replace(tranche, state="parked", reason=standing(state.account.status_reason)[1])
-        elif due:
-            state = state.book(_release(event.repayment_id, number, amount))
-            tranche = replace(tranche, state="restored", restored_at=scene.now)
-            restored += amount
-        else:
-            timers += [_timer_of(state, tranche, HOLD_DUE), _timer_of(state, tranche, PROMISE_DUE)]
-        repayment = repayment.put(tranche)
+    tranches = [_tranche(scene, state, event, part) for part in event.tranches]
+    due = [t for t in tranches if t.state == "restored"]
+    restored = sum(t.amount_minor for t in due)
+    held = [t for t in tranches if t.state == "held"]
+    timers = [_timer_of(state, t, kind) for t in held for kind in (HOLD_DUE, PROMISE_DUE)]
+    repayment = repayment.put(*tranches)
+    state = state.book(*(_release(t.repayment_id, t.number, t.amount_minor) for t in due))
     state = _credit_balance_joins(state, repayment)
     outcome: Outcome = "parked" if frozen else "restored" if restored else "held"
     reasons = (standing(state.account.status_reason)[1], *repayment.reasons) if frozen else repayment.reasons
     state, repayment, record = scene.recorded(state.put(repayment), repayment, outcome, reasons, restored=restored)
     return Decision(state, _first_facts(scene, state, repayment, record), tuple(timers))
+
+
+def _tranche(scene: Scene, state: State, event: RiskAssessed, part: AssessedTranche) -> Tranche:
+    """Give one part its place in the credit lane, and its promise."""
+    number, amount, due_at, reason = part
+    due = due_at <= scene.now
+    slack = timedelta(seconds=event.hold_slack_seconds)
+    by = event.settled_at + timedelta(seconds=event.clear_seconds) if due else due_at + slack
+    if state.account.status == "frozen":
+        frozen = standing(state.account.status_reason)[1]
+        return Tranche(event.repayment_id, number, amount, "parked", due_at, frozen, by)
+    if due:
+        return Tranche(event.repayment_id, number, amount, "restored", due_at, reason, by, scene.now)
+    return Tranche(event.repayment_id, number, amount, "held", due_at, reason, by)
 
 
 def _first_facts(scene: Scene, state: State, repayment: Repayment, record: DecisionRecord) -> tuple[Event, ...]:
@@ -197,9 +202,6 @@ def _first_facts(scene: Scene, state: State, repayment: Repayment, record: Decis
         else:
             facts.append(scene.parked(state, repayment, tranche, record))
     return (*promises, *facts)
-
-
-# ---- later: timers, status, returns ----------------------------------------------------------------------------
 
 
 def _timer(scene: Scene, state: State, timer: Timer) -> Decision[State]:
@@ -342,9 +344,6 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
         return state.book(entry), repayment.put(replace(tranche, state="voided"))
     entry = Journal("REVERSE", ref, available_minor=-amount, used_debt_minor=amount)
     return state.book(entry), repayment.put(replace(tranche, state="reversed"))
-
-
-# ---- small parts -----------------------------------------------------------------------------------------------
 
 
 def _credit_balance_joins(state: State, repayment: Repayment) -> State:

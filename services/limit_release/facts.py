@@ -112,6 +112,7 @@ class Scene:
     def restored(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> CreditRestored:
         """Tell that a tranche is usable again, with the whole journey."""
         repaid_at = repayment.repaid_at or self.now
+        end = repayment.trail[-1][2] if repayment.trail else repaid_at
         return CreditRestored(
             **self.base(state, "CreditRestored", repayment, t.number),
             repaid_at=repaid_at,
@@ -124,7 +125,7 @@ class Scene:
             zero_reason=record.zero_reason,
             cause=dominant_cause(repaid_at, repayment.trail),
             reason=t.reason,
-            restored_at=self.now,
+            restored_at=max(self.now, end),
             promised_by=t.promised_by,
             record=record,
         )

@@ -59,7 +59,10 @@ class Authorisation:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account's availability; ``product`` is empty until it was opened."""
+    """One account's availability; ``product`` is empty until it was opened.
+
+    ``booked`` holds what of the purchases and refunds an input names was booked before.
+    """
 
     account_id: AccountId
     product: str = ""
@@ -75,19 +78,28 @@ class Account:
     limit_lowered: bool = False
     authorisations: Mapping[str, Authorisation] = field(default_factory=dict)
     journals: tuple[Journal, ...] = ()
+    booked: frozenset[str] = frozenset()
 
-    def book(self, journal: Journal) -> "Account":
-        """Append one entry."""
-        available = self.available_minor + journal.available_minor
+    def book(self, *journals: Journal) -> "Account":
+        """Append entries, in order."""
+        limit, available, debt = self.credit_limit_minor, self.available_minor, self.used_debt_minor
+        authorised, pending, lowered = self.used_authorisation_minor, self.pending_minor, self.limit_lowered
+        for entry in journals:
+            limit += entry.limit_minor
+            available += entry.available_minor
+            debt += entry.used_debt_minor
+            authorised += entry.used_authorisation_minor
+            pending += entry.pending_minor
+            lowered = (lowered or entry.kind == "CUT") and available <= 0
         return replace(
             self,
-            credit_limit_minor=self.credit_limit_minor + journal.limit_minor,
+            credit_limit_minor=limit,
             available_minor=available,
-            used_debt_minor=self.used_debt_minor + journal.used_debt_minor,
-            used_authorisation_minor=self.used_authorisation_minor + journal.used_authorisation_minor,
-            pending_minor=self.pending_minor + journal.pending_minor,
-            limit_lowered=(self.limit_lowered or journal.kind == "CUT") and available <= 0,
-            journals=(*self.journals, journal),
+            used_debt_minor=debt,
+            used_authorisation_minor=authorised,
+            pending_minor=pending,
+            limit_lowered=lowered,
+            journals=(*self.journals, *journals),
         )
 
     def authorises(self, authorisation: Authorisation) -> "Account":
@@ -196,6 +208,6 @@ class State:
         """Return it with ``repayment`` replaced or added."""
         return replace(self, repayments={**self.repayments, repayment.repayment_id: repayment})
 
-    def book(self, journal: Journal) -> "State":
-        """Append one entry to the ledger."""
-        return replace(self, account=self.account.book(journal))
+    def book(self, *journals: Journal) -> "State":
+        """Append entries to the ledger."""
+        return replace(self, account=self.account.book(*journals))

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 
-from schemas.account import AccountStatusChanged, AuthorisationPlaced, AuthorisationReleased, PurchasePosted
+from schemas.account import (
+    AccountStatusChanged,
+    AuthorisationPlaced,
+    AuthorisationReleased,
+    PurchasePosted,
+    PurchaseRefunded,
+)
 from schemas.event import Trail
 from schemas.ids import AccountId
 from schemas.reasons import Reason
@@ -32,6 +38,11 @@ FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[] || ARRAY(
 LOAD_TRANCHES = """
 SELECT repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at
 FROM limit_release.tranche WHERE repayment_id = ANY ($1::text[])
+"""
+# Which of these purchases and refunds were booked before.
+LOAD_BOOKED = """
+SELECT account_id, ref FROM limit_release.journal
+WHERE kind IN ('POST', 'PURCHASE', 'REFUND') AND (account_id, ref) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
 # The authorisations these events speak of.
 LOAD_AUTHORISATIONS = """
@@ -96,9 +107,13 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Sta
     accounts = sorted({event.account_id for event in inputs})
     found = {row["account_id"]: row for row in await connection.fetch(LOAD_ACCOUNTS, accounts)}
     authorisations = await _authorisations(connection, inputs)
+    booked = await _booked(connection, inputs)
     repayments = await _repayments(connection, inputs)
     return {
-        at: State(_account(at, found.get(at), authorisations.get(at, {})), repayments.get(at, {})) for at in accounts
+        at: State(
+            _account(at, found.get(at), authorisations.get(at, {}), booked.get(at, set())), repayments.get(at, {})
+        )
+        for at in accounts
     }
 
 
@@ -226,10 +241,21 @@ async def _authorisations(connection: Connection, inputs: Sequence[Input]) -> di
     return found
 
 
-def _account(account_id: AccountId, row: Row | None, authorisations: dict[str, Authorisation]) -> Account:
+async def _booked(connection: Connection, inputs: Sequence[Input]) -> dict[str, set[str]]:
+    named = [(event.account_id, event.purchase_id) for event in inputs if isinstance(event, PurchasePosted)]
+    named += [(event.account_id, event.refund_id) for event in inputs if isinstance(event, PurchaseRefunded)]
+    found: dict[str, set[str]] = {}
+    for row in await connection.fetch(LOAD_BOOKED, *columns(named, 2)) if named else ():
+        found.setdefault(row["account_id"], set()).add(row["ref"])
+    return found
+
+
+def _account(
+    account_id: AccountId, row: Row | None, authorisations: dict[str, Authorisation], booked: set[str]
+) -> Account:
     if row is None:
         return Account(account_id, authorisations=authorisations)
-    return Account(**{**row, "authorisations": authorisations})
+    return Account(**{**row, "authorisations": authorisations, "booked": frozenset(booked)})
 
 
 def _repayment(row: Row, tranches: dict[int, Tranche]) -> Repayment:

@@ -19,7 +19,6 @@ from services.runtime.consumer import BatchConsumer
 from services.runtime.settings import load_settings, masked
 from services.runtime.worker import AnyWorker
 
-
 # Collecting young objects every 700 allocations costs a worker half its time; a batch alone makes tens of thousands.
 GARBAGE_THRESHOLD = 25_000
 

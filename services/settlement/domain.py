@@ -55,6 +55,7 @@ class Account:
     principal_minor: int = 0
     credit_balance_minor: int = 0
     repayments: Mapping[str, Repayment] = field(default_factory=dict)
+    entries: frozenset[str] = frozenset()
 
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
@@ -74,7 +75,12 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
 
 
 def _account(profile: Profile, state: Account, event: Input) -> Decision[Account]:
-    """Follow billing: purchases, refunds, charges."""
+    """Follow billing: purchases, refunds, charges; a purchase or refund told twice counts once."""
+    entry = entry_of(event)
+    if entry in state.entries:
+        return Decision(state, outcome="stale", reason="booked_before")
+    if entry:
+        state = replace(state, entries=state.entries | {entry})
     match event:
         case PurchasePosted():
             _same_currency(state, event.currency)
@@ -89,6 +95,19 @@ def _account(profile: Profile, state: Account, event: Input) -> Decision[Account
             return Decision(replace(state, credit_balance_minor=state.credit_balance_minor - paid))
         case _:
             return Decision(state, outcome="ignored")
+
+
+def entry_of(event: Input) -> str:
+    """Return the name of what billing may tell only once beside its event id; empty for everything else."""
+    match event:
+        case PurchasePosted(purchase_id=ref):
+            return f"purchase:{ref}"
+        case PurchaseRefunded(refund_id=ref):
+            return f"refund:{ref}"
+        case CreditBalanceRefunded(refund_id=ref):
+            return f"payout:{ref}"
+        case _:
+            return ""
 
 
 def allocate(account: Account, order: tuple[Component, ...], amount_minor: int) -> tuple[dict[Component, int], int]:

@@ -6,7 +6,7 @@ from schemas.intake import RepaymentReceived, ReturnReceived
 from services.decision import Input
 from services.runtime.postgres import Connection, Row, columns
 from services.runtime.worker import Store
-from services.settlement.domain import Account, Repayment
+from services.settlement.domain import Account, Repayment, entry_of
 
 # The debt of these accounts, locked in the order of their keys.
 LOAD_ACCOUNTS = """
@@ -19,9 +19,16 @@ SELECT repayment_id, account_id, status, amount_minor, penalty_minor, fee_minor,
   credit_balance_minor, restorable_minor, repaid_at, credited_on, final_on
 FROM settlement.repayment WHERE repayment_id = ANY ($1::text[])
 """
-# Writes changed accounts and repayments.
+# Which of these purchases and refunds were booked before.
+LOAD_ENTRIES = """
+SELECT account_id, entry FROM settlement.entry
+WHERE (account_id, entry) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+# Writes changed accounts, repayments and what was booked.
 SAVE = """
-WITH accounts AS (
+WITH entries AS (
+  INSERT INTO settlement.entry (account_id, entry) SELECT * FROM unnest($22::text[], $23::text[])),
+accounts AS (
   INSERT INTO settlement.account AS a (account_id, product, currency, penalty_minor, fee_minor, interest_minor,
     principal_minor, credit_balance_minor)
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
@@ -54,17 +61,22 @@ async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Acc
     found = {row["account_id"]: row for row in await connection.fetch(LOAD_ACCOUNTS, accounts)}
     for row in await connection.fetch(LOAD_REPAYMENTS, named) if named else ():
         repayments.setdefault(row["account_id"], {})[row["repayment_id"]] = _repayment(row)
-    return {at: _account(at, found.get(at), repayments.get(at, {})) for at in accounts}
+    told = [(event.account_id, entry_of(event)) for event in inputs if entry_of(event)]
+    entries: dict[str, set[str]] = {}
+    for row in await connection.fetch(LOAD_ENTRIES, *columns(told, 2)) if told else ():
+        entries.setdefault(row["account_id"], set()).add(row["entry"])
+    return {at: _account(at, found.get(at), repayments.get(at, {}), entries.get(at, set())) for at in accounts}
 
 
 async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> tuple[()]:
     """Write accounts, and the repayments that changed."""
-    accounts, repayments = [], []
+    accounts, repayments, entries = [], [], []
     for before, a in changes:
         debt = (a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor, a.credit_balance_minor)
         accounts.append((a.account_id, a.product, a.currency, *debt))
         repayments += [_row(a.account_id, r) for at, r in a.repayments.items() if before.repayments.get(at) is not r]
-    await connection.execute(SAVE, *columns(accounts, 8), *columns(repayments, 13))
+        entries += [(a.account_id, entry) for entry in sorted(a.entries - before.entries)]
+    await connection.execute(SAVE, *columns(accounts, 8), *columns(repayments, 13), *columns(entries, 2))
     return ()
 
 
@@ -74,10 +86,10 @@ def _row(account_id: str, r: Repayment) -> tuple[object, ...]:
     return (r.repayment_id, account_id, r.status, r.amount_minor, *parts, r.restorable_minor, *days)
 
 
-def _account(account_id: str, row: Row | None, repayments: dict[str, Repayment]) -> Account:
+def _account(account_id: str, row: Row | None, repayments: dict[str, Repayment], entries: set[str]) -> Account:
     if row is None:
         return Account(account_id, repayments=repayments)
-    return Account(**{**row, "repayments": repayments})
+    return Account(**{**row, "repayments": repayments, "entries": frozenset(entries)})
 
 
 def _repayment(row: Row) -> Repayment:

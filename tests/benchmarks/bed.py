@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -21,6 +21,7 @@ from tests.benchmarks.load import DEBT_MINOR, Sender, openings
 
 REPOSITORY: Final = Path(__file__).parents[2]
 OPEN_SECONDS: Final = 300.0
+ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 # How many accounts every service knows, with their debt.
 OPENED = """
 SELECT least(
@@ -41,7 +42,7 @@ class Stalled(BenchmarkError):
 @contextmanager
 def bed() -> Iterator[System]:
     """Run an embedded stack of its own, whatever servers the environment names."""
-    with TemporaryDirectory(prefix="otb-bench-", ignore_cleanup_errors=True) as folder, _signals_raise():
+    with TemporaryDirectory(prefix="otb-bench-", ignore_cleanup_errors=True) as folder, _signals(_ended, *ENDING):
         system = open_system(
             Settings(
                 state_dir=Path(folder) / "state",
@@ -54,21 +55,23 @@ def bed() -> Iterator[System]:
         try:
             yield system
         finally:
-            system.stack.down()
+            with _signals(signal.SIG_IGN, *ENDING, signal.SIGINT):
+                system.stack.down()
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that the stack is stopped whatever ends the benchmark."""
-    before = {each: signal.signal(each, lambda number, _: sys.exit(128 + number)) for each in _ENDING}
+def _signals(handler: Any, *numbers: signal.Signals) -> Iterator[None]:
+    before = {each: signal.signal(each, handler) for each in numbers}
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, known in before.items():
+            signal.signal(each, known)
 
 
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+def _ended(number: int, frame: object) -> NoReturn:
+    """Turn a signal into an exception, so that the stack is stopped whatever ends the benchmark."""
+    sys.exit(128 + number)
 
 
 async def open_accounts(system: System, accounts: int) -> None:

@@ -58,4 +58,4 @@ async def _copy(settings: Settings, copies: Copies, first: int, last: int, *, li
     values = ", ".join(copies.keys.get(name, f'"{name}"') for name in names)
     template = f"SELECT * FROM {target} WHERE {copies.where} LIMIT {limit}"  # noqa: S608  # our own names
     copied = f"SELECT {values} FROM ({template}) AS t, generate_series({first}, {last}) AS n"  # noqa: S608
-    await execute(settings, f"INSERT INTO {target} ({listed}) {copied}")  # noqa: S608
+    await execute(settings, f"INSERT INTO {target} ({listed}) {copied}")

@@ -110,6 +110,26 @@ def test_a_refund_beyond_the_debt_becomes_credit_balance() -> None:
     assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor == 0
 
 
+def test_e02_the_same_purchase_or_refund_under_another_event_id_counts_once() -> None:
+    pipe = Pipe().open(500, principal=100)
+    for event in (
+        builders.purchase_posted(purchase_id="p1", amount_minor=50),
+        builders.purchase_refunded(to_debt_minor=30),
+    ):
+        pipe.take(event)
+        pipe.take(event.model_copy(update={"event_id": "another"}))
+    assert kinds(pipe.account) == ["OPEN", "PURCHASE", "PURCHASE", "REFUND"]
+    assert pipe.debt.principal_minor == pipe.account.used_debt_minor == 120
+
+
+def test_a_repayment_dated_ahead_of_our_clock_is_restored_at_its_own_instant_and_never_before() -> None:
+    pipe = Pipe().open(500, principal=100)
+    ahead = FRIDAY + timedelta(seconds=30)
+    report = builders.repayment_reported(rail="wallet", amount_minor=40, repaid_at=ahead)
+    restored = only(pipe.take(report, FRIDAY), CreditRestored)
+    assert (restored.restored_at, restored.trail) == (ahead, ())
+
+
 @pytest.mark.parametrize(("fee", "available", "balance"), [(20, 380, 0), (-30, 430, 0), (-130, 500, 30)])
 def test_charges_use_credit_under_total_and_a_correction_never_gives_more_than_the_limit(
     fee: int, available: int, balance: int

@@ -96,7 +96,9 @@ def test_every_reason_has_its_texts(language: Language) -> None:
     for reason in Reason:
         texts = reason_texts(reason, language)
         assert texts.label == reason_label(reason, language)
-        assert texts.label and texts.why and texts.ends
+        assert texts.label
+        assert texts.why
+        assert texts.ends
         assert bool(texts.help) == (reason not in NOTHING_CAN_BE_DONE), reason
 
 
@@ -122,8 +124,7 @@ def test_every_outcome_and_faster_way_has_its_text(language: Language) -> None:
 
 def test_both_languages_have_the_same_keys_and_placeholders() -> None:
     chinese, english = (
-        dict(every_text(CATALOGUES[language].model_dump(mode="json", exclude={"patterns"})))
-        for language in LANGUAGES
+        dict(every_text(CATALOGUES[language].model_dump(mode="json", exclude={"patterns"}))) for language in LANGUAGES
     )
     assert chinese.keys() == english.keys()
     for key, text in chinese.items():
@@ -173,9 +174,7 @@ def figures_of(template: Template) -> dict[str, Any]:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("currency", EXPONENTS)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_every_outcome_reads_well_in_every_currency(
-    template: Template, currency: str, language: Language
-) -> None:
+def test_every_outcome_reads_well_in_every_currency(template: Template, currency: str, language: Language) -> None:
     figures = figures_of(template)
     text = told(language, outcome=template, currency=currency, **figures)
     assert not re.search(r"[{}]|None|  |[.。]{2}|[A-Z]+_[A-Z]+", text), text
@@ -189,9 +188,7 @@ def test_every_outcome_reads_well_in_every_currency(
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("reason", Reason)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_every_reason_reads_well_in_every_outcome(
-    template: Template, reason: Reason, language: Language
-) -> None:
+def test_every_reason_reads_well_in_every_outcome(template: Template, reason: Reason, language: Language) -> None:
     changes = {**figures_of(template), "outcome": template, "reasons": (reason,), "zero_reason": reason}
     for rail in ("direct_debit", "card", "cheque", "wallet", "unheard_of"):
         assert not re.search(r"[{}]|None|  ", told(language, rail=rail, **changes))
@@ -253,10 +250,7 @@ def test_a_final_rail_is_told_without_dates_and_without_a_why() -> None:
 def test_one_held_part_is_told_with_its_date_and_why() -> None:
     changes = {"outcome": "held", "restored_minor": 0, "held": (HeldPart(1, 500_000, TUESDAY),)}
     text = told("en", reasons=(Reason.HOLD_PRIOR_RETURN,), **changes)
-    assert (
-        "No credit is back yet; available now: CN¥5,500.00. CN¥5,000.00 comes back on Tue 24 Nov at 09:00."
-        in text
-    )
+    assert "No credit is back yet; available now: CN¥5,500.00. CN¥5,000.00 comes back on Tue 24 Nov at 09:00." in text
     assert "Why: an earlier repayment from this bank account was returned by the bank." in text
     assert text.endswith("If you need the credit sooner, you can ask for a person to look at it.")
 
@@ -275,9 +269,7 @@ def test_many_parts_are_counted_and_listed() -> None:
         "held": held,
         "reasons": (Reason.HOLD_RAIL_REVERSIBLE,),
     }
-    assert "CN¥12.00 comes back in 12 parts: CN¥1.00 on Wed 25 Nov at 09:00, CN¥1.00 on" in told(
-        "en", **changes
-    )
+    assert "CN¥12.00 comes back in 12 parts: CN¥1.00 on Wed 25 Nov at 09:00, CN¥1.00 on" in told("en", **changes)
     assert "额度 ¥12.00 将分 12 次恢复：" in told("zh-CN", **changes)
 
 
@@ -371,9 +363,7 @@ def test_r08_a_correction_tells_the_amount_over_the_limit() -> None:
         zero_reason=Reason.OVER_LIMIT,
         reasons=(Reason.RETURNED_INSUFFICIENT_FUNDS,),
     )
-    assert text.startswith(
-        "Correction: your repayment of CN¥2,500.00 on Fri 20 Nov, 22:00, was returned by the bank"
-    )
+    assert text.startswith("Correction: your repayment of CN¥2,500.00 on Fri 20 Nov, 22:00, was returned by the bank")
     assert "CN¥2,500.00 of credit that had come back is taken back; available now: CN¥0.00." in text
     assert "Why it is zero: used credit is CN¥1,700.00 above your credit limit." in text
     assert "No more credit" not in text
@@ -407,9 +397,7 @@ def test_r18_a_restored_hold_under_a_lowered_limit_says_why_zero_is_shown() -> N
     text = told("en", **changes)
     assert "CN¥200.00 of credit is back; available now: CN¥0.00." in text
     assert "Why it is zero: your credit limit was lowered, and used credit is CN¥100.00 above it." in text
-    assert "Why it is zero: your credit limit was lowered." in told(
-        "en", **{**changes, "available_raw_minor": 0}
-    )
+    assert "Why it is zero: your credit limit was lowered." in told("en", **{**changes, "available_raw_minor": 0})
 
 
 def test_the_trigger_overrides_the_outcome() -> None:

@@ -28,7 +28,7 @@ CREATE TABLE journal (
   used_authorisation_minor bigint NOT NULL,
   pending_minor bigint NOT NULL,
   booked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (kind, ref),
+  PRIMARY KEY (account_id, kind, ref),
   CHECK (available_minor + used_debt_minor + used_authorisation_minor + pending_minor - limit_minor = 0),
   CHECK (limit_minor = 0 OR kind IN ('OPEN', 'RAISE', 'CUT'))
 );

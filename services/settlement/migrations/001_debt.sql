@@ -28,6 +28,13 @@ CREATE TABLE repayment (
     = penalty_minor + fee_minor + interest_minor + principal_minor + credit_balance_minor)
 );
 
+-- Purchases and refunds that were booked: each counts once, whatever event id it comes under.
+CREATE TABLE entry (
+  account_id text NOT NULL,
+  entry text NOT NULL,
+  PRIMARY KEY (account_id, entry)
+);
+
 -- Lanes only move forward: settled -> returned, waiting -> settled or rejected, returned_first -> rejected.
 CREATE FUNCTION forward_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
