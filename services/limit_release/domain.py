@@ -113,17 +113,17 @@ def _assessed(scene: Scene, state: State, event: RiskAssessed) -> Decision[State
         return Decision(state, outcome="stale", reason="assessed_before")
     repayment = _taken_in(known, event, scene)
     if known.returned:
-        return _nothing(scene, state.put(repayment), repayment, Reason.RETURNED)
+        return _nothing(scene, state, repayment, Reason.RETURNED)
     if not event.restorable_minor:
         state = _credit_balance_joins(state, repayment)
-        return _nothing(scene, state.put(repayment), repayment, event.reasons[0])
+        return _nothing(scene, state, repayment, event.reasons[0])
     amount = event.restorable_minor
     settled = state.account.book(Journal("SETTLE", event.repayment_id, used_debt_minor=-amount, pending_minor=amount))
-    state = replace(state, account=settled.absorbed(f"settles:{event.repayment_id}"))
+    state = State(settled.absorbed(f"settles:{event.repayment_id}"), state.repayments)
     if state.account.status == "closed":
         lapsed = Tranche(event.repayment_id, 1, amount, "lapsed", scene.now, Reason.ACCOUNT_CLOSED, scene.now)
         repayment = repayment.put(lapsed)
-        return _nothing(scene, state.put(repayment), repayment, Reason.ACCOUNT_CLOSED)
+        return _nothing(scene, state, repayment, Reason.ACCOUNT_CLOSED)
     return _placed(scene, state, repayment, event)
 
 
@@ -170,7 +170,7 @@ def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssesse
     state = _credit_balance_joins(state, repayment)
     outcome: Outcome = "parked" if frozen else "restored" if restored else "held"
     reasons = (standing(state.account.status_reason)[1], *repayment.reasons) if frozen else repayment.reasons
-    state, repayment, record = scene.recorded(state.put(repayment), repayment, outcome, reasons, restored=restored)
+    state, repayment, record = scene.recorded(state, repayment, outcome, reasons, restored=restored)
     return Decision(state, _first_facts(scene, state, repayment, record), tuple(timers))
 
 
@@ -250,7 +250,7 @@ def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision
 
 def _lapse(scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tranche]) -> Decision[State]:
     repayment = repayment.put(*(replace(t, state="lapsed", reason=Reason.ACCOUNT_CLOSED) for t in waiting))
-    return _nothing(scene, state.put(repayment), repayment, Reason.ACCOUNT_CLOSED)
+    return _nothing(scene, state, repayment, Reason.ACCOUNT_CLOSED)
 
 
 def _thaw(scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tranche]) -> Decision[State]:
@@ -263,11 +263,11 @@ def _thaw(scene: Scene, state: State, repayment: Repayment, waiting: Sequence[Tr
     timers = tuple(_timer_of(state, t, kind) for t in later for kind in (HOLD_DUE, PROMISE_DUE))
     restored: tuple[Event, ...] = ()
     if due:
-        after = _restore(scene, state.put(repayment), repayment, due, Reason.ACCOUNT_ACTIVE_AGAIN)
+        after = _restore(scene, state, repayment, due, Reason.ACCOUNT_ACTIVE_AGAIN)
         state, restored = after.state, after.events
         repayment = state.repayments[repayment.repayment_id]
     else:
-        state, repayment, _ = scene.recorded(state.put(repayment), repayment, "held", repayment.reasons)
+        state, repayment, _ = scene.recorded(state, repayment, "held", repayment.reasons)
     promises = [scene.promised(state, repayment, t, "clear") for t in due]
     promises += [scene.promised(state, repayment, t, "hold") for t in later]
     holds = (scene.held(state, repayment, t, repayment.records[-1]) for t in later)
@@ -290,7 +290,7 @@ def _restore(
     repayment = repayment.put(*restored)
     state = _credit_balance_joins(state, repayment)
     amount = sum(t.amount_minor for t in restored)
-    state, repayment, record = scene.recorded(state.put(repayment), repayment, "restored", (reason,), restored=amount)
+    state, repayment, record = scene.recorded(state, repayment, "restored", (reason,), restored=amount)
     for before, tranche in zip(tranches, restored, strict=True):
         if before.state == "held":
             if scene.now > before.promised_by and before.reason is not Reason.DELAY_SYSTEM:
@@ -313,7 +313,7 @@ def _park(scene: Scene, state: State, repayment: Repayment, tranches: Sequence[T
     why = standing(state.account.status_reason)[1]
     parked = tuple(replace(t, state="parked", reason=why) for t in tranches)
     repayment = repayment.put(*parked)
-    state, repayment, record = scene.recorded(state.put(repayment), repayment, "parked", (why,))
+    state, repayment, record = scene.recorded(state, repayment, "parked", (why,))
     return Decision(state, tuple(scene.parked(state, repayment, t, record) for t in parked))
 
 
@@ -331,7 +331,7 @@ def _returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[
     state, uncovered = _credit_balance_leaves(state, repayment, event.event_id)
     state = replace(state, account=state.account.absorbed(event.event_id))
     state, repayment, record = scene.recorded(
-        state.put(repayment), repayment, "reversed", (event.return_class,), taken_back=from_available
+        state, repayment, "reversed", (event.return_class,), taken_back=from_available
     )
     parts = (from_hold, from_available, uncovered)
     return Decision(state, (scene.reversed(state, repayment, event, record, parts),))

@@ -206,8 +206,8 @@ class State:
 
     def put(self, repayment: Repayment) -> "State":
         """Return it with ``repayment`` replaced or added."""
-        return replace(self, repayments={**self.repayments, repayment.repayment_id: repayment})
+        return State(self.account, {**self.repayments, repayment.repayment_id: repayment})
 
     def book(self, *journals: Journal) -> "State":
         """Append entries to the ledger."""
-        return replace(self, account=self.account.book(*journals))
+        return State(self.account.book(*journals), self.repayments) if journals else self

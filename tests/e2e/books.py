@@ -15,7 +15,7 @@ from tests.integration.support import owner, violations
 # What must be nothing before the books can be compared.
 WAITING = {
     "held tranches": "SELECT count(*) FROM limit_release.tranche WHERE state IN ('held', 'parked')",
-    "messages to send": "SELECT count(*) FROM notifier.notification WHERE state = 'requested'",
+    "messages to send": "SELECT count(*) FROM notifier.delivery WHERE state = 'requested'",
     **{
         f"{what} of {worker.name}": f"SELECT count(*) FROM {worker.package}.{rest}"  # noqa: S608  # our own names
         for worker in WORKERS
@@ -54,8 +54,8 @@ WHERE s.restorable_minor IS DISTINCT FROM r.restorable_minor OR (s.status = 'ret
 NOT_TOLD_ONCE = """
 SELECT repayment_id, d.n AS decisions, m.n AS messages
 FROM (SELECT repayment_id, count(*) AS n FROM limit_release.decision_record GROUP BY 1) d
-FULL JOIN (SELECT repayment_id, count(*) AS n FROM notifier.notification WHERE state = 'delivered' GROUP BY 1) m
-  USING (repayment_id)
+FULL JOIN (SELECT repayment_id, count(*) AS n FROM notifier.notification JOIN notifier.delivery USING (notification_id)
+           WHERE state = 'delivered' GROUP BY 1) m USING (repayment_id)
 WHERE d.n IS DISTINCT FROM m.n
 """
 

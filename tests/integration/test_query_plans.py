@@ -47,11 +47,16 @@ INSERT INTO risk_scoring.instant_use SELECT 'repayment-' || n, 'account-' || n, 
 INSERT INTO risk_scoring.funding_account SELECT 'account-' || n, 'f', true FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', '',
-  now(), CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
+  now() FROM generate_series(1, {ROWS}) n;
+INSERT INTO notifier.delivery SELECT 'n-' || n, CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
   CASE WHEN n % 5000 = 0 THEN now() END FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n FROM generate_series(1, {ROWS}) n;
+INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n, 0, -1, 1, 0, 0
+  FROM generate_series(1, {ROWS}) n;
 """  # noqa: S608  # numbers of our own
 ACCOUNTS = [f"account-{n}" for n in range(1, 20_000, 100)]
 REPAYMENTS = [f"repayment-{n}" for n in range(1, 20_000, 100)]
+BOOKED = (ACCOUNTS, ["p-1"] * len(ACCOUNTS))
 KEYS = "ARRAY(SELECT md5('event' || n)::uuid FROM generate_series(1, 500) n)"
 QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "claim": ("limit_release", inbox.CLAIM, (["topic"], [0], [0], [1], [0], "keys")),
@@ -66,6 +71,8 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "assessed": ("limit_release", limit_release.LOAD_REPAYMENTS, (REPAYMENTS, ACCOUNTS[:5])),
     "tranches": ("limit_release", limit_release.LOAD_TRANCHES, (REPAYMENTS,)),
     "authorisations": ("limit_release", limit_release.LOAD_AUTHORISATIONS, (ACCOUNTS, ["a-1"] * len(ACCOUNTS))),
+    "booked": ("limit_release", limit_release.LOAD_BOOKED, BOOKED),
+    "entries": ("settlement", settlement.LOAD_ENTRIES, (ACCOUNTS, ["purchase:p-1"] * len(ACCOUNTS))),
     "debt": ("settlement", settlement.LOAD_ACCOUNTS, (ACCOUNTS,)),
     "repayments": ("settlement", settlement.LOAD_REPAYMENTS, (REPAYMENTS,)),
     "references": ("repayment_ingest", ingest.LOAD, (["core"] * 200, [f"ref-{n}" for n in range(200)])),

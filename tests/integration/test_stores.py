@@ -1,0 +1,272 @@
+"""What a store saves is what it loads, for any state of the five services."""
+
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.event import MILLISECOND, extended
+from schemas.ids import AccountId, EventId, NotificationId, RepaymentId
+from schemas.notification import Channel
+from schemas.reasons import CAUSES, STAGES, Reason
+from services.decision import Input, Timer, TimerFired
+from services.limit_release import model as release
+from services.limit_release.store import STORE as RELEASE
+from services.notifier import domain as notifier
+from services.notifier.store import STORE as NOTIFIER
+from services.repayment_ingest import domain as ingest
+from services.repayment_ingest.store import STORE as INGEST
+from services.risk_scoring import domain as risk
+from services.risk_scoring.store import STORE as RISK
+from services.runtime.clock import utc_now
+from services.runtime.postgres import Connection
+from services.runtime.settings import Settings
+from services.runtime.worker import Store
+from services.settlement import domain as settlement
+from services.settlement.store import STORE as SETTLE
+from tests import builders
+from tests.integration.support import role
+
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+AMOUNTS = st.integers(0, 10**15)
+POSITIVE = st.integers(1, 10**15)
+CURRENCIES = st.from_regex(r"[A-Z]{3}", fullmatch=True)
+WORDS = st.text("abcXYZ0189_.:/@+-", min_size=1, max_size=128)
+SAID = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=200)
+INSTANTS = st.integers(0, 10**12).map(lambda ms: datetime(2000, 1, 1, tzinfo=UTC) + ms * MILLISECOND)
+DAYS = st.dates(date(2000, 1, 1), date(2199, 12, 31))
+REASONS = st.sampled_from(Reason)
+ACCOUNT = AccountId("account-1")
+
+
+@asynccontextmanager
+async def trial(given: Settings, package: str) -> Any:
+    """Give a connection whose work is undone."""
+    async with role(given, package) as connection:
+        transaction: Any = connection.transaction()
+        await transaction.start()
+        try:
+            yield connection
+        finally:
+            await transaction.rollback()
+
+
+async def kept(store: Store[Any], connection: Connection, key: str, state: Any, inputs: Sequence[Input]) -> Any:
+    """Save a state over what there is and return what is loaded then."""
+    before = (await store.load(connection, inputs))[key]
+    await store.save(connection, [(before, state)])
+    return (await store.load(connection, inputs))[key]
+
+
+CONTENTS = st.builds(ingest.Content, WORDS, POSITIVE, CURRENCIES, WORDS)
+KINDS = st.frozensets(st.sampled_from(get_args(ingest.Kind)))
+REFERENCES = st.builds(ingest.Reference, WORDS, WORDS, CONTENTS, KINDS)
+
+
+@FEW
+@given(first=REFERENCES, more=KINDS)
+async def test_references(settings: Settings, first: ingest.Reference, more: frozenset[str]) -> None:
+    names = {"source": first.source, "external_ref": first.external_ref}
+    asked = [builders.repayment_reported(**builders_safe(names))]
+    key = INGEST.key(asked[0])
+    first = replace(first, **builders_safe(names))
+    async with trial(settings, "repayment_ingest") as connection:
+        assert await kept(INGEST, connection, key, first, asked) == first
+        later = replace(first, kinds=first.kinds | more)
+        assert await kept(INGEST, connection, key, later, asked) == later
+
+
+def builders_safe(names: dict[str, str]) -> dict[str, str]:
+    """Let a reference begin as references do."""
+    return {name: f"a{text}"[:128] for name, text in names.items()}
+
+
+MONEY_LANES = st.builds(
+    settlement.Repayment,
+    st.just(builders.REPAYMENT),
+    st.sampled_from(["waiting", "rejected", "returned_first"]),
+    POSITIVE,
+    restorable_minor=AMOUNTS,
+    repaid_at=st.none() | INSTANTS,
+    credited_on=st.none() | DAYS,
+    final_on=st.none() | DAYS,
+)
+DEBTS = st.builds(
+    settlement.Account,
+    st.just(ACCOUNT),
+    WORDS,
+    CURRENCIES,
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+    repayments=st.builds(lambda one: {one.repayment_id: one}, MONEY_LANES),
+)
+
+
+@FEW
+@given(debt=DEBTS, paid=AMOUNTS)
+async def test_debts(settings: Settings, debt: settlement.Account, paid: int) -> None:
+    asked = [builders.repayment_received(account_id=ACCOUNT)]
+    async with trial(settings, "settlement") as connection:
+        assert await kept(SETTLE, connection, ACCOUNT, debt, asked) == debt
+        later = replace(debt, principal_minor=paid, repayments={})
+        found = await kept(SETTLE, connection, ACCOUNT, later, asked)
+        assert found == replace(later, repayments=debt.repayments), "what was not touched is as it was"
+
+
+USES = st.lists(st.tuples(st.integers(0, 80), POSITIVE), max_size=5)
+
+
+@FEW
+@given(uses=USES, linked=st.dictionaries(WORDS, st.booleans(), max_size=4))
+async def test_instant_uses_and_funding_accounts(
+    settings: Settings, uses: list[tuple[int, int]], linked: dict[str, bool]
+) -> None:
+    now = utc_now()
+    made = [risk.InstantUse(f"r-{n}", now - timedelta(days=ago, seconds=n), minor) for n, (ago, minor) in enumerate(uses)]
+    asked = [builders.repayment_settled(account_id=ACCOUNT)]
+    async with trial(settings, "risk_scoring") as connection:
+        found = await kept(RISK, connection, ACCOUNT, risk.Account(ACCOUNT, uses=tuple(made), linked=linked), asked)
+        assert set(found.uses) == set(made)
+        assert found.verified == {name for name, verified in linked.items() if verified}
+        unlinked = replace(found, linked=dict.fromkeys(linked, False))
+        assert (await kept(RISK, connection, ACCOUNT, unlinked, asked)).verified == frozenset()
+
+
+@st.composite
+def trails(draw: st.DrawFn, repaid_at: datetime) -> tuple[Any, ...]:
+    waits = draw(st.lists(st.tuples(st.sampled_from(STAGES), st.sampled_from(CAUSES), st.integers(1, 10**6)), max_size=6))
+    trail: tuple[Any, ...] = ()
+    for stage, cause, ms in waits:
+        end = trail[-1][2] if trail else repaid_at
+        trail = extended(repaid_at, trail, stage, (cause, end + ms * MILLISECOND))
+    return trail
+
+
+@st.composite
+def credit_lanes(draw: st.DrawFn) -> release.Repayment:
+    """Draw a repayment with a part held, so that all of its story is kept."""
+    repaid_at, states = draw(INSTANTS), draw(st.lists(st.sampled_from(get_args(release.TrancheState)), max_size=4))
+    tranches = {
+        n: release.Tranche(
+            builders.REPAYMENT,
+            n,
+            draw(POSITIVE),
+            state,
+            draw(INSTANTS),
+            draw(REASONS),
+            draw(INSTANTS),
+            draw(INSTANTS) if state in ("restored", "reversed") else None,
+        )
+        for n, state in enumerate(["held", *states], start=1)
+    }
+    return release.Repayment(
+        builders.REPAYMENT,
+        assessed=draw(st.booleans()),
+        returned=draw(st.booleans()),
+        amount_minor=10**15,
+        restorable_minor=draw(AMOUNTS),
+        credit_balance_minor=draw(AMOUNTS),
+        currency=draw(CURRENCIES),
+        rail=draw(WORDS),
+        repaid_at=repaid_at,
+        version=draw(st.integers(0, 9_999)),
+        trail=draw(trails(repaid_at)),
+        reasons=tuple(draw(st.lists(REASONS, max_size=4))),
+        faster=tuple(draw(st.lists(st.sampled_from(["final_rail", "verified_account", "within_cap"]), max_size=3))),
+        policy_version=draw(WORDS),
+        model_version=draw(WORDS),
+        calendar_version=draw(WORDS),
+        clear_seconds=draw(st.integers(1, 86_400)),
+        tranches=tranches,
+    )
+
+
+@st.composite
+def availabilities(draw: st.DrawFn) -> release.Account:
+    limit, used = draw(AMOUNTS), draw(st.integers(0, 10**12))
+    opened = release.Journal("OPEN", "opened", available_minor=limit)
+    taken = release.Journal("PURCHASE", "purchase", available_minor=-used, used_debt_minor=used)
+    account = release.Account(ACCOUNT, draw(WORDS), draw(CURRENCIES)).book(opened).book(taken)
+    return replace(
+        account,
+        status=draw(st.sampled_from(["active", "frozen", "closed"])),
+        status_reason=draw(WORDS),
+        credit_balance_minor=draw(AMOUNTS),
+        limit_lowered=draw(st.booleans()),
+    )
+
+
+@FEW
+@given(account=availabilities(), repayment=credit_lanes(), authorised=AMOUNTS)
+async def test_availability_and_credit_lanes(
+    settings: Settings, account: release.Account, repayment: release.Repayment, authorised: int
+) -> None:
+    due = Timer(ACCOUNT, "hold_due", repayment.repayment_id, 1, repayment.tranches[1].until)
+    asked: list[Input] = [
+        TimerFired(ACCOUNT, due),
+        builders.authorisation_placed(account_id=ACCOUNT, authorisation_id="a-1"),
+    ]
+    authorisations = {"a-1": release.Authorisation("a-1", authorised)}
+    state = release.State(replace(account, authorisations=authorisations), {repayment.repayment_id: repayment})
+    expected = release.State(replace(state.account, journals=()), state.repayments)
+    async with trial(settings, "limit_release") as connection:
+        found = await kept(RELEASE, connection, ACCOUNT, state, asked)
+        assert found == expected
+        restored = replace(repayment.tranches[1], state="restored", restored_at=repayment.repaid_at)
+        later = found.put(repayment.put(restored))
+        assert (await kept(RELEASE, connection, ACCOUNT, later, asked)).repayments[builders.REPAYMENT].tranches == {
+            **repayment.tranches,
+            1: restored,
+        }
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> notifier.Notification:
+    state = draw(st.sampled_from(get_args(notifier.State)))
+    channel = draw(st.sampled_from(get_args(Channel)))
+    return notifier.Notification(
+        notifier.notification_id(builders.credit_restored(), channel),
+        RepaymentId(draw(WORDS)),
+        EventId(draw(WORDS)),
+        channel,
+        draw(st.sampled_from(["zh-CN", "en"])),
+        draw(WORDS),
+        draw(SAID),
+        draw(INSTANTS),
+        state,
+        draw(st.integers(0, 10)),
+        draw(INSTANTS) if state == "requested" else None,
+    )
+
+
+@FEW
+@given(message=messages(), language=st.sampled_from(["zh-CN", "en"]), timezone=WORDS, gone=st.booleans())
+async def test_customers_and_messages(
+    settings: Settings, message: notifier.Notification, language: Any, timezone: str, gone: bool
+) -> None:
+    disabled: frozenset[Channel] = frozenset({message.channel}) if gone else frozenset()
+    account = notifier.Account(ACCOUNT, language, timezone, {message.notification_id: message}, disabled)
+    asked: list[Input] = [builders.credit_restored(account_id=ACCOUNT)]
+    async with trial(settings, "notifier") as connection:
+        assert await kept(NOTIFIER, connection, ACCOUNT, account, asked) == account
+        done = replace(message, state="delivered", attempts=message.attempts + 1, next_attempt_at=None)
+        later = replace(account, notifications={message.notification_id: done})
+        assert await kept(NOTIFIER, connection, ACCOUNT, later, asked) == later
+        attempt = notifier.Attempted(ACCOUNT, NotificationId(message.notification_id), "delivered")
+        assert (await NOTIFIER.load(connection, [attempt]))[ACCOUNT] == later
+
+
+@pytest.mark.parametrize("count", [0, 3])
+async def test_an_unknown_key_gives_an_empty_state(settings: Settings, count: int) -> None:
+    asked = [builders.repayment_received(account_id=f"account-{n}") for n in range(count)]
+    async with trial(settings, "settlement") as connection:
+        found = await SETTLE.load(connection, asked)
+    assert found == {f"account-{n}": settlement.Account(f"account-{n}") for n in range(count)}
