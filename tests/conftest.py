@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from services.cli.system import System, all_topics, make_topics, open_system
 from services.cli.workers import WORKERS
-from services.runtime.migrate import migrate
+from services.migrate import migrate
 from services.runtime.settings import Settings
 
 T = TypeVar("T")

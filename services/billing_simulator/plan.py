@@ -11,7 +11,7 @@ from schemas.event import Event, to_millisecond
 from schemas.ids import AccountId, event_id
 from schemas.repayment import Method, RepaymentReported, RepaymentReturnReported
 from schemas.topics import TOPIC_OF
-from services.runtime.codec import billing_headers
+from services.billing_simulator.headers import billing_headers
 
 SOURCE: Final = "billing"
 CURRENCY: Final = "CNY"

@@ -26,8 +26,8 @@ from services.cli.terminal import (
     working,
 )
 from services.cli.workers import WORKERS
+from services.migrate import migrate
 from services.runtime.clock import monotonic
-from services.runtime.migrate import migrate
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
 
 stack = typer.Typer(help="The embedded Kafka and PostgreSQL of the state folder.", no_args_is_help=True, epilog=EPILOG)

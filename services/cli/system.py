@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from deploy.embedded import Part, Program, Stack
 from schemas.topics import TOPICS, Topic, dead_letter_topic
 from services.cli.workers import WORKERS
+from services.migrate import migrate
 from services.runtime.clock import monotonic
 from services.runtime.errors import ConfigurationError
-from services.runtime.migrate import migrate
 from services.runtime.settings import PREFIX, Settings
 from services.runtime.worker import AnyWorker
 

@@ -16,7 +16,7 @@ from schemas.settlement import RepaymentReturned
 from schemas.topics import BILLING_ACCOUNT, RESTORATION, RISK, SETTLEMENT
 from services.limit_release.domain import decide
 from services.limit_release.store import STORE
-from services.runtime.profiles import load_profiles
+from services.profiles import load_profiles
 from services.runtime.run import host
 from services.runtime.worker import Worker
 

@@ -3,9 +3,9 @@
 from schemas.account import FundingAccountLinked
 from schemas.settlement import RepaymentSettled
 from schemas.topics import BILLING_ACCOUNT, RISK, SETTLEMENT
+from services.profiles import load_profiles
 from services.risk_scoring.domain import decide
 from services.risk_scoring.store import STORE
-from services.runtime.profiles import load_profiles
 from services.runtime.run import host
 from services.runtime.worker import Worker
 

@@ -126,19 +126,11 @@ def encode(event: Event) -> Outgoing:
     )
 
 
-def billing_headers(event: Event, source: str) -> list[tuple[str, bytes]]:
-    """Return the CloudEvents binary headers a billing client sends with ``event``."""
-    attributes = {
-        "specversion": "1.0",
-        "id": event.event_id,
-        "source": f"/{source}",
-        "type": TYPE_OF[type(event)],
-        "time": event.occurred_at,
-        "subject": event.account_id,
-        "dataschema": schema_name(TYPE_OF[type(event)]),
-        "datacontenttype": "application/json",
-    }
-    return list(to_binary(CloudEvent(attributes, b""), _FORMAT).headers.items())
+def binary_headers(event_type: str, source: str, **attributes: Any) -> list[tuple[str, bytes]]:
+    """Return CloudEvents binary headers as the SDK writes them."""
+    known = {"specversion": "1.0", "source": source, "type": event_type, "dataschema": schema_name(event_type)}
+    event = CloudEvent({**known, "datacontenttype": "application/json", **attributes}, b"")
+    return list(to_binary(event, _FORMAT).headers.items())
 
 
 def schema_name(event_type: str) -> str:
@@ -159,15 +151,7 @@ def headers_from_bytes(kept: bytes) -> list[tuple[str, bytes]]:
 @cache
 def _constant_headers(event_type: str) -> list[tuple[str, bytes]]:
     writer = next(topic.writer for event, topic in TOPIC_OF.items() if TYPE_OF[event] == event_type)
-    attributes = {
-        "specversion": "1.0",
-        "id": "id",
-        "source": f"/opentobuy/{writer}",
-        "type": event_type,
-        "dataschema": schema_name(event_type),
-        "datacontenttype": "application/json",
-    }
-    headers = to_binary(CloudEvent(attributes, b""), _FORMAT).headers
+    headers = dict(binary_headers(event_type, f"/opentobuy/{writer}", id="id"))
     return [(name, value) for name, value in headers.items() if name not in {"ce_id", "ce_time"}]
 
 

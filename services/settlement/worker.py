@@ -3,7 +3,7 @@
 from schemas.account import AccountOpened, ChargesAccrued, CreditBalanceRefunded, PurchasePosted, PurchaseRefunded
 from schemas.intake import RepaymentReceived, ReturnReceived
 from schemas.topics import BILLING_ACCOUNT, INTAKE, SETTLEMENT
-from services.runtime.profiles import load_profiles
+from services.profiles import load_profiles
 from services.runtime.run import host
 from services.runtime.worker import Worker
 from services.settlement.domain import decide

@@ -105,10 +105,15 @@ def _verdict(target: Target, repetitions: Sequence[Repetition], naive: Sequence[
     ratios = tuple(_ratio(target, repetition, names) for repetition in repetitions)
     known = [ratio for ratio in ratios if ratio is not None]
     middle = median(known) if len(known) == len(ratios) and known else None
-    met = None
-    if middle is not None:
+    met = False if any(_saturated(target, repetition) for repetition in repetitions) else None
+    if met is None and middle is not None:
         met = middle <= target.bound if target.at == "most" else middle >= target.bound
     return Verdict(target.title, f"at {target.at} {target.bound:g}", ratios, middle, met)
+
+
+def _saturated(target: Target, repetition: Repetition) -> bool:
+    """Tell whether ours has no figure where it was asked for one: that is no target met."""
+    return "ours" in repetition and target.figure(repetition["ours"]) is None
 
 
 def _ratio(target: Target, repetition: Repetition, names: Sequence[str]) -> float | None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from schemas.event import Event
 from schemas.topics import TOPIC_OF
-from services.runtime.codec import Decoded, Headers, billing_headers, decode, encode
+from services.billing_simulator.headers import billing_headers
+from services.runtime.codec import Decoded, Headers, decode, encode
 from tests.builders import SOURCE
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.cli.workers import WORKERS
 from services.runtime.errors import ConfigurationError
-from services.runtime.migrate import migrate
+from services.migrate import migrate
 from services.runtime.settings import Settings
 from tests.conftest import dsn_of, execute
 from tests.integration.support import owner, role

@@ -54,10 +54,10 @@ INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n FROM gen
 INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n, 0, -1, 1, 0, 0
   FROM generate_series(1, {ROWS}) n;
 """  # noqa: S608  # numbers of our own
-ACCOUNTS = [f"account-{n}" for n in range(1, 20_000, 100)]
-REPAYMENTS = [f"repayment-{n}" for n in range(1, 20_000, 100)]
+ACCOUNTS = [f"account-{n}" for n in range(1, 20_000, 500)]
+REPAYMENTS = [f"repayment-{n}" for n in range(1, 20_000, 500)]
 BOOKED = (ACCOUNTS, ["p-1"] * len(ACCOUNTS))
-KEYS = "ARRAY(SELECT md5('event' || n)::uuid FROM generate_series(1, 500) n)"
+KEYS = "ARRAY(SELECT md5('event' || n)::uuid FROM generate_series(1, 40) n)"
 QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "claim": ("limit_release", inbox.CLAIM, (["topic"], [0], [0], [1], [0], "keys")),
     "unpublished": ("limit_release", outbox.UNPUBLISHED, ([0, 1, 2], 5.0, [])),
@@ -75,10 +75,10 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "entries": ("settlement", settlement.LOAD_ENTRIES, (ACCOUNTS, ["purchase:p-1"] * len(ACCOUNTS))),
     "debt": ("settlement", settlement.LOAD_ACCOUNTS, (ACCOUNTS,)),
     "repayments": ("settlement", settlement.LOAD_REPAYMENTS, (REPAYMENTS,)),
-    "references": ("repayment_ingest", ingest.LOAD, (["core"] * 200, [f"ref-{n}" for n in range(200)])),
+    "references": ("repayment_ingest", ingest.LOAD, (["core"] * 40, [f"ref-{n}" for n in range(40)])),
     "risk": ("risk_scoring", risk.LOAD, (ACCOUNTS,)),
     "customers": ("notifier", notifier.LOAD_ACCOUNTS, (ACCOUNTS,)),
-    "messages": ("notifier", notifier.LOAD_NOTIFICATIONS, ([f"n-{n}" for n in range(200)],)),
+    "messages": ("notifier", notifier.LOAD_NOTIFICATIONS, ([f"n-{n}" for n in range(40)],)),
     "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
 }
 SMALL = {"progress", "disabled_channel"}

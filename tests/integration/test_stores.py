@@ -233,7 +233,7 @@ def messages(draw: st.DrawFn) -> notifier.Notification:
     state = draw(st.sampled_from(get_args(notifier.State)))
     channel = draw(st.sampled_from(get_args(Channel)))
     return notifier.Notification(
-        notifier.notification_id(builders.credit_restored(), channel),
+        notifier.notification_id(builders.credit_restored(account_id=ACCOUNT), channel),
         RepaymentId(draw(WORDS)),
         EventId(draw(WORDS)),
         channel,

@@ -21,10 +21,10 @@ from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier import domain as notifier
 from services.notifier.worker import WORKER as NOTIFIER
 from services.policy import Calendar, Profile, Profiles, parse_profile
+from services.profiles import calendar
 from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
 from services.risk_scoring.worker import WORKER as RISK_SCORING
-from services.runtime.profiles import calendar
 from services.settlement import domain as settlement
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders

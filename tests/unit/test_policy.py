@@ -7,7 +7,7 @@ import pytest
 
 from services.decision import Malformed, Moment, Timer
 from services.policy import Calendar, Profile, Profiles, parse_profile
-from services.runtime.profiles import calendar
+from services.profiles import calendar
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, profile, profiles, table, weekdays
 

@@ -15,6 +15,7 @@ from schemas.repayment import RepaymentReported, RepaymentReturnReported, Report
 from schemas.topics import TOPICS
 from services.billing_simulator import send
 from services.billing_simulator.__main__ import main
+from services.billing_simulator.headers import billing_headers
 from services.billing_simulator.load import AMOUNT_MAX_MINOR, Load, accounts_plan, load_plan, repayments_plan
 from services.billing_simulator.plan import (
     POISONS,
@@ -28,8 +29,8 @@ from services.billing_simulator.plan import (
 )
 from services.billing_simulator.send import DeliveryError, Ledger, Sent, play
 from services.decision import Malformed
-from services.runtime.codec import Decoded, billing_headers, decode
-from services.runtime.profiles import load_profiles
+from services.profiles import load_profiles
+from services.runtime.codec import Decoded, decode
 from services.runtime.settings import Settings
 
 START = datetime(2026, 11, 20, 14, 0, 0, 123_456, tzinfo=UTC)

@@ -32,7 +32,7 @@ from services.risk_scoring import domain as risk_scoring
 from services.runtime.clock import utc_now
 from services.runtime.codec import Outgoing, encode
 from services.runtime.postgres import COMMAND_SECONDS, SESSION, Connection
-from services.runtime.profiles import load_profiles
+from services.profiles import load_profiles
 from services.runtime.settings import Settings
 from services.settlement import domain as settlement
 from tests.benchmarks.bed import dsn

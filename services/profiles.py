@@ -14,7 +14,7 @@ from services.runtime.settings import Settings
 
 YEARS = range(2025, 2031)
 COUNTRY = {"cn-banking": "CN", "us-fed": "US"}
-FOLDER = Path(__file__).parents[2] / "deploy" / "policy"
+FOLDER = Path(__file__).parents[1] / "deploy" / "policy"
 
 
 def load_profiles(settings: Settings) -> Profiles:
