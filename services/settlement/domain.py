@@ -147,25 +147,11 @@ def _received(profile: Profile, state: Account, event: RepaymentReceived, moment
 
 
 def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment: Moment) -> Decision[Account]:
-    taken, left = allocate(state, profile.waterfall.component, event.amount_minor)
-    restorable = taken["principal"] if profile.limit_basis == "PRINCIPAL" else event.amount_minor - left
-    rail = profile.rail(event.rail)
-    credited_on = profile.credited_on(event.repaid_at)
-    final_on = credited_on + timedelta(days=profile.tail_calendar_days(rail))
-    parts = {f"{component}_minor": part for component, part in taken.items()}
-    repayment = Repayment(
-        event.repayment_id,
-        "settled",
-        event.amount_minor,
-        credit_balance_minor=left,
-        restorable_minor=restorable,
-        repaid_at=event.repaid_at,
-        credited_on=credited_on,
-        final_on=final_on,
-        **parts,
-    )
+    paid = _paid(profile, state, event)
+    parts = {f"{component}_minor": getattr(paid, f"{component}_minor") for component in COMPONENTS}
     owed = {name: getattr(state, name) - part for name, part in parts.items()}
-    after = replace(_with(state, repayment), credit_balance_minor=state.credit_balance_minor + left, **owed)
+    balance = state.credit_balance_minor + paid.credit_balance_minor
+    after = replace(_with(state, paid), credit_balance_minor=balance, **owed)
     fact = RepaymentSettled(
         event_id=event_id("RepaymentSettled", event.repayment_id),
         account_id=event.account_id,
@@ -181,15 +167,32 @@ def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment:
         method=event.method,
         funding_account_id=event.funding_account_id,
         settled_at=moment.now,
-        credited_on=credited_on,
+        credited_on=profile.credited_on(event.repaid_at),
         allocation=Allocation(**parts),
-        restorable_minor=restorable,
-        credit_balance_minor=left,
-        finality="final" if rail.rail_class == "FINAL" else "provisional",
-        final_on=final_on,
+        restorable_minor=paid.restorable_minor,
+        credit_balance_minor=paid.credit_balance_minor,
+        finality="final" if profile.rail(event.rail).rail_class == "FINAL" else "provisional",
+        final_on=paid.final_on or profile.credited_on(event.repaid_at),
         policy_version=profile.policy_version,
     )
     return Decision(after, (fact,))
+
+
+def _paid(profile: Profile, state: Account, event: RepaymentReceived) -> Repayment:
+    """Allocate a repayment: what of it may be restored, and until when it may be returned."""
+    taken, left = allocate(state, profile.waterfall.component, event.amount_minor)
+    credited_on = profile.credited_on(event.repaid_at)
+    return Repayment(
+        event.repayment_id,
+        "settled",
+        event.amount_minor,
+        credit_balance_minor=left,
+        restorable_minor=taken["principal"] if profile.limit_basis == "PRINCIPAL" else event.amount_minor - left,
+        repaid_at=event.repaid_at,
+        credited_on=credited_on,
+        final_on=credited_on + timedelta(days=profile.tail_calendar_days(profile.rail(event.rail))),
+        **{f"{component}_minor": part for component, part in taken.items()},
+    )
 
 
 def _rejected(state: Account, event: RepaymentReceived, moment: Moment, reason: Reason) -> Decision[Account]:

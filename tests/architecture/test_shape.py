@@ -80,7 +80,7 @@ def _tree() -> Iterator[str]:
     """Name the top of the checkout and the folders one level below, without what is made by running it."""
     made = {".git", ".venv", ".otb", "build"}
     for path in ROOT.iterdir():
-        if path.name in made or path.name.startswith(".") and path.name != ".ci" or path.name.endswith(".egg-info"):
+        if path.name in made or (path.name.startswith(".") and path.name != ".ci") or path.name.endswith(".egg-info"):
             continue
         if path.is_file():
             yield path.name
