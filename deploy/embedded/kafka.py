@@ -81,7 +81,7 @@ def prepare(state: State, port: int) -> Program:
 
 def _format(state: State, jars: list[Path], data: Path) -> None:
     shutil.rmtree(data, ignore_errors=True)
-    cluster = secrets.token_urlsafe(16)
+    cluster = secrets.token_hex(11)
     tool = ("kafka.tools.StorageTool", "format", "--cluster-id", cluster)
     arguments = (*QUICK, *tool, "--config", "server.properties")
     run_once(state, _java(state, jars, arguments, name="kafka-format"), FORMAT_SECONDS)

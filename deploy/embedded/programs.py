@@ -43,7 +43,9 @@ def describe(program: Program) -> str:
 
 def child_command(spec: Path) -> list[str]:
     """Return the command that becomes the described program."""
-    return [sys.executable, "-I", "-S", str(CHILD), str(spec)]
+    # One name of the interpreter, however the caller was started: another name would look like another program.
+    python = Path(sys.executable).with_name("python3")
+    return [str(python if python.exists() else sys.executable), "-I", "-S", str(CHILD), str(spec)]
 
 
 def inherited_environment() -> dict[str, str]:

@@ -6,22 +6,23 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import httpx
 import typer
 
-from services.billing_simulator.load import Load, load_plan
-from services.billing_simulator.plan import SCENARIOS, Plan, Scenario, scenario, together
-from services.billing_simulator.send import Ledger, play
+from deploy.embedded import StackError
+from services.billing_simulator.load import Load, accounts_plan, repayments_plan
+from services.billing_simulator.plan import SCENARIOS, Scenario, scenario, together
+from services.billing_simulator.send import Ledger
 from services.cli.checks import Report, examine, verdict_lines
 from services.cli.lag import Flow, begin, described
 from services.cli.live import Screen, Watch
 from services.cli.load import run_label
+from services.cli.playing import open_accounts, send_rest, send_until
 from services.cli.servers import Connection, connected, stack_of
 from services.cli.story import books_line, stories
 from services.cli.system import System, open_system, provision, start_workers, wait_ready
@@ -116,8 +117,9 @@ async def _show(
     async with connected(system.settings) as connection:
         flow = await begin(connection, 0.001)
         ledger = Ledger()
-        await _scenarios(screen, system, played, ledger)
-        await _traffic(screen, system, ports, Scene(connection, flow, ledger, result), seconds=seconds, rate=rate)
+        scene = Scene(connection, flow, ledger, result)
+        await _scenarios(screen, system, played, scene)
+        await _traffic(screen, system, ports, scene, seconds=seconds, rate=rate)
         result.lag = described(flow, TRAFFIC_SECONDS_MAX)
         await _at_rest(screen, system, flow, connection, result)
         screen.title("4. What became of each named repayment")
@@ -131,17 +133,6 @@ async def _show(
             screen.say(line)
 
 
-async def _scenarios(screen: Screen, system: System, played: Sequence[Scenario], ledger: Ledger) -> None:
-    screen.title("2. Eight named stories begin")
-    for each in played:
-        screen.say(f"{each.name.replace('_', ' ')}: {each.about}")
-    begun = monotonic()
-    sent = await play(system.settings, together(played), ledger=ledger)
-    screen.say(
-        f"billing sent {sent.messages} messages in {seconds_since(begun)}; the longest hold ends 20 s after it began"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What the traffic part works on."""
@@ -152,6 +143,19 @@ class Scene:
     result: Result
 
 
+async def _scenarios(screen: Screen, system: System, played: Sequence[Scenario], scene: Scene) -> None:
+    screen.title(f"2. {len(played)} named stories begin")
+    for each in played:
+        screen.say(f"{each.name.replace('_', ' ')}: {each.about}")
+    begun, plan = monotonic(), together(played)
+    accounts = await open_accounts(system.settings, scene.connection, plan, scene.ledger)
+    screen.say(
+        f"billing opened {accounts} accounts with a debt each; every service knows them after {seconds_since(begun)}"
+    )
+    sent = await send_rest(system.settings, plan, scene.ledger)
+    screen.say(f"billing sent {sent.messages} messages; the longest hold ends 20 s after its repayment")
+
+
 async def _traffic(
     screen: Screen, system: System, ports: Mapping[str, int], scene: Scene, *, seconds: float, rate: float
 ) -> None:
@@ -159,7 +163,8 @@ async def _traffic(
     screen.title(f"3. {rate:g} repayments a second, and {KILLED} is killed in the middle")
     stop = asyncio.Event()
     load = Load(seed=1, run=scene.result.run, accounts=ACCOUNTS, rate=rate, seconds=TRAFFIC_SECONDS_MAX)
-    sending = asyncio.create_task(play(system.settings, _until(stop, load_plan(load)), ledger=scene.ledger))
+    await open_accounts(system.settings, scene.connection, accounts_plan(load), scene.ledger)
+    sending = asyncio.create_task(send_until(system.settings, repayments_plan(load), stop, scene.ledger))
     watch = Watch(screen, scene.flow, scene.connection)
     try:
         async with watch.running():
@@ -250,10 +255,6 @@ def command() -> str:
     return os.path.relpath(here) if here.name == "otb" else f"{os.path.relpath(sys.executable)} -m services.cli.main"
 
 
-def _until(stop: asyncio.Event, plan: Plan) -> Plan:
-    return lambda start: takewhile(lambda _: not stop.is_set(), plan(start))
-
-
 def _pid_of(system: System, name: str) -> int:
     for process in system.stack.processes():
         if process.name == name:
@@ -274,7 +275,8 @@ def _cleaned(state_dir: Path, screen: Screen) -> Iterator[None]:
             if interrupted or not before:
                 stack.down()
             else:
-                stack.stop([worker.name for worker in WORKERS])
+                with suppress(StackError):
+                    stack.stop([worker.name for worker in WORKERS])
         if interrupted:
             screen.say("interrupted: workers, Kafka and PostgreSQL are stopped, nothing is left running")
             raise KeyboardInterrupt from None

@@ -109,7 +109,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def start_workers(system: System, workers: Iterable[AnyWorker] = WORKERS) -> Mapping[str, int]:
     """Start worker processes under the stack's supervisor; return each one's web port."""
     ports = {worker.name: free_port() for worker in workers}
-    variables = environment(system.settings)
+    variables = {**environment(system.settings), "OTB_INSTANCE": system.settings.instance or "1"}
     system.stack.run(
         Program(
             name=name,
@@ -125,7 +125,7 @@ def start_workers(system: System, workers: Iterable[AnyWorker] = WORKERS) -> Map
 def faust_command(name: str) -> list[str]:
     """Return the command that runs a worker."""
     module = f"services.{name.replace('-', '_')}.worker"
-    return [sys.executable, "-m", "faust", "-A", module, "--workdir", str(ROOT), "worker", "-l", "info"]
+    return [sys.executable, "-m", "faust", "-q", "-A", module, "--workdir", str(ROOT), "worker", "-l", "info"]
 
 
 async def wait_ready(ports: Mapping[str, int], seconds: float = READY_SECONDS) -> None:

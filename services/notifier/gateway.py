@@ -1,5 +1,6 @@
 """The ways to a customer: a log line, or a Standard Webhook to the platform that pushes."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -54,9 +55,12 @@ def _webhook(settings: Settings) -> Send:
             "webhook-signature": signer.sign(message.notification_id, sent_at, body),
         }
         try:
-            async with client.stream("POST", url, content=body.encode(), headers=headers) as answer:
+            async with (
+                asyncio.timeout(WEBHOOK_SECONDS),
+                client.stream("POST", url, content=body.encode(), headers=headers) as answer,
+            ):
                 return _outcome(message, answer.status_code, answer.headers.get("retry-after", ""))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             LOGGER.warning("webhook_failed", notification_id=message.notification_id, error=repr(error))
             return Attempted(message.account_id, message.notification_id, "retry")
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import mode
@@ -50,31 +51,35 @@ class BatchConsumer(mode.Service):
     def __init__(self, worker: AnyWorker, settings: Settings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.worker, self.settings = worker, settings
-        self.policy = worker.policy(settings)
+        self.policy: Any = None
+        self.step: Step | None = None
         self.publisher = Publisher(settings, worker.name)
         self.kafka: Any = None
         self.connection: Connection | None = None
         self.busy, self.draining, self.wanted = asyncio.Lock(), asyncio.Event(), asyncio.Event()
         self.partitions: tuple[int, ...] = ()
         self.offsets: dict[TopicPartition, int] = {}
-        self.generation = 0
-        self.assigned = False
+        self.generation = self._refusals = 0
+        self.assigned, self._republish = False, True
         self.progressed_at = monotonic()
         self.limit = Limit(settings.dead_letter_share_max, settings.dead_letters_in_a_row_max)
-        self._republish = True
         self._timer_at = self._chores_at = self._relay_at = 0.0
-        self._refusals = 0
+        self._outage: tuple[float, float, datetime] | None = None
         self._work: deque[Any] = deque(maxlen=WORK_MAX)
 
     @override
     async def on_start(self) -> None:
-        """Connect to both servers; a wrong password or a server that is away ends the start with one line."""
+        """Connect to both servers; a wrong setting, password or topic, or a server away, ends it with one line."""
         try:
+            self.policy = self.worker.policy(self.settings)
+            self.step = self.worker.step(self.settings) if self.worker.step else None
             await self._database()
             await self.publisher.start()
             self.kafka = consumer_of(self.settings, self.worker)
-            self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
             await self.kafka.start()
+            if missing := {*self.worker.topics, *(t.name for t in self.worker.writes)} - await self.kafka.topics():
+                raise ConfigurationError(f"Kafka lacks {', '.join(sorted(missing))}: the deployment makes topics")
+            self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
         except (ConfigurationError, *TRANSIENT, KafkaError) as error:
             LOGGER.error("cannot_start", service=self.worker.name, why=str(error) or repr(error))
             raise SystemExit(1) from None
@@ -116,11 +121,8 @@ class BatchConsumer(mode.Service):
     @mode.Service.task
     async def perform(self) -> None:
         """Do the worker's step outside the transaction, if it has one; outcomes come back as inputs."""
-        if self.worker.step is None:
-            return
-        step = self.worker.step(self.settings)
-        while not self.draining.is_set():
-            if not await self._perform_once(step):
+        while self.step is not None and not self.draining.is_set():
+            if not await self._perform_once(self.step):
                 self.wanted.clear()
                 await _wait(self.wanted, CHORES_SECONDS)
 
@@ -144,6 +146,8 @@ class BatchConsumer(mode.Service):
         if records:
             with metrics.BATCH_SECONDS.labels(self.worker.name, "decode").time():
                 batch = to_batch(self.worker, records)
+            if self._outage and any(a.broker_at < self._outage[2] for a in batch.arrived):
+                batch.taken, batch.down = min(batch.taken, self._outage[0]), self._outage[1]  # they waited it out
             if await self._apply(batch):
                 self.offsets |= {TopicPartition(m.topic, m.partition): m.next_offset for m in batch.moves}
         now = monotonic()
@@ -185,7 +189,7 @@ class BatchConsumer(mode.Service):
                 return False
         if committed is None:
             return False
-        self._refusals = 0
+        self._refusals = 0 if batch.moves else self._refusals
         await self._published(committed)
         return True
 
@@ -247,8 +251,7 @@ class BatchConsumer(mode.Service):
 
     async def _retried(self, action: Callable[[Connection], Awaitable[T]], batch: Batch | None = None) -> T | None:
         """Run ``action`` with the connection until the world lets it pass; None when told to stop or rebalanced."""
-        attempt = collisions = 0
-        generation = self.generation
+        attempt, collisions, generation, began = 0, 0, self.generation, monotonic()
         while not self.draining.is_set() and generation == self.generation:
             try:
                 return await action(await self._database())
@@ -262,6 +265,7 @@ class BatchConsumer(mode.Service):
             metrics.MESSAGES.labels(self.worker.name, "retried").inc()
             await self._back_off(attempt)
             attempt += 1
+            self._outage = (began, monotonic(), utc_now())
             if batch is not None:
                 batch.down = monotonic()
         return None

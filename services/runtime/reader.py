@@ -26,6 +26,7 @@ def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
         bootstrap_servers=settings.kafka_bootstrap_servers,
         group_id=worker.name,
         client_id=worker.name,
+        group_instance_id=None if settings.instance is None else f"{worker.name}-{settings.instance}",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         session_timeout_ms=10_000,

@@ -7,7 +7,7 @@ from typing import Final
 from services.cli.system import System
 from services.cli.workers import WORKERS
 from services.runtime.settings import Settings
-from tests.benchmarks.bed import execute, fetch
+from tests.benchmarks.bed import BenchmarkError, execute, fetch
 from tests.benchmarks.load import account_id
 
 COLUMNS: Final = """
@@ -39,16 +39,25 @@ ACCOUNTS: Final = (
 INBOX: Final = {"event_id": "md5('preloaded' || n)::uuid", "topic": "'preloaded'", "offset": "n", "digest": "n"}
 
 
-async def preload(system: System, *, inbox_rows: int, accounts: range) -> None:
-    """Add inbox rows to every service, and accounts like the first one; then let PostgreSQL look at its tables."""
-    settings = system.settings
+# How many rows were preloaded, in the search path of one service.
+PRELOADED: Final = "SELECT count(*) FROM inbox WHERE topic = 'preloaded'"
+
+
+async def preload_accounts(system: System, accounts: range) -> None:
+    """Add accounts like the first one, which no repayment touched yet."""
     for copies in ACCOUNTS:
-        await _copy(settings, copies, accounts.start, accounts.stop - 1)
+        await _copy(system.settings, copies, accounts.start, accounts.stop - 1)
+
+
+async def preload_inboxes(system: System, rows: int) -> None:
+    """Add rows to every service's inbox, which has one already; then let PostgreSQL look at its tables."""
     for worker in WORKERS:
-        template = Copies(worker.package, "inbox", "true", INBOX)
-        await _copy(settings, template, 1, inbox_rows, limit=1)
-    await execute(settings, "VACUUM ANALYZE")
-    await execute(settings, "CHECKPOINT")
+        await _copy(system.settings, Copies(worker.package, "inbox", "true", INBOX), 1, rows, limit=1)
+        found = await fetch(system.settings, PRELOADED, schema=worker.package)
+        if found[0][0] != rows:
+            raise BenchmarkError(f"{found[0][0]} of {rows} rows came into the inbox of {worker.name}")
+    await execute(system.settings, "VACUUM ANALYZE")
+    await execute(system.settings, "CHECKPOINT")
 
 
 async def _copy(settings: Settings, copies: Copies, first: int, last: int, *, limit: int = 1_000) -> None:

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ import pytest
 from deploy.embedded import Stack
 from deploy.embedded.programs import inherited_environment
 from services.billing_simulator.plan import SCENARIOS
+from services.cli.commands import answer
 from services.runtime.clock import monotonic
 from tests.conftest import cache_dir
 
@@ -31,29 +32,12 @@ class Demo:
     code: int
     said: str
 
-    def otb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the same state folder."""
-        command = [sys.executable, "-m", "services.cli.main", *arguments]
-        return run_to_its_end(command, self.folder, seconds=60)
-
-    def json(self, *arguments: str) -> Any:
-        """Run a command that succeeds and return what it prints."""
-        done = self.otb(*arguments, "--json")
-        assert (done.returncode, done.stderr) == (0, "")
-        return json.loads(done.stdout)
-
     @property
     def run(self) -> str:
         """Return the label in every reference of this run."""
         found = re.search(r"rep_demo_case_a_(\w+)", self.said)
         assert found is not None, self.said
         return found[1]
-
-
-def run_to_its_end(command: Sequence[str], folder: Path, *, seconds: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603  # our own command line
-        command, check=False, env=environment(folder), capture_output=True, text=True, timeout=seconds
-    )
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -72,12 +56,42 @@ def processes_of(folder: Path) -> set[psutil.Process]:
     return found
 
 
+@dataclass(frozen=True)
+class Otb:
+    """The command line on the demo's state folder, in this process."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def says(self, *arguments: str, code: int = 0) -> str:
+        """Run a command that leaves with ``code`` and return what it prints."""
+        left = answer(arguments)
+        said = self.capsys.readouterr()
+        assert (left, said.err == "") == (code, code not in (3, 4)), said
+        return said.out
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command that succeeds and return what it prints for programs."""
+        return json.loads(self.says(*arguments, "--json"))
+
+
+@pytest.fixture
+def otb(demo: Demo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Otb:
+    for name, text in environment(demo.folder).items():
+        if name.startswith("OTB_"):
+            monkeypatch.setenv(name, text)
+    for name in ("OTB_KAFKA_BOOTSTRAP_SERVERS", "OTB_POSTGRES_DSN"):
+        monkeypatch.delenv(name, raising=False)
+    return Otb(capsys)
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("demo") / "state"
     command = [sys.executable, "-m", "services.cli.main", "demo", "--seconds", "3", "--plain"]
     try:
-        done = run_to_its_end(command, folder, seconds=DEMO_SECONDS)
+        done = subprocess.run(  # our own command line
+            command, check=False, env=environment(folder), capture_output=True, text=True, timeout=DEMO_SECONDS
+        )
         yield Demo(folder, done.returncode, done.stdout + done.stderr)
     finally:
         Stack(folder, cache_dir()).down()
@@ -98,53 +112,64 @@ def test_the_demo_tells_every_story_and_finds_nothing_wrong(demo: Demo) -> None:
     assert "\x1b" not in demo.said
 
 
-def test_its_workers_are_stopped_and_its_servers_run_on(demo: Demo) -> None:
-    assert [each["name"] for each in demo.json("stack", "status")] == ["kafka", "postgres"]
+def test_its_workers_are_stopped_and_its_servers_run_on(otb: Otb) -> None:
+    assert [each["name"] for each in otb.json("stack", "status")] == ["kafka", "postgres"]
 
 
-def test_trace_adds_up_for_every_part(demo: Demo) -> None:
-    traced = demo.json("trace", f"rep_demo_case_a_{demo.run}")
+def test_trace_adds_up_for_every_part(demo: Demo, otb: Otb) -> None:
+    traced = otb.json("trace", f"rep_demo_case_a_{demo.run}")
     assert [part["state"] for part in traced["tranches"]] == ["restored"] * 3
     assert [line["tranche"] for line in traced["timelines"]] == [1, 2, 3]
     for line in traced["timelines"]:
         assert line["adds_up"]
         assert sum(each["milliseconds"] for each in line["stretches"]) == line["milliseconds"]
     assert {row["state"] for row in traced["told"]} == {"delivered"}
-    assert demo.json("trace", traced["repayment_id"][:12])["repayment_id"] == traced["repayment_id"]
+    assert otb.json("trace", traced["repayment_id"][:12])["repayment_id"] == traced["repayment_id"]
+    assert "adds up exactly" in otb.says("trace", traced["repayment_id"])
 
 
-def test_explain_says_the_same_in_both_languages_and_to_everyone(demo: Demo) -> None:
+def test_explain_says_the_same_in_both_languages_and_to_everyone(demo: Demo, otb: Otb) -> None:
     named = f"billing:rep_demo_held_and_explained_{demo.run}"
-    chinese, english = (demo.json("explain", named, "--lang", language) for language in ("zh-CN", "en"))
+    chinese, english = (otb.json("explain", named, "--lang", language) for language in ("zh-CN", "en"))
     assert chinese["record"] == english["record"]
     assert "¥1,000.00" in chinese["texts"][0]
     assert "CN¥1,000.00" in english["texts"][0]
-    assert "RELEASE_TIMER" in demo.otb("explain", named, "--for", "agent").stdout
-    assert demo.otb("explain", "no_such_repayment").returncode == 4
+    assert "RELEASE_TIMER" in otb.says("explain", named, "--for", "agent")
 
 
-def test_check_holds_at_rest(demo: Demo) -> None:
-    checked = demo.json("check", "--at-rest")
+def test_explain_is_honest_without_a_decision(demo: Demo, otb: Otb) -> None:
+    refused = otb.says("explain", f"rep_demo_return_first_{demo.run}", "--lang", "en")
+    assert refused == (
+        "It was refused before it settled, nothing was restored: the bank took this repayment back before it counted.\n"
+    )
+    unreadable = otb.says("explain", f"rep_demo_poison_{demo.run}_bad_2", "--lang", "en")
+    assert "could not be read (invalid:amount_minor:int_type)" in unreadable
+    assert "differs (amount_minor)" in otb.says("explain", f"rep_demo_conflict_{demo.run}", "--lang", "en")
+    otb.says("explain", "no_such_repayment", code=4)
+
+
+def test_check_holds_at_rest(otb: Otb) -> None:
+    checked = otb.json("check", "--at-rest")
     assert checked["ok"]
     assert {"settled_is_booked", "restored_is_told", "offset_not_ahead", "rest_read_to_the_end"} <= {
         finding["name"] for finding in checked["findings"]
     }
 
 
-def test_a_dead_letter_is_listed_shown_and_discarded_with_a_reason(demo: Demo) -> None:
-    listed = demo.json("dlq", "list")
+def test_a_dead_letter_is_listed_shown_and_discarded_with_a_reason(otb: Otb) -> None:
+    listed = otb.json("dlq", "list")
     assert [row["reason"] for row in listed] == ["not_json", "invalid:amount_minor:int_type"]
     identity = listed[0]["id"]
-    assert demo.otb("dlq", "replay", identity).returncode == 1
-    assert demo.json("dlq", "show", identity)["now"] == "still cannot be read: not_json"
-    assert demo.json("dlq", "discard", identity)["changed"] is False
-    assert demo.json("dlq", "discard", identity, "--yes", "--actor", "test", "--reason", "poison")["changed"] is True
-    assert [row["id"] for row in demo.json("dlq", "list")] == [listed[1]["id"]]
-    assert demo.json("check")["ok"]
+    assert "nothing was changed" in otb.says("dlq", "replay", identity, code=1)
+    assert otb.json("dlq", "show", identity)["now"] == "still cannot be read: not_json"
+    assert otb.json("dlq", "discard", identity)["changed"] is False
+    assert otb.json("dlq", "discard", identity, "--yes", "--actor", "test", "--reason", "poison")["changed"] is True
+    assert [row["id"] for row in otb.json("dlq", "list")] == [listed[1]["id"]]
+    assert otb.json("check")["ok"]
 
 
-def test_lag_splits_what_was_restored(demo: Demo) -> None:
-    shown = demo.json("lag", "--seconds", "600")
+def test_lag_splits_what_was_restored(otb: Otb) -> None:
+    shown = otb.json("lag", "--seconds", "900")
     assert shown["repaid_to_restored"]["restored after a hold"]["parts"] >= 4
     assert all(stage["waiting"] == 0 for stage in shown["stages"].values())
 

@@ -10,10 +10,10 @@ from aiokafka import TopicPartition
 
 from schemas.event import BillingEvent, Event
 from schemas.topics import TOPIC_OF
+from services.billing_simulator.headers import billing_headers
 from services.runtime import inbox
 from services.runtime.batch import Batch, Committed, process
 from services.runtime.clock import monotonic, utc_now
-from services.billing_simulator.headers import billing_headers
 from services.runtime.codec import encode
 from services.runtime.dead_letter import Limit
 from services.runtime.postgres import Connection, Row, connect

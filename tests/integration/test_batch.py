@@ -95,6 +95,27 @@ async def test_a_reference_under_another_message_id_is_decided_once(feed_of: Mak
     assert again.outgoing == []
 
 
+@pytest.mark.parametrize("worker", [SETTLEMENT, LIMIT_RELEASE], ids=["settlement", "limit-release"])
+@pytest.mark.parametrize("apart", [False, True], ids=["in one batch", "in two"])
+async def test_what_billing_tells_under_another_message_id_counts_once(
+    feed_of: MakeFeed, worker: AnyWorker, apart: bool
+) -> None:
+    feed = await feed_of(worker)
+    told = (builders.purchase_posted, builders.purchase_refunded, builders.authorisation_placed)
+    once = [builder(event_id=f"once-{n}") for n, builder in enumerate(told)]
+    again = [builder(event_id=f"again-{n}") for n, builder in enumerate(told)]
+    await feed.deliver(opened())
+    for batch in (once, again) if apart else ([*once, *again],):
+        await feed.deliver(*batch)
+    owed = 500_000 - 20_000
+    if worker is SETTLEMENT:
+        assert await feed.value("SELECT principal_minor FROM account") == owed
+    else:
+        assert await feed.value("SELECT available_minor FROM account") == 1_000_000 - owed - 30_000
+        assert await feed.value("SELECT used_authorisation_minor FROM account") == 30_000
+    assert await asides(feed) == []
+
+
 async def test_an_id_reused_with_other_content_becomes_a_dead_letter(feed_of: MakeFeed) -> None:
     feed = await feed_of(INGEST)
     await feed.deliver(builders.repayment_reported(event_id="m-1"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.risk import Tranche
 from services.cli.workers import WORKERS
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.runtime.settings import Settings
@@ -44,7 +45,7 @@ async def honest_books(settings: Settings) -> None:
         await feed.deliver(builders.risk_assessed(tranches=(_parts()[0], *far)))
 
 
-def _parts() -> tuple[builders.risk.Tranche, ...]:
+def _parts() -> tuple[Tranche, ...]:
     return builders.risk_assessed().tranches
 
 
@@ -59,7 +60,9 @@ async def planted(settings: Settings, statement: str) -> set[str]:
 async def test_every_invariant_view_has_a_planted_violation_here(settings: Settings) -> None:
     query = "SELECT schemaname, viewname FROM pg_views WHERE viewname LIKE 'invariant\\_%'"
     async with owner(settings) as connection:
-        views = {(row["schemaname"], row["viewname"].removeprefix("invariant_")) for row in await connection.fetch(query)}
+        views = {
+            (row["schemaname"], row["viewname"].removeprefix("invariant_")) for row in await connection.fetch(query)
+        }
     everywhere = {(worker.package, name) for worker in WORKERS for name in SHARED}
     assert views == everywhere | {("limit_release", name) for name in LEDGER}
 

@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from services.cli.workers import WORKERS
-from services.runtime.errors import ConfigurationError
 from services.migrate import migrate
+from services.runtime.errors import ConfigurationError
 from services.runtime.settings import Settings
 from tests.conftest import dsn_of, execute
 from tests.integration.support import owner, role

@@ -37,7 +37,8 @@ INSERT INTO limit_release.tranche SELECT 'account-' || n, 'repayment-' || n, 1, 
   CASE WHEN n % 1000 = 0 THEN 'held' ELSE 'restored' END, now(), '', now(),
   CASE WHEN n % 1000 = 0 THEN NULL ELSE now() END FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.authorisation SELECT 'account-' || n, 'a-' || n, 1 FROM generate_series(1, {ROWS}) n;
-INSERT INTO settlement.account SELECT 'account-' || n, 'default', 'CNY', 0, 0, 0, 0, 0 FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.account SELECT 'account-' || n, 'default', 'CNY', 0, 0, 0, 0, 0
+  FROM generate_series(1, {ROWS}) n;
 INSERT INTO settlement.repayment SELECT 'repayment-' || n, 'account-' || n, 'settled', 1, 0, 0, 0, 1, 0, 1
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO repayment_ingest.reference SELECT 'core', 'ref-' || n, 'account-' || n, 1, 'CNY', 'wallet',

@@ -27,12 +27,12 @@ from services.limit_release.model import Repayment as CreditRepayment
 from services.limit_release.model import State
 from services.notifier import domain as notifier
 from services.policy import Profiles
+from services.profiles import load_profiles
 from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
 from services.runtime.clock import utc_now
 from services.runtime.codec import Outgoing, encode
 from services.runtime.postgres import COMMAND_SECONDS, SESSION, Connection
-from services.profiles import load_profiles
 from services.runtime.settings import Settings
 from services.settlement import domain as settlement
 from tests.benchmarks.bed import dsn
