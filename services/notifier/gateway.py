@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 
 import httpx
 from standardwebhooks.webhooks import Webhook
@@ -12,12 +12,13 @@ from services.notifier.domain import Attempted
 from services.notifier.store import Message
 from services.runtime.clock import utc_now
 from services.runtime.errors import ConfigurationError
-from services.runtime.logs import LOGGER
+from services.runtime.logs import LOGGER, TOLD
 from services.runtime.settings import Settings, secret
 
 WEBHOOK_SECONDS = 15.0
 GONE = 410
 TRY_AGAIN = (408, 425, 429)
+_TOLD = logging.getLogger(TOLD)
 Send = Callable[[Message], Awaitable[Attempted]]
 
 
@@ -34,7 +35,9 @@ def channels_of(settings: Settings) -> Send:
 
 
 async def _log(message: Message) -> Attempted:
-    LOGGER.info("customer_told", **{name: value for name, value in asdict(message).items() if name != "text"})
+    told = {"action": TOLD, "account_id": message.account_id, "notification_id": message.notification_id}
+    about = {"repayment_id": message.repayment_id, "template": message.template, "language": message.language}
+    _TOLD.info("%s", json.dumps({"ts": utc_now().isoformat(), **told, **about}))
     return Attempted(message.account_id, message.notification_id, "delivered")
 
 

@@ -12,7 +12,7 @@ from services.notifier.domain import Account, Attempted, Notification, Told, not
 from services.runtime.postgres import Connection, Row, columns
 from services.runtime.worker import Store
 
-CLAIM_MAX = 200
+CLAIM_MAX = 500
 LEASE_SECONDS = 60
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 TOLD = get_args(Told)

@@ -1,6 +1,7 @@
 """The only place that reads a clock of this machine; business instants come from the database."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import monotonic as _monotonic
 
 
@@ -14,6 +15,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@lru_cache(maxsize=1_024)
 def from_epoch_ms(milliseconds: int) -> datetime:
-    """Return the UTC instant of a broker timestamp."""
+    """Return the UTC instant of a broker timestamp; one produce request's records share it."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)

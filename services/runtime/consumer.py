@@ -1,6 +1,7 @@
 """The money loop: take a batch, apply it until it is committed, publish it, read on."""
 
 import asyncio
+import gc
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -160,6 +161,7 @@ class BatchConsumer(mode.Service):
     async def _chores(self, now: float) -> None:
         """Close acknowledgements, handle again what is ready, copy dead letters, tell Kafka where we are."""
         self._chores_at, partitions = now + CHORES_SECONDS, self.partitions
+        gc.collect()  # here and not inside a batch, which makes tens of thousands of objects and few cycles
         await self._settled()
         await self._retried(self.publisher.mark)
         todo = await self._retried(lambda c: timers.chores(c, partitions))

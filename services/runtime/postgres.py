@@ -17,6 +17,10 @@ SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "15s",
     "jit": "off",
+    # Every statement of a worker finds rows by key; a plan made while its table was small must not outlive that.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "timezone": "UTC",
 }
 

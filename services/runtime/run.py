@@ -19,9 +19,6 @@ from services.runtime.consumer import BatchConsumer
 from services.runtime.settings import load_settings, masked
 from services.runtime.worker import AnyWorker
 
-# Collecting young objects every 700 allocations costs a worker half its time; a batch alone makes tens of thousands.
-GARBAGE_THRESHOLD = 25_000
-
 
 class _Boot(BootStrategy):
     """Faust's own Kafka parts stay off: its acknowledgements lose messages (services/README.md)."""
@@ -47,7 +44,7 @@ class _App(faust.App):
         logs.LOGGER.info("starting", service=self._worker_declared.name, settings=shown)
         self.money = BatchConsumer(self._worker_declared, settings, loop=self.loop, beacon=self.beacon)
         gc.freeze()
-        gc.set_threshold(GARBAGE_THRESHOLD)
+        gc.disable()
         return [*super().on_init_dependencies(), self.money]
 
 

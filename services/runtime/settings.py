@@ -27,9 +27,11 @@ class Settings(BaseSettings):
     postgres_dsn: SecretStr | None = Field(None, description="your own PostgreSQL instead of the embedded one")
     secrets_dir: Path | None = Field(None, description="a file per login role; default: secrets in the state folder")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(24, description="partitions of topics made here")
-    instance: str | None = Field(None, description="stable name of this process in its group: a restart takes its place")
+    instance: str | None = Field(
+        None, description="stable name of this process in its group: a restart takes its place"
+    )
     policy_dir: Path | None = Field(None, description="folder of product profiles; default: deploy/policy")
-    batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(500, description="records in one transaction at most")
+    batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(250, description="records in one transaction at most")
     stuck_seconds: Annotated[int, Field(ge=5)] = Field(300, description="exit when the loop stands still this long")
     dead_letter_share_max: Annotated[float, Field(ge=0, le=1)] = Field(
         0.01, description="stop consuming above this share of dead letters"

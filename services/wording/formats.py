@@ -16,9 +16,7 @@ _LOCALES: Final[dict[Language, Locale]] = {"zh-CN": Locale.parse("zh_Hans_CN"), 
 # CLDR gives these fewer digits, as cash is used today; amounts on the wire follow ISO 4217 (R26).
 _ISO_EXPONENTS: Final[dict[str, int]] = {
     "IQD": 3,
-    **dict.fromkeys(
-        ("AFN", "ALL", "IRR", "KPW", "LAK", "LBP", "MGA", "MMK", "RSD", "SLL", "SOS", "SYP", "YER"), 2
-    ),
+    **dict.fromkeys(("AFN", "ALL", "IRR", "KPW", "LAK", "LBP", "MGA", "MMK", "RSD", "SLL", "SOS", "SYP", "YER"), 2),
 }
 
 

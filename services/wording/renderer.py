@@ -69,9 +69,7 @@ class _Message(NamedTuple):
         return help_text
 
 
-def customer_text(
-    record: DecisionRecord, *, language: Language, timezone: str, trigger: Template | None = None
-) -> str:
+def customer_text(record: DecisionRecord, *, language: Language, timezone: str, trigger: Template | None = None) -> str:
     """Return the two-number message of ``record`` (8.2): what is well, what is back, what is not, what helps.
 
     ``timezone`` is the account's; ``trigger`` is the message's template where it is not the outcome.
@@ -289,9 +287,7 @@ def _faster(ways: tuple[Faster, ...], language: Language) -> str:
     return texts.faster.format(ways=texts.faster_separator.join(catalogue.faster[way] for way in ways))
 
 
-def agent_text(
-    record: DecisionRecord, *, language: Language, timezone: str, trigger: Template | None = None
-) -> str:
+def agent_text(record: DecisionRecord, *, language: Language, timezone: str, trigger: Template | None = None) -> str:
     """Return the customer's message and, line by line, the codes, figures and versions behind it."""
     said = customer_text(record, language=language, timezone=timezone, trigger=trigger)
     lines = [said, *_outcome_lines(record, language, timezone), *_figure_lines(record, language, timezone)]
@@ -337,9 +333,7 @@ def _figure_lines(record: DecisionRecord, language: Language, timezone: str) -> 
         yield texts.parked.format(amount=money(record.parked_minor))
     if record.taken_back_minor:
         yield texts.taken_back.format(amount=money(record.taken_back_minor))
-    yield texts.available.format(
-        shown=money(record.available_credit_minor), raw=money(record.available_raw_minor)
-    )
+    yield texts.available.format(shown=money(record.available_credit_minor), raw=money(record.available_raw_minor))
     if record.zero_reason is not None:
         label = catalogue.reasons[record.zero_reason].label
         yield texts.zero.format(code=record.zero_reason.value, label=label)
