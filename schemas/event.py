@@ -9,9 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from schemas.ids import AccountId, EventId, RepaymentId
 from schemas.reasons import CAUSES, Cause, Stage
 
-Instant = Annotated[
-    AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))
-]
+Instant = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))]
 """A timezone-aware instant of the years 2000 to 2199."""
 MILLISECOND = timedelta(milliseconds=1)
 Segment = tuple[Stage, Cause, AwareDatetime]
@@ -32,6 +30,7 @@ class Event(BaseModel):
 
 class BillingEvent(Event):
     """A fact billing reports; what caused it is billing's to say or not."""
+
     caused_by: EventId | None = None
 
 

@@ -171,9 +171,7 @@ class Stack:
             raise StackError(f"{part} did not start: {self._supervisor.reason(part)} (see {log})")
 
     def _hopeless(self, part: Part) -> bool:
-        return any(
-            each.name == part and each.restarts >= HOPELESS_RESTARTS for each in self.processes()
-        )
+        return any(each.name == part and each.restarts >= HOPELESS_RESTARTS for each in self.processes())
 
     def _undo(self, before: Collection[str]) -> None:
         if not before:

@@ -48,9 +48,7 @@ def project(kafka: str) -> str:
 
 def named(group: str, artifact: str, version: str) -> str:
     """Return a coordinate as Maven's XML has it."""
-    return (
-        f"<groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>"
-    )
+    return f"<groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version>"
 
 
 def main() -> None:
@@ -58,8 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lines = [
-            f"{coordinate}:{digest(download(folder, coordinate))}\n"
-            for coordinate in resolve(sys.argv[1], folder)
+            f"{coordinate}:{digest(download(folder, coordinate))}\n" for coordinate in resolve(sys.argv[1], folder)
         ]
     LOCK.write_text(HEADER + "".join(lines))
 

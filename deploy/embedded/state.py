@@ -135,9 +135,7 @@ def _refuse_other(state: State, wanted: Mapping[str, str]) -> None:
 def _refuse_foreign(state: State) -> None:
     taken = [name for name in OWNED if (state.root / name).exists()]
     if taken:
-        raise StackError(
-            f"{state.root} holds {taken[0]} but is not a stack's folder: set OTB_STATE_DIR"
-        )
+        raise StackError(f"{state.root} holds {taken[0]} but is not a stack's folder: set OTB_STATE_DIR")
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -163,8 +161,7 @@ def locked(state: State, seconds: float = LOCK_SECONDS) -> Iterator[None]:
                 holder = os.pread(descriptor, 20, 0).decode() or "unknown"
                 os.close(descriptor)
                 raise StackError(
-                    f"process {holder} is changing the stack in {state.root}: "
-                    f"gave up after {seconds:.0f} s"
+                    f"process {holder} is changing the stack in {state.root}: gave up after {seconds:.0f} s"
                 )
             time.sleep(POLL_SECONDS)
             os.close(descriptor)
@@ -209,9 +206,7 @@ def claim_port(state: State, part: str) -> int:
     forced = forced_port(part)
     port = forced or remembered_port(state, part) or free_port(state)
     if not is_free(port):
-        raise StackError(
-            f"port {port} for {part} is taken: free it or set {variable_of(part)} to another"
-        )
+        raise StackError(f"port {port} for {part} is taken: free it or set {variable_of(part)} to another")
     remember_port(state, part, port)
     return port
 

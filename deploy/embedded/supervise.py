@@ -47,9 +47,7 @@ REAP_SECONDS: Final = 10.0
 BEGIN_SECONDS: Final = 3.0
 OPEN_FILES: Final = 16_384
 
-ProcessState = Literal[
-    "stopped", "starting", "running", "backoff", "stopping", "exited", "fatal", "unknown"
-]
+ProcessState = Literal["stopped", "starting", "running", "backoff", "stopping", "exited", "fatal", "unknown"]
 UP: Final = ("starting", "running", "backoff")
 
 

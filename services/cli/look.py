@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import typer
@@ -12,6 +13,7 @@ from rich.console import Console
 from schemas.account import Language
 from schemas.reasons import Cause, Reason, Stage
 from services.cli.journey import Journey, Timeline, journey
+from services.cli.picture import journey_svg
 from services.cli.servers import attached, connected
 from services.cli.terminal import EPILOG, NOT_FOUND, Json, Problem, local, print_json, stdout, table
 from services.wording import (
@@ -94,11 +96,14 @@ def trace(
     repayment: Named,
     lang: Annotated[Lang, typer.Option(help="Language of stages and causes.")] = Lang.EN,
     tranche: Annotated[int | None, typer.Option(help="Timeline of this tranche; default: the last restored.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Also draw the timeline into this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show where every second between repaid and restored went."""
     found = load(repayment)
     line = _chosen(found, tranche)
+    if svg is not None and line is not None:
+        svg.write_text(journey_svg(line, lang.value))
     if as_json:
         print_json(described(found))
         return

@@ -93,9 +93,7 @@ async def echo(endpoints: Endpoints, message: bytes) -> bytes:
     await admin.start()
     await admin.create_topics([NewTopic("echo", 1, 1)])
     await admin.close()
-    reader = AIOKafkaConsumer(
-        "echo", bootstrap_servers=servers, group_id="echo", auto_offset_reset="earliest"
-    )
+    reader = AIOKafkaConsumer("echo", bootstrap_servers=servers, group_id="echo", auto_offset_reset="earliest")
     writer = AIOKafkaProducer(bootstrap_servers=servers, transactional_id="echo")
     async with writer, writer.transaction():
         await writer.send_and_wait("echo", message)
@@ -223,12 +221,8 @@ def test_no_network_on_first_start_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 def test_interrupted_up_leaves_no_process(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    code = (
-        f"from pathlib import Path; from deploy.embedded import Stack; Stack(Path({str(state)!r})"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{code}, Path({str(CACHE)!r})).up()"], cwd=REPOSITORY
-    ) as starting:
+    code = f"from pathlib import Path; from deploy.embedded import Stack; Stack(Path({str(state)!r})"
+    with subprocess.Popen([sys.executable, "-c", f"{code}, Path({str(CACHE)!r})).up()"], cwd=REPOSITORY) as starting:
         eventually((state / "logs" / "postgres.log").exists)
         starting.send_signal(signal.SIGTERM)
         assert starting.wait(HEAL_SECONDS) == 128 + signal.SIGTERM
@@ -241,7 +235,7 @@ class Tampered(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content = b"not the jar"
         if self.path.endswith(".sha1"):
-            content = hashlib.sha1(content).hexdigest().encode()
+            content = hashlib.sha1(content).hexdigest().encode()  # noqa: S324  # what a Maven repository serves beside a jar
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
