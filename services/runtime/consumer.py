@@ -5,6 +5,7 @@ import gc
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,19 +14,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from typing_extensions import override
 
-from services.runtime import inbox, metrics, timers
+from services.runtime import errors, inbox, metrics, timers
 from services.runtime.batch import Batch, Committed, process
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
-from services.runtime.errors import (
-    COLLISION,
-    PUBLISH_FAILED,
-    TRANSIENT,
-    ConfigurationError,
-    InvariantBroken,
-    Refused,
-    Stuck,
-)
 from services.runtime.fold import Arrived
 from services.runtime.logs import LOGGER
 from services.runtime.postgres import Connection, connect
@@ -79,9 +71,9 @@ class BatchConsumer(mode.Service):
             self.kafka = consumer_of(self.settings, self.worker)
             await self.kafka.start()
             if missing := {*self.worker.topics, *(t.name for t in self.worker.writes)} - await self.kafka.topics():
-                raise ConfigurationError(f"Kafka lacks {', '.join(sorted(missing))}: the deployment makes topics")
+                raise errors.ConfigurationError(f"Kafka lacks {', '.join(sorted(missing))}: run `otb topics`")
             self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
-        except (ConfigurationError, *TRANSIENT, KafkaError) as error:
+        except (errors.ConfigurationError, *errors.TRANSIENT, KafkaError) as error:
             LOGGER.error("cannot_start", service=self.worker.name, why=str(error) or repr(error))
             raise SystemExit(1) from None
 
@@ -117,7 +109,7 @@ class BatchConsumer(mode.Service):
         while not self.draining.is_set():
             await _wait(self.draining, min(5.0, self.settings.stuck_seconds / 2))
             if monotonic() - self.progressed_at > self.settings.stuck_seconds:
-                await self.crash(Stuck(f"no progress for {self.settings.stuck_seconds} s"))
+                await self.crash(errors.Stuck(f"no progress for {self.settings.stuck_seconds} s"))
 
     @mode.Service.task
     async def perform(self) -> None:
@@ -176,7 +168,7 @@ class BatchConsumer(mode.Service):
             if now >= self._relay_at:
                 self._relay_at = now + RELAY_SECONDS
                 await self._retried(lambda c: self.publisher.republish(c, partitions, older_than_seconds=RELAY_SECONDS))
-        except PUBLISH_FAILED as error:
+        except errors.PUBLISH_FAILED as error:
             self._publish_failed(error)
         await self._commit_offsets()
 
@@ -186,7 +178,7 @@ class BatchConsumer(mode.Service):
         with _Timed(name, "busy"), metrics.BATCH_SECONDS.labels(name, "store").time():
             try:
                 committed = await self._retried(lambda c: self._process(c, batch), batch)
-            except Refused as refusal:
+            except errors.Refused as refusal:
                 await self._refused(refusal)
                 return False
         if committed is None:
@@ -216,7 +208,7 @@ class BatchConsumer(mode.Service):
         if committed.publication_id is not None and await self._settled():
             try:
                 await self.publisher.send(committed.publication_id, committed.outgoing)
-            except PUBLISH_FAILED as error:
+            except errors.PUBLISH_FAILED as error:
                 self._publish_failed(error)
             self.wanted.set()
 
@@ -226,7 +218,7 @@ class BatchConsumer(mode.Service):
             if not self._republish:
                 await self.publisher.settle()
                 return True
-        except PUBLISH_FAILED as error:
+        except errors.PUBLISH_FAILED as error:
             self._publish_failed(error)
         await self._recover()
         return False
@@ -242,7 +234,7 @@ class BatchConsumer(mode.Service):
             try:
                 await self.publisher.start()
                 sent = await self._retried(lambda c: self.publisher.republish(c, partitions))
-            except PUBLISH_FAILED as error:
+            except errors.PUBLISH_FAILED as error:
                 LOGGER.warning("republish_failed", service=self.worker.name, error=repr(error))
                 await self._back_off(3)
                 continue
@@ -257,11 +249,11 @@ class BatchConsumer(mode.Service):
         while not self.draining.is_set() and generation == self.generation:
             try:
                 return await action(await self._database())
-            except COLLISION:
+            except errors.COLLISION:
                 collisions += 1
                 if collisions > COLLISIONS_MAX:
                     raise
-            except TRANSIENT as error:
+            except errors.TRANSIENT as error:
                 self._republish = True  # a commit whose answer was lost may have happened: its events are in the outbox
                 LOGGER.warning("transient", service=self.worker.name, error=repr(error), attempt=attempt)
             metrics.MESSAGES.labels(self.worker.name, "retried").inc()
@@ -283,13 +275,13 @@ class BatchConsumer(mode.Service):
             self.connection = await connect(self.settings, self.worker.package)
         return self.connection
 
-    async def _refused(self, refusal: Refused) -> None:
+    async def _refused(self, refusal: errors.Refused) -> None:
         """Follow the books: another process moved them, or we were a zombie."""
         self._refusals += 1
         self._republish = True
         LOGGER.warning("refused", service=self.worker.name, why=str(refusal), times=self._refusals)
         if self._refusals > REFUSALS_MAX:
-            raise InvariantBroken(f"refused {self._refusals} times in a row: {refusal}")
+            raise errors.InvariantBroken(f"refused {self._refusals} times in a row: {refusal}")
         await self._seek(sorted(self.kafka.assignment()))
 
     async def _revoked(self) -> None:
@@ -358,8 +350,6 @@ class _Timed:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return

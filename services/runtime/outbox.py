@@ -97,15 +97,7 @@ async def unpublished(
     )
     found: dict[int, list[Outgoing]] = {}
     for row in rows:
-        found.setdefault(row["publication_id"], []).append(
-            Outgoing(
-                event_id=UUID(bytes=row["event_id"].bytes),
-                event_type=row["event_type"],
-                topic=row["topic"],
-                account_id=row["account_id"],
-                occurred_at=row["occurred_at"],
-                traceparent=row["traceparent"],
-                payload=row["payload"],
-            )
-        )
+        kind = (UUID(bytes=row["event_id"].bytes), row["event_type"], row["topic"], row["account_id"])
+        outgoing = Outgoing(*kind, row["occurred_at"], row["traceparent"], row["payload"])
+        found.setdefault(row["publication_id"], []).append(outgoing)
     return found
