@@ -72,6 +72,7 @@ class BatchConsumer(mode.Service):
             await self.kafka.start()
             if missing := {*self.worker.topics, *(t.name for t in self.worker.writes)} - await self.kafka.topics():
                 raise errors.ConfigurationError(f"Kafka lacks {', '.join(sorted(missing))}: run `otb topics`")
+            gc.freeze()
             self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
         except (errors.ConfigurationError, *errors.TRANSIENT, KafkaError) as error:
             LOGGER.error("cannot_start", service=self.worker.name, why=str(error) or repr(error))
@@ -153,7 +154,6 @@ class BatchConsumer(mode.Service):
     async def _chores(self, now: float) -> None:
         """Close acknowledgements, handle again what is ready, copy dead letters, tell Kafka where we are."""
         self._chores_at, partitions = now + CHORES_SECONDS, self.partitions
-        gc.collect()  # here and not inside a batch, which makes tens of thousands of objects and few cycles
         await self._settled()
         await self._retried(self.publisher.mark)
         todo = await self._retried(lambda c: timers.chores(c, partitions))
@@ -166,6 +166,7 @@ class BatchConsumer(mode.Service):
             if todo.dead_letters:
                 await self._retried(lambda c: self.publisher.publish_dead_letters(c, partitions))
             if now >= self._relay_at:
+                gc.collect()  # here and not inside a batch, which makes tens of thousands of objects and few cycles
                 self._relay_at = now + RELAY_SECONDS
                 await self._retried(lambda c: self.publisher.republish(c, partitions, older_than_seconds=RELAY_SECONDS))
         except errors.PUBLISH_FAILED as error:

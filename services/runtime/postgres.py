@@ -17,7 +17,9 @@ SESSION = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "15s",
     "jit": "off",
-    # Every statement of a worker finds rows by key; a plan made while its table was small must not outlive that.
+    # Every statement of a worker finds rows by key: one plan is right for any batch and for any size of the tables,
+    # and planning a statement of many parts again for each batch costs more than running it.
+    "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",

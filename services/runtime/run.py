@@ -43,8 +43,7 @@ class _App(faust.App):
         shown = {name: value for name, value in masked(settings).items() if value != "None"}
         logs.LOGGER.info("starting", service=self._worker_declared.name, settings=shown)
         self.money = BatchConsumer(self._worker_declared, settings, loop=self.loop, beacon=self.beacon)
-        gc.freeze()
-        gc.disable()
+        gc.disable()  # the money loop collects between batches
         return [*super().on_init_dependencies(), self.money]
 
 
