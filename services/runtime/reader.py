@@ -17,7 +17,7 @@ from services.runtime.inbox import Move
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 
-FETCH_BYTES = 200_000
+FETCH_BYTES = 100_000
 
 
 def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
