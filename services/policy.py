@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.account import Timezone
-from schemas.money import AmountMinor, Currency, ShareMinor
+from schemas.money import Currency, ShareMinor
 from services.decision import Malformed
 
 Component = Literal["penalty", "fee", "interest", "principal"]
@@ -209,6 +209,3 @@ def parse_profile(table: Mapping[str, object], calendar: Callable[[str], Calenda
     if not isinstance(rules, Mapping):
         raise ValueError("[calendar] is missing")
     return Profile.model_validate({**table, "banking": calendar(str(rules.get("name")))})
-
-
-__all__ = ["AmountMinor", "Calendar", "Profile", "Profiles", "Rail", "Rest", "parse_profile"]

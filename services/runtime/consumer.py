@@ -208,7 +208,8 @@ class BatchConsumer(mode.Service):
             self._timer_at = min(self._timer_at, monotonic() + wait)
         if committed.publication_id is not None and await self._settled():
             try:
-                await self.publisher.send(committed.publication_id, committed.outgoing)
+                with metrics.BATCH_SECONDS.labels(self.worker.name, "publish").time():
+                    await self.publisher.send(committed.publication_id, committed.outgoing)
             except errors.PUBLISH_FAILED as error:
                 self._publish_failed(error)
             self.wanted.set()

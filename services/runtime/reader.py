@@ -77,18 +77,8 @@ def _decode_into(batch: Batch, worker: AnyWorker, record: Any) -> None:
         arrived = Arrived(None, at[1], broker_at, topic=at[0], offset=at[2], record=record)
         batch.unreadable.append(aside(arrived, str(error)))
         return
-    batch.arrived.append(
-        Arrived(
-            found.event,
-            at[1],
-            broker_at,
-            topic=at[0],
-            offset=at[2],
-            event_key=found.event_key,
-            digest=found.digest,
-            record=record,
-        )
-    )
+    known = (found.event_key, found.digest, record)
+    batch.arrived.append(Arrived(found.event, at[1], broker_at, at[0], at[2], *known))
 
 
 def check_positions(

@@ -102,6 +102,12 @@ def test_an_instant_has_an_offset_and_a_year_of_this_time(raw: str, kind: str) -
     assert reason_of(body(repaid_at=raw)) == f"invalid:repaid_at:{kind}"
 
 
+def test_a_key_the_model_does_not_know_is_ignored_whatever_it_holds() -> None:
+    value = body(REPORTED, batch_closed_at='"20261120"')
+    found = read(REPORTED, Record(REPORTED.account_id.encode(), value, headers_of(REPORTED)))
+    assert found.event == REPORTED
+
+
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [
