@@ -50,7 +50,10 @@ class AccountStatusChanged(BillingEvent):
 
 
 class PurchasePosted(BillingEvent):
-    """A purchase became debt."""
+    """A purchase became debt of a ``plan`` (purchase, cash, instalment) at ``apr_bps`` a year.
+
+    ``instalments_minor`` are the parts it is repaid in, in order; they add up to the amount.
+    """
 
     purchase_id: Reference
     authorisation_id: Reference | None = None
@@ -103,7 +106,11 @@ class ChargesAccrued(BillingEvent):
 
 
 class StatementIssued(BillingEvent):
-    """A statement closed: what is due, its minimum and its day."""
+    """A statement closed: ``due_minor`` more is due, and at least ``minimum_minor`` must be paid by ``due_on``.
+
+    ``due_minor`` is what becomes due with this statement, nothing that was due before; the minimum counts what is past
+    due already. When ``due_on`` has passed in the product's zone, what is left of the minimum is past due.
+    """
 
     due_minor: ShareMinor
     minimum_minor: ShareMinor

@@ -1,15 +1,26 @@
-"""repayment.settlement.v1: what a repayment paid, and what of it may be restored."""
+"""repayment.settlement.v1: what a repayment paid, and what of it may be restored.
+
+What a case is opened for can be read from these events alone (domain 3.3): ``RepaymentReturned.after_final``, a
+``RepaymentSettled`` that ``doubles`` another one and left credit balance (R11), and ``SettlementDelayed``: a repayment
+waits for its rail, a return for its report (R12), or either for its account, each for the hours its profile allows.
+"""
 
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.event import DerivedEvent, Instant, RepaymentEvent
 from schemas.ids import Reference, RepaymentId
 from schemas.money import AmountMinor, BalanceMinor, Currency, ShareMinor
 from schemas.reasons import Reason
 from schemas.repayment import Fault, Method
+
+Standing = Literal["past_due", "due", "in_advance"]
+"""Whether a debt is late, on a statement, or not due yet."""
+DebtComponent = Literal["penalty", "fee", "interest", "principal"]
+Awaited = Literal["rail", "report", "account"]
+"""What a repayment or a return waits for: its rail's word, its report, or its account."""
 
 
 class Allocation(BaseModel):
@@ -23,8 +34,20 @@ class Allocation(BaseModel):
     principal_minor: ShareMinor = 0
 
 
+class Part(NamedTuple):
+    """What one bucket took of a repayment; principal says the ``plan`` it belongs to, charges have none."""
+
+    standing: Standing
+    component: DebtComponent
+    plan: Reference | None
+    amount_minor: AmountMinor
+
+
+Parts = Annotated[tuple[Part, ...], Field(max_length=256)]
+
+
 class Reallocation(NamedTuple):
-    """Another repayment's change when a return made the books replay (R24)."""
+    """Another repayment's net change when the books were replayed by value date (R24)."""
 
     repayment_id: RepaymentId
     restorable_delta_minor: BalanceMinor
@@ -32,7 +55,11 @@ class Reallocation(NamedTuple):
 
 
 class RepaymentSettled(RepaymentEvent):
-    """The repayment counts against the debt; ``restorable_minor`` of it may become credit again."""
+    """The repayment counts against the debt; ``restorable_minor`` of it may become credit again.
+
+    ``parts`` are the buckets in the order they were filled and add up to ``allocation``. ``doubles`` names the earlier
+    repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
+    """
 
     product: Reference
     amount_minor: AmountMinor
@@ -48,6 +75,8 @@ class RepaymentSettled(RepaymentEvent):
     finality: Literal["final", "provisional"]
     final_on: date
     policy_version: Reference
+    parts: Parts = ()
+    doubles: RepaymentId | None = None
     reallocated: tuple[Reallocation, ...] = ()
 
 
@@ -60,7 +89,7 @@ class RepaymentRejected(DerivedEvent):
 
 
 class RepaymentReturned(DerivedEvent):
-    """A settled repayment was taken back; its allocation is undone."""
+    """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order."""
 
     repayment_id: RepaymentId
     amount_minor: AmountMinor
@@ -72,4 +101,23 @@ class RepaymentReturned(DerivedEvent):
     allocation: Allocation
     restorable_minor: ShareMinor
     credit_balance_minor: ShareMinor
+    parts: Parts = ()
     reallocated: tuple[Reallocation, ...] = ()
+
+
+class RepaymentsReallocated(DerivedEvent):
+    """A fact of billing's that came late (``caused_by``) moved repayments of a later value date: one net event.
+
+    Read it as the list in RepaymentSettled and RepaymentReturned: a purchase or charge that happened before a repayment
+    and was heard after it changes what that repayment paid (R24).
+    """
+
+    reallocated: Annotated[tuple[Reallocation, ...], Field(min_length=1)]
+
+
+class SettlementDelayed(DerivedEvent):
+    """A repayment or a return has waited too long for what it needs: a person should look, nothing is dropped."""
+
+    repayment_id: RepaymentId
+    waits_for: Awaited
+    since: Instant

@@ -76,7 +76,13 @@ INTAKE = Topic(
 SETTLEMENT = Topic(
     "repayment.settlement.v1",
     "settlement",
-    (settlement.RepaymentSettled, settlement.RepaymentRejected, settlement.RepaymentReturned),
+    (
+        settlement.RepaymentSettled,
+        settlement.RepaymentRejected,
+        settlement.RepaymentReturned,
+        settlement.RepaymentsReallocated,
+        settlement.SettlementDelayed,
+    ),
 )
 RISK = Topic("repayment.risk.v1", "risk-scoring", (risk.RiskAssessed,))
 RESTORATION = Topic(

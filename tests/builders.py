@@ -36,6 +36,7 @@ VERSIONS = {
 AMOUNT: dict[str, Any] = {"amount_minor": 500_000, "currency": "CNY"}
 REPORT: dict[str, Any] = {"source": SOURCE, "external_ref": EXTERNAL_REF, **AMOUNT, "rail": "direct_debit"}
 FUNDING_ACCOUNT = "funding_1"
+REALLOCATED = (settlement.Reallocation(repayment_id(SOURCE, "dd-2026-12-0001"), -20_000, 0),)
 RETURNED: dict[str, Any] = {"code": "R01", "return_class": Reason.RETURNED_INSUFFICIENT_FUNDS}
 AVAILABLE: dict[str, Any] = {"available_credit_minor": 150_000, "available_raw_minor": 150_000}
 _STAGE_WAITS: dict[Stage, tuple[tuple[Cause, int], ...]] = {
@@ -186,6 +187,7 @@ def repayment_settled(**changes: Any) -> settlement.RepaymentSettled:
     settled_at = trail(repaid_at=changes.get("repaid_at", REPAID_AT), through="settlement")[-1][2]
     days = {"settled_at": settled_at, "credited_on": date(2026, 11, 20), "final_on": date(2026, 11, 27)}
     paid = {"allocation": allocation(), "restorable_minor": 500_000, "credit_balance_minor": 0}
+    paid["parts"] = (settlement.Part("due", "principal", "purchase", 500_000),)
     rest = {**AMOUNT, **taken, **days, **paid, "finality": "provisional", "policy_version": POLICY_VERSION}
     return _of_repayment(settlement.RepaymentSettled, changes, "settlement", **rest)
 
@@ -196,9 +198,16 @@ def repayment_rejected(**changes: Any) -> settlement.RepaymentRejected:
 
 def repayment_returned(**changes: Any) -> settlement.RepaymentReturned:
     undone = {"allocation": allocation(), "restorable_minor": 500_000, "credit_balance_minor": 0}
-    moved = (settlement.Reallocation(repayment_id(SOURCE, "dd-2026-12-0001"), -20_000, 0),)
-    rest = {**AMOUNT, **RETURNED, "fault": "payer", "after_final": False, **undone, "reallocated": moved}
+    rest = {**AMOUNT, **RETURNED, "fault": "payer", "after_final": False, **undone, "reallocated": REALLOCATED}
     return _of_repayment(settlement.RepaymentReturned, changes, **rest)
+
+
+def repayments_reallocated(**changes: Any) -> settlement.RepaymentsReallocated:
+    return _event(settlement.RepaymentsReallocated, changes, reallocated=REALLOCATED)
+
+
+def settlement_delayed(**changes: Any) -> settlement.SettlementDelayed:
+    return _of_repayment(settlement.SettlementDelayed, changes, waits_for="report", since=REPAID_AT)
 
 
 def risk_assessed(**changes: Any) -> risk.RiskAssessed:
@@ -362,6 +371,8 @@ ALL: tuple[Callable[[], Event], ...] = (
     repayment_settled,
     repayment_rejected,
     repayment_returned,
+    repayments_reallocated,
+    settlement_delayed,
     risk_assessed,
     promise_made,
     hold_placed,
