@@ -3,20 +3,31 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.account import Timezone
 from schemas.money import Currency, ShareMinor
 from services.decision import Malformed
 
 Component = Literal["penalty", "fee", "interest", "principal"]
+CalendarName = Literal["cn-banking", "us-fed"]
 RailClass = Literal["FINAL", "REVERSIBLE", "PENDING"]
 END_OF_DAY = "24:00"
+SATURDAY = 5
 CutOff = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,39}$")]
 TIERS: frozenset[str] = frozenset(("A", "B", "C", "D", "E", "unknown"))
+
+
+def _wrong(key: str, why: str) -> PydanticCustomError:
+    """Return the error that names ``key`` of the profile's file, wherever it is raised."""
+    return PydanticCustomError("policy", "{key} {why}", {"key": key, "why": why})
 
 
 class _Table(BaseModel):
@@ -35,14 +46,14 @@ class Waterfall(_Table):
     @model_validator(mode="after")
     def _every_component_once(self) -> "Waterfall":
         if sorted(self.component) != sorted(get_args(Component)):
-            raise ValueError("waterfall.component must list every component once")
+            raise _wrong("waterfall.component", "must list every component once")
         return self
 
 
 class CalendarRules(_Table):
     """Which calendar, and the local times at which a day ends and credit comes back."""
 
-    name: Literal["cn-banking", "us-fed"]
+    name: CalendarName
     banking_cut_off: CutOff
     credited_cut_off: CutOff
     release_time: time
@@ -71,22 +82,62 @@ class Rest(_Table):
         return self
 
 
+class Large(_Table):
+    """Another schedule for what is held of a repayment above ``above_minor``."""
+
+    above_minor: ShareMinor
+    rest: tuple[Rest, ...]
+
+
+class Strikes(_Table):
+    """What returns of a funding account do to its next repayments, and for how long."""
+
+    days: Annotated[int, Field(ge=1, le=400)] = 90
+    hold_from: Annotated[int, Field(ge=1, le=99)] = 1
+    refer_from: Annotated[int, Field(ge=1, le=99)] = 2
+
+
 class Hold(_Table):
     """When credit of a reversible rail comes back."""
 
     window_hours: Annotated[int, Field(ge=1, le=2_400)]
-    method: Literal["schedule", "formula"] = "schedule"
+    method: Literal["schedule"] = "schedule"
     rest: tuple[Rest, ...]
     verified_funding_account: tuple[Rest, ...]
+    large: Large | None = None
+    strikes: Strikes = Strikes()
     refer_banking_days: Annotated[int, Field(ge=0, le=16)] = 1
     max_calendar_days: Annotated[int, Field(ge=1, le=30)]
 
+    @property
+    def schedules(self) -> dict[str, tuple[Rest, ...]]:
+        """Return every schedule by its key."""
+        large = {"large.rest": self.large.rest} if self.large else {}
+        return {"rest": self.rest, "verified_funding_account": self.verified_funding_account, **large}
+
     @model_validator(mode="after")
-    def _shares_add_up(self) -> "Hold":
-        for shares in (self.rest, self.verified_funding_account):
+    def _schedules_make_sense(self) -> "Hold":
+        for key, shares in self.schedules.items():
             if sum(rest.share_bps for rest in shares) != 10_000:
-                raise ValueError("shares must add up to 10000 basis points")
+                raise _wrong(f"hold.REVERSIBLE.{key}", "shares must add up to 10000 basis points")
+        ordinary = [self.rest, self.large.rest] if self.large else [self.rest]
+        if any(_later(self.verified_funding_account, rest) for rest in ordinary):
+            raise _wrong("hold.REVERSIBLE.verified_funding_account", "gives credit back later than rest does")
         return self
+
+
+def _later(one: tuple[Rest, ...], other: tuple[Rest, ...]) -> bool:
+    """Tell whether ``one`` ever has given back less than ``other`` has."""
+    return any(_given_back(one, wait) < share for wait, share in _steps(other))
+
+
+def _steps(shares: tuple[Rest, ...]) -> list[tuple[tuple[int, int], int]]:
+    waits = [(rest.banking_days or 0, rest.seconds or 0) for rest in shares]
+    return list(zip(waits, accumulate(rest.share_bps for rest in shares), strict=True))
+
+
+def _given_back(shares: tuple[Rest, ...], wait: tuple[int, int]) -> int:
+    return max((share for at, share in _steps(shares) if at <= wait), default=0)
 
 
 class Promise(_Table):
@@ -95,6 +146,47 @@ class Promise(_Table):
     clear_seconds: Annotated[int, Field(ge=1, le=86_400)]
     hold_slack_seconds: Annotated[int, Field(ge=0, le=86_400)]
     extensions_max: Annotated[int, Field(ge=0, le=5)]
+
+
+class Minimum(_Table):
+    """What must be paid by the due day: the larger of a flat amount and a share, never more than the statement.
+
+    Where no more than ``all_up_to_minor`` is used, all of the statement is the minimum.
+    """
+
+    flat_minor: ShareMinor = 0
+    share_bps: Annotated[int, Field(ge=0, le=10_000)] = 10_000
+    share_of: Literal["statement", "used"] = "statement"
+    all_up_to_minor: ShareMinor = 0
+    plus_interest: bool = False
+
+
+class Standing(_Table):
+    """What may keep an account from using its credit, and how soon a repayment lifts it."""
+
+    restrictions: tuple[Kind, ...]
+    lifted_after_hours: Annotated[int, Field(ge=1)] | None = None
+
+
+class AutomaticRepayment(_Table):
+    """Where billing collects from and when; without an order, as billing reports it."""
+
+    order: tuple[Kind, ...] = ()
+    attempts: tuple[Literal["day_before_due", "due_day"], ...] = ()
+
+
+class PurchaseRefund(_Table):
+    """Within how many working days after the merchant's a refund is shown; none: no window is known."""
+
+    shown_days_min: Annotated[int, Field(ge=0)] | None = None
+    shown_days_max: Annotated[int, Field(ge=0)] | None = None
+
+
+class LimitReview(_Table):
+    """When a credit limit is looked at again."""
+
+    basis: Literal["half_yearly", "automatic", "score_and_activity"] = "half_yearly"
+    on_request: bool = True
 
 
 class Profile(_Table):
@@ -113,25 +205,57 @@ class Profile(_Table):
     rails: Mapping[str, Rail]
     hold: Mapping[Literal["REVERSIBLE"], Hold]
     promise: Promise
+    minimum: Minimum = Minimum()
+    standing: Standing = Standing(restrictions=("frozen", "closed"))
+    automatic_repayment: AutomaticRepayment = AutomaticRepayment()
+    purchase_refund: PurchaseRefund = PurchaseRefund()
+    limit_review: LimitReview = LimitReview()
     banking: "Calendar" = Field(exclude=True)
 
     @model_validator(mode="after")
     def _complete(self) -> "Profile":
         if "unknown" not in self.rails:
-            raise ValueError("rails.unknown is missing")
+            raise _wrong("rails.unknown", "is missing")
         if "REVERSIBLE" not in self.hold:
-            raise ValueError("hold.REVERSIBLE is missing")
-        hold = self.hold["REVERSIBLE"]
-        if self.product != "demo" and any(rest.seconds for rest in (*hold.rest, *hold.verified_funding_account)):
-            raise ValueError("rests in seconds are for the demo's profile only")
+            raise _wrong("hold.REVERSIBLE", "is missing")
         if missing := TIERS - self.instant_cap_by_tier.keys():
-            raise ValueError(f"instant_cap_by_tier.{min(missing)} is missing")
+            raise _wrong(f"instant_cap_by_tier.{min(missing)}", "is missing")
         return self
+
+    @model_validator(mode="after")
+    def _holds_end_in_time(self) -> "Profile":
+        """Refuse a hold that the loaded calendar may stretch beyond ``max_calendar_days`` (R16)."""
+        hold = self.hold["REVERSIBLE"]
+        same_day = self.calendar.banking_cut_off == END_OF_DAY
+        for key, shares in hold.schedules.items():
+            if self.product != "demo" and any(rest.seconds for rest in shares):
+                raise _wrong(f"hold.REVERSIBLE.{key}", "has rests in seconds: they are for the demo's profile only")
+            self._ends_in_time(key, max(rest.banking_days or 0 for rest in shares), same_day=same_day)
+        self._ends_in_time("refer_banking_days", hold.refer_banking_days, same_day=same_day)
+        return self
+
+    def _ends_in_time(self, key: str, banking_days: int, *, same_day: bool) -> None:
+        longest, allowed = longest_hold(self.banking, banking_days), self.hold["REVERSIBLE"].max_calendar_days
+        if longest - int(same_day) > allowed:
+            why = f"may last {longest - int(same_day)} calendar days in {self.banking.name}, more than {allowed}"
+            raise _wrong(f"hold.REVERSIBLE.{key}", why)
 
     @property
     def policy_version(self) -> str:
         """Return what a decision pins, for example default@2026-11-01.1."""
         return f"{self.product}@{self.version}"
+
+    def minimum_due(self, statement_minor: int, used_minor: int, interest_minor: int = 0) -> int:
+        """Return what of a statement must be paid by its due day, in minor units, shares floored (R20).
+
+        ``used_minor`` is the credit in use, ``interest_minor`` the statement's interest.
+        """
+        rules = self.minimum
+        if used_minor <= rules.all_up_to_minor:
+            return statement_minor
+        base = statement_minor if rules.share_of == "statement" else used_minor
+        share = base * rules.share_bps // 10_000 + (interest_minor if rules.plus_interest else 0)
+        return min(statement_minor, max(rules.flat_minor, share))
 
     def rail(self, name: str) -> Rail:
         """Return how final ``name`` is; a rail nobody listed is ``unknown``."""
@@ -169,24 +293,45 @@ class Profile(_Table):
 
 @dataclass(frozen=True)
 class Calendar:
-    """Banking days as data, with the version of their source."""
+    """Banking days as data, with the version of their source; outside its years Monday to Friday count."""
 
     name: str
     banking_days: frozenset[date]
 
+    @cached_property
+    def ordered(self) -> tuple[date, ...]:
+        """Return the banking days in order."""
+        return tuple(sorted(self.banking_days))
+
+    def is_banking_day(self, day: date) -> bool:
+        """Tell whether banks work on ``day``."""
+        if day in self.banking_days:
+            return True
+        known = self.ordered and self.ordered[0] <= day <= self.ordered[-1]
+        return not known and day.weekday() < SATURDAY
+
     def on_or_after(self, day: date) -> date:
         """Return the first banking day from ``day`` on."""
-        for _ in range(30):
-            if day in self.banking_days:
-                return day
+        while not self.is_banking_day(day):
             day += timedelta(days=1)
-        raise ValueError(f"no banking day near {day} in {self.name}")
+        return day
 
     def after(self, day: date, banking_days: int) -> date:
         """Return the banking day ``banking_days`` after banking day ``day``."""
         for _ in range(banking_days):
             day = self.on_or_after(day + timedelta(days=1))
         return day
+
+
+@lru_cache(maxsize=256)
+def longest_hold(calendar: Calendar, banking_days: int) -> int:
+    """Return the most calendar days from the day of a repayment to T + ``banking_days``.
+
+    The worst one is made after the cut-off of a banking day: its T is the next.
+    """
+    days = calendar.ordered
+    ends = zip(days, days[banking_days + 1 :], strict=False)
+    return max(((end - made).days for made, end in ends), default=0)
 
 
 @dataclass(frozen=True)
@@ -208,4 +353,18 @@ def parse_profile(table: Mapping[str, object], calendar: Callable[[str], Calenda
     rules = table.get("calendar")
     if not isinstance(rules, Mapping):
         raise ValueError("[calendar] is missing")
-    return Profile.model_validate({**table, "banking": calendar(str(rules.get("name")))})
+    name = rules.get("name")
+    known = name in get_args(CalendarName)
+    return Profile.model_validate({**table, "banking": calendar(str(name)) if known else Calendar("", frozenset())})
+
+
+def problems(error: ValueError) -> list[tuple[str, str]]:
+    """Return (key, what is wrong with it) for each thing a refused profile says wrong."""
+    if not isinstance(error, ValidationError):
+        return [("", str(error))]
+    found = []
+    for one in error.errors(include_url=False, include_input=False):
+        context = one.get("ctx", {})
+        key, why = context.get("key"), context.get("why")
+        found.append((str(key), str(why)) if key else (".".join(map(str, one["loc"])), one["msg"]))
+    return found

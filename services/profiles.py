@@ -1,19 +1,29 @@
 """Loads product profiles from deploy/policy and the banking calendars they name."""
 
+import re
 import tomllib
+from collections.abc import Callable
 from datetime import date, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal, cast
 
 import holidays
+from holidays import HolidayBase
 
 from services.policy import Calendar, Profile, Profiles, parse_profile
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import Settings
 
 YEARS = range(2025, 2031)
-COUNTRY = {"cn-banking": "CN", "us-fed": "US"}
+Mark = Literal["public", "assumed"]
+_TABLE = re.compile(r"^\[(?P<name>[\w.]+)\]$")
+_MARKED = re.compile(r"^(?P<key>\w+) = .*# (?P<mark>public|assumed)(?:: .*)?$")
+SOURCES: dict[str, Callable[[], HolidayBase]] = {
+    "cn-banking": lambda: holidays.country_holidays("CN", years=YEARS),
+    "us-fed": lambda: holidays.financial_holidays("XFED", years=YEARS),
+}
 FOLDER = Path(__file__).parents[1] / "deploy" / "policy"
 
 
@@ -31,10 +41,22 @@ def load_profiles(settings: Settings) -> Profiles:
     return Profiles(profiles)
 
 
+def marks(text: str) -> dict[str, Mark]:
+    """Return by dotted key what the comment behind each value of a profile's file says of its source (domain 6)."""
+    found: dict[str, Mark] = {}
+    folder = ""
+    for line in text.splitlines():
+        if table := _TABLE.match(line):
+            folder = f"{table['name']}."
+        elif value := _MARKED.match(line):
+            found[folder + value["key"]] = cast(Mark, value["mark"])
+    return found
+
+
 @cache
 def calendar(name: str) -> Calendar:
     """Return the banking days of 2025 to 2030 under ``name``; the version names the data's source."""
-    found = holidays.country_holidays(COUNTRY[name], years=YEARS)
+    found = SOURCES[name]()
     working_weekends = frozenset(getattr(found, "weekend_workdays", ()))
     first, days = date(YEARS.start, 1, 1), (date(YEARS.stop, 1, 1) - date(YEARS.start, 1, 1)).days
     banking = frozenset(

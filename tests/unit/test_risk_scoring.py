@@ -77,7 +77,8 @@ def test_a_verdict_pins_its_policy_model_and_calendar_and_goes_on_with_the_trail
 
 def test_rests_in_seconds_count_from_the_repayment() -> None:
     rest = [{"share_bps": 10_000, "seconds": 20}]
-    policy = profiles({"product": "demo", "hold.REVERSIBLE.rest": rest})
+    both = {"hold.REVERSIBLE.rest": rest, "hold.REVERSIBLE.verified_funding_account": rest}
+    policy = profiles({"product": "demo", **both})
     settled = builders.repayment_settled(repaid_at=FRIDAY)
     verdict = only(decide(policy, NEW, settled, moment(FRIDAY)).events, RiskAssessed)
     assert verdict.tranches[-1].due_at == FRIDAY + timedelta(seconds=20)

@@ -181,7 +181,8 @@ def test_r16_the_cut_off_itself_belongs_to_the_next_banking_day(clock: str, day:
 
 
 def test_r16_a_hold_is_cut_to_the_longest_the_profile_allows() -> None:
-    rules = profile({"hold.REVERSIBLE.max_calendar_days": 3})
+    hold = profile().hold["REVERSIBLE"].model_copy(update={"max_calendar_days": 3})
+    rules = profile().model_copy(update={"hold": {"REVERSIBLE": hold}})
     assert due_at(rules, FRIDAY, Rest(share_bps=10_000, banking_days=5)) == china("2026-11-23", "09:00")
 
 
