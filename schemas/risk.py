@@ -11,6 +11,7 @@ from schemas.reasons import Reason
 
 Tier = Literal["A", "B", "C", "D", "E", "unknown"]
 Faster = Literal["final_rail", "verified_account", "within_cap"]
+Pattern = Literal["credit_cycling", "prior_returns"]
 Reasons = Annotated[tuple[Reason, ...], Field(max_length=4)]
 """At most four codes, most important first."""
 
@@ -25,7 +26,11 @@ class Tranche(NamedTuple):
 
 
 class RiskAssessed(RepaymentEvent):
-    """The verdict on one repayment; ``tranches`` add up to ``restorable_minor``."""
+    """The verdict on one repayment; ``tranches`` add up to ``restorable_minor``.
+
+    A revision keeps each tranche's number and amount and only moves dates earlier. ``patterns`` is what a person should
+    look at, on a rail that was cleared too; the customer is never told it.
+    """
 
     product: Reference
     amount_minor: AmountMinor
@@ -39,6 +44,7 @@ class RiskAssessed(RepaymentEvent):
     tier: Tier
     reasons: Reasons
     faster: Annotated[tuple[Faster, ...], Field(max_length=3)] = ()
+    patterns: Annotated[tuple[Pattern, ...], Field(max_length=4)] = ()
     revision: Annotated[int, Field(ge=0, le=99)] = 0
     clear_seconds: Annotated[int, Field(ge=1, le=86_400)]
     hold_slack_seconds: Annotated[int, Field(ge=0, le=86_400)]
