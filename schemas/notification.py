@@ -1,13 +1,16 @@
 """customer.notification.v1: what the customer was told, and when."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from schemas.account import Language
 from schemas.event import DerivedEvent
 from schemas.ids import NotificationId, RepaymentId
 
 Channel = Literal["log", "webhook"]
-Template = Literal["restored", "held", "parked", "nothing_to_restore", "reversed"]
+Template = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed", "moved", "limit_review"]
+"""What a message is about; only ``limit_review`` is not about a repayment."""
 UndeliverableReason = Literal["refused", "attempts_exhausted"]
 SuppressedReason = Literal["endpoint_disabled", "no_channel", "account_unknown"]
 
@@ -16,17 +19,18 @@ class NotificationRequested(DerivedEvent):
     """One message a (cause, template, channel) is owed to the customer."""
 
     notification_id: NotificationId
-    repayment_id: RepaymentId
+    repayment_id: RepaymentId | None = None
     channel: Channel
     template: Template
     language: Language
+    record_version: Annotated[int, Field(ge=1, le=9_999)] = 1
 
 
 class NotificationDelivered(DerivedEvent):
     """The channel acknowledged the message."""
 
     notification_id: NotificationId
-    repayment_id: RepaymentId
+    repayment_id: RepaymentId | None = None
     channel: Channel
     attempts: int
 
@@ -35,7 +39,7 @@ class NotificationUndeliverable(DerivedEvent):
     """The channel will never take the message."""
 
     notification_id: NotificationId
-    repayment_id: RepaymentId
+    repayment_id: RepaymentId | None = None
     channel: Channel
     reason: UndeliverableReason
     attempts: int
@@ -45,6 +49,6 @@ class NotificationSuppressed(DerivedEvent):
     """The message is not sent on purpose."""
 
     notification_id: NotificationId
-    repayment_id: RepaymentId
+    repayment_id: RepaymentId | None = None
     channel: Channel
     reason: SuppressedReason

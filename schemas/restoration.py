@@ -1,5 +1,6 @@
 """credit.restoration.v1: promises, holds and the credit given back."""
 
+from datetime import date
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,28 +22,46 @@ class HeldPart(NamedTuple):
     until: Instant
 
 
+class MovedPart(NamedTuple):
+    """A held tranche whose date is another now; ``was`` is the date told before."""
+
+    tranche: TrancheNumber
+    was: Instant
+
+
 class DecisionRecord(BaseModel):
     """The whole decision on a repayment: what the customer, the agent and the audit are told (domain 8.1).
 
     Carried by each event of the commit it was made in, so that a reader needs no other event to tell it.
+    ``promised_by`` is the promise this decision kept or missed, ``late_minor`` what misses it while still held.
+    ``available_before_minor`` was shown before, ``other_minor`` is what the books' available credit changed by
+    beside ``restored_minor`` and ``taken_back_minor``. The limit is given where its lowering is why 0 is shown.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     version: Annotated[int, Field(ge=1, le=9_999)]
     decided_at: Instant
-    outcome: Literal["restored", "held", "parked", "nothing_to_restore", "reversed"]
+    outcome: Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
     amount_minor: AmountMinor
     currency: Currency
     rail: Reference
     repaid_at: Instant
+    credited_on: date | None = None
     restored_minor: ShareMinor
+    promised_by: Instant | None = None
+    late_minor: ShareMinor = 0
     held: tuple[HeldPart, ...] = ()
+    moved: MovedPart | None = None
     parked_minor: ShareMinor = 0
     taken_back_minor: ShareMinor = 0
     available_credit_minor: ShareMinor
     available_raw_minor: BalanceMinor
+    available_before_minor: ShareMinor | None = None
+    other_minor: BalanceMinor = 0
     zero_reason: Reason | None = None
+    credit_limit_minor: ShareMinor | None = None
+    limit_lowered_at: Instant | None = None
     reasons: Reasons
     faster: Annotated[tuple[Faster, ...], Field(max_length=3)] = ()
     policy_version: Reference
@@ -128,6 +147,7 @@ class RestorationDelayed(DerivedEvent):
     tranche: TrancheNumber
     cause: Cause
     promised_by: Instant
+    record: DecisionRecord
 
 
 class RestorationReversed(DerivedEvent):

@@ -280,7 +280,10 @@ def nothing_to_restore(**changes: Any) -> restoration.NothingToRestore:
 
 
 def restoration_delayed(**changes: Any) -> restoration.RestorationDelayed:
-    missed = {"tranche": 1, "cause": "system_delay.processing", "promised_by": REPAID_AT + timedelta(seconds=61)}
+    promised_by = REPAID_AT + timedelta(seconds=61)
+    late = {"outcome": "delayed", "restored_minor": 0, "late_minor": 100_000, "promised_by": promised_by, "held": ()}
+    record = decision_record(**late, reasons=(Reason.DELAY_SYSTEM,), faster=())
+    missed = {"tranche": 1, "cause": "system_delay.processing", "promised_by": promised_by, "record": record}
     return _of_repayment(restoration.RestorationDelayed, changes, **missed)
 
 
@@ -331,11 +334,27 @@ def limit_review_concluded(**changes: Any) -> review.LimitReviewConcluded:
 
 
 def limit_increase_decided(**changes: Any) -> review.LimitIncreaseDecided:
-    answer = {"outcome": "refused", "amount_minor": 500_000, "currency": "CNY", "score": 588, "threshold": 620}
-    why = {"reasons": (Reason.HIGH_UTILISATION, Reason.SMALL_PAYMENTS), "distance": 32, "path": ("lower_utilisation",)}
+    """Case B: always on time, no increase (domain 8.4)."""
+    answer = {"outcome": "unchanged", "amount_minor": 3_000_000, "currency": "TWD", "score": 612, "threshold": 640}
+    factors = (
+        review.Factor(Reason.SMALL_PAYMENTS, -2_640, None),
+        review.Factor(Reason.HIGH_UTILISATION, -1_400, 9_100),
+        review.Factor(Reason.LATE_PAYMENTS, 40, None),
+        review.Factor(Reason.NOT_ACTIVE, 90, None),
+        review.Factor(Reason.SMALL_SHARE_OF_BILL, 130, None),
+    )
+    why = {"reasons": (Reason.SMALL_PAYMENTS, Reason.HIGH_UTILISATION), "factors": factors, "distance": 28}
+    well = {"full_marks": (Reason.LATE_PAYMENTS,), "on_time_count": 6, "due_count": 6}
+    path = (
+        review.PathStep(1_000, 273_910, None, 645),
+        review.PathStep(1_000, 273_910, 8_000, 647),
+        review.PathStep(None, None, 2_000, 637),
+    )
+    then = {"path": path, "path_months": 6, "next_review_on": date(2027, 5, 23)}
     versions = {"model_version": MODEL_VERSION, "policy_version": POLICY_VERSION}
-    next_review = {"next_review_on": date(2027, 2, 20)}
-    return _event(review.LimitIncreaseDecided, changes, **answer, **why, **next_review, **versions)
+    decided_at = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    rest = {**answer, **why, **well, **then, **versions}
+    return _event(review.LimitIncreaseDecided, changes, occurred_at=decided_at, **rest)
 
 
 def feedback_received(**changes: Any) -> review.FeedbackReceived:

@@ -38,7 +38,7 @@ def decide(policy: Profiles, state: State, event: Input, moment: Moment) -> Deci
         return _opened(policy, state, event)
     if not state.account.product:
         return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
-    scene = Scene(policy.of(state.account.product), moment, cause_of(event))
+    scene = Scene(policy.of(state.account.product), moment, cause_of(event), state.account)
     match event:
         case RiskAssessed():
             return _assessed(scene, state, event)
@@ -170,7 +170,10 @@ def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssesse
     state = _credit_balance_joins(state, repayment)
     outcome: Outcome = "parked" if frozen else "restored" if restored else "held"
     reasons = (standing(state.account.status_reason)[1], *repayment.reasons) if frozen else repayment.reasons
-    state, repayment, record = scene.recorded(state, repayment, outcome, reasons, restored=restored)
+    promised_by = min((t.promised_by for t in due), default=None)
+    state, repayment, record = scene.recorded(
+        state, repayment, outcome, reasons, restored=restored, promised_by=promised_by
+    )
     return Decision(state, _first_facts(scene, state, repayment, record), tuple(timers))
 
 
@@ -220,14 +223,17 @@ def _timer(scene: Scene, state: State, timer: Timer) -> Decision[State]:
 
 def _delayed(scene: Scene, state: State, repayment: Repayment, tranche: Tranche) -> Decision[State]:
     why: Cause = "risk_observation.risk_hold"
+    told = Reason.DELAY_REVIEW
     if tranche.state == "parked":
-        why = standing(state.account.status_reason)[0]
+        why, told = standing(state.account.status_reason)
     elif tranche.until <= scene.now:
-        why = "system_delay.processing"
-    fact = scene.delayed(state, repayment, tranche, why)
+        why, told = "system_delay.processing", Reason.DELAY_SYSTEM
     if tranche.state == "held":
-        state = state.put(repayment.put(replace(tranche, reason=Reason.DELAY_SYSTEM)))
-    return Decision(state, (fact,))
+        repayment = repayment.put(replace(tranche, reason=Reason.DELAY_SYSTEM))
+    state, repayment, record = scene.recorded(
+        state, repayment, "delayed", (told,), late=tranche.amount_minor, promised_by=tranche.promised_by
+    )
+    return Decision(state, (scene.delayed(state, repayment, tranche, why, record),))
 
 
 def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision[State]:
@@ -237,9 +243,10 @@ def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision
         repayment = decision.state.repayments[repayment_id]
         waiting = tuple(t for t in repayment.tranches.values() if t.state in ("held", "parked"))
         if event.status == "closed" and waiting:
-            after = _lapse(scene, decision.state, repayment, waiting)
+            after = _lapse(replace(scene, before=decision.state.account), decision.state, repayment, waiting)
         elif event.status == "active" and any(t.state == "parked" for t in waiting):
             after = _thaw(scene, decision.state, repayment, waiting)
+            scene = replace(scene, before=after.state.account)  # what a thaw frees is told with the first repayment
         else:
             continue
         decision = Decision(after.state, (*decision.events, *after.events), (*decision.timers, *after.timers))
@@ -290,11 +297,12 @@ def _restore(
     repayment = repayment.put(*restored)
     state = _credit_balance_joins(state, repayment)
     amount = sum(t.amount_minor for t in restored)
-    state, repayment, record = scene.recorded(state, repayment, "restored", (reason,), restored=amount)
+    by = min(t.promised_by for t in restored)
+    state, repayment, record = scene.recorded(state, repayment, "restored", (reason,), restored=amount, promised_by=by)
     for before, tranche in zip(tranches, restored, strict=True):
         if before.state == "held":
             if scene.now > before.promised_by and before.reason is not Reason.DELAY_SYSTEM:
-                facts.append(scene.delayed(state, repayment, before, "system_delay.processing"))
+                facts.append(scene.delayed(state, repayment, before, "system_delay.processing", record))
             facts.append(scene.hold_released(state, repayment, tranche, reason))
         waits = _waited(state, before, scene.now)
         told = replace(repayment, trail=extended(_repaid(repayment), repayment.trail, "release", *waits))

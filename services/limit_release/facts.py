@@ -25,16 +25,17 @@ from services.decision import Moment
 from services.limit_release.model import Account, Repayment, State, Tranche
 from services.policy import Profile
 
-Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed"]
+Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The profile in force, the instants of the input and what caused its facts."""
+    """The profile in force, the instants of the input, what caused its facts, and the account before them."""
 
     profile: Profile
     moment: Moment
     cause: EventId
+    before: Account
 
     @property
     def now(self) -> datetime:
@@ -58,6 +59,8 @@ class Scene:
         *,
         restored: int = 0,
         taken_back: int = 0,
+        late: int = 0,
+        promised_by: datetime | None = None,
     ) -> tuple[State, Repayment, DecisionRecord]:
         """Write the next version of the decision record from the books as they are now."""
         held = sorted((t for t in repayment.tranches.values() if t.state == "held"), key=lambda t: t.number)
@@ -70,12 +73,12 @@ class Scene:
             rail=repayment.rail,
             repaid_at=repayment.repaid_at or self.now,
             restored_minor=restored,
+            promised_by=promised_by,
+            late_minor=late,
             held=tuple(HeldPart(t.number, t.amount_minor, t.until) for t in held),
             parked_minor=repayment.part("parked"),
             taken_back_minor=taken_back,
-            available_credit_minor=self.available(state.account),
-            available_raw_minor=state.account.available_minor,
-            zero_reason=self.zero_reason(state.account),
+            **self._changed(state.account, restored - taken_back),
             reasons=tuple(reasons)[:4],
             faster=repayment.faster if held else (),
             policy_version=repayment.policy_version,
@@ -84,6 +87,16 @@ class Scene:
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))
         return state.put(kept), kept, record
+
+    def _changed(self, account: Account, moved: int) -> dict[str, Any]:
+        """Return what is available now and was before, and what it changed by beside ``moved``."""
+        return {
+            "available_credit_minor": self.available(account),
+            "available_raw_minor": account.available_minor,
+            "available_before_minor": self.available(self.before),
+            "other_minor": account.available_minor - self.before.available_minor - moved,
+            "zero_reason": self.zero_reason(account),
+        }
 
     def base(self, state: State, name: str, repayment: Repayment, *number: int) -> dict[str, Any]:
         """Return what every fact has; its id follows from the repayment, the tranche and the record's version."""
@@ -170,13 +183,16 @@ class Scene:
             record=record,
         )
 
-    def delayed(self, state: State, repayment: Repayment, t: Tranche, cause: Cause) -> RestorationDelayed:
+    def delayed(
+        self, state: State, repayment: Repayment, t: Tranche, cause: Cause, record: DecisionRecord
+    ) -> RestorationDelayed:
         """Tell that a promise was missed."""
         return RestorationDelayed(
             **self.base(state, "RestorationDelayed", repayment, t.number),
             tranche=t.number,
             cause=cause,
             promised_by=t.promised_by,
+            record=record,
         )
 
     def reversed(

@@ -15,23 +15,28 @@ from schemas.notification import (
     NotificationRequested,
     NotificationSuppressed,
     NotificationUndeliverable,
+    Template,
 )
 from schemas.reasons import Reason
 from schemas.restoration import (
     CreditRestored,
-    DecisionRecord,
     HoldPlaced,
     NothingToRestore,
+    RestorationDelayed,
     RestorationParked,
     RestorationReversed,
 )
+from schemas.review import LimitIncreaseDecided
 from services.decision import Decision, Input, Internal, Moment
-from services.wording import customer_text
+from services.wording import customer_text, limit_text, template_of
 
 RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Waits between tries (reliability 5); after the last one the message is undeliverable."""
 JITTER = 0.2
-Told = CreditRestored | HoldPlaced | NothingToRestore | RestorationParked | RestorationReversed
+Restoration = (
+    CreditRestored | HoldPlaced | NothingToRestore | RestorationParked | RestorationDelayed | RestorationReversed
+)
+Told = Restoration | LimitIncreaseDecided
 State = Literal["requested", "delivered", "undeliverable", "suppressed"]
 Result = Literal["delivered", "retry", "refused", "gone"]
 
@@ -45,19 +50,24 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One message on one channel; ``text`` is what was said, in ``language``."""
+    """One message on one channel; ``text`` is what was said, in ``language``, of the record's ``record_version``.
+
+    ``repayment_id`` is None of a review of the limit; ``ended_at`` is when it was delivered or given up.
+    """
 
     notification_id: NotificationId
-    repayment_id: RepaymentId
+    repayment_id: RepaymentId | None
     caused_by: EventId
     channel: Channel
     language: Language
-    template: str
+    template: Template
+    record_version: int
     text: str
     requested_at: datetime
     state: State = "requested"
     attempts: int = 0
     next_attempt_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,15 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
             return Decision(replace(state, language=language, timezone=timezone), wakes=True)
         case Attempted():
             return _attempted(state, event, moment)
-        case CreditRestored() | HoldPlaced() | NothingToRestore() | RestorationParked() | RestorationReversed():
+        case (
+            CreditRestored()
+            | HoldPlaced()
+            | NothingToRestore()
+            | RestorationParked()
+            | RestorationDelayed()
+            | RestorationReversed()
+            | LimitIncreaseDecided()
+        ):
             if state.language is None:
                 return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
             return _requested(policy, state, state.language, event, moment)
@@ -97,7 +115,11 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
 
 def notification_id(event: Told, channel: Channel) -> NotificationId:
     """Return the id of the message about what caused ``event``: facts of one commit share it."""
-    return NotificationId(derived_id("notification", event.caused_by, event.repayment_id, channel))
+    return NotificationId(derived_id("notification", event.caused_by, _repayment_of(event) or "", channel))
+
+
+def _repayment_of(event: Told) -> RepaymentId | None:
+    return None if isinstance(event, LimitIncreaseDecided) else event.repayment_id
 
 
 def retry_at(notification: Notification, now: datetime, after_seconds: int) -> datetime | None:
@@ -128,21 +150,30 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
 
 
 def _notification(state: Account, language: Language, event: Told, channel: Channel, now: datetime) -> Notification:
-    record: DecisionRecord = event.record
-    template = "held" if isinstance(event, HoldPlaced) and not record.restored_minor else record.outcome
+    template, version, text = _said(event, language, state.timezone)
     disabled = channel in state.disabled
     return Notification(
         notification_id=notification_id(event, channel),
-        repayment_id=event.repayment_id,
+        repayment_id=_repayment_of(event),
         caused_by=event.caused_by,
         channel=channel,
         language=language,
         template=template,
-        text=customer_text(record, language=language, timezone=state.timezone),
+        record_version=version,
+        text=text,
         requested_at=now,
         state="suppressed" if disabled else "requested",
         next_attempt_at=None if disabled else now,
+        ended_at=now if disabled else None,
     )
+
+
+def _said(event: Told, language: Language, timezone: str) -> tuple[Template, int, str]:
+    """Return what a message is about, its record's version (a limit decision is the first of its own) and its text."""
+    if isinstance(event, LimitIncreaseDecided):
+        return "limit_review", 1, limit_text(event, language=language)
+    record = event.record
+    return template_of(record), record.version, customer_text(record, language=language, timezone=timezone)
 
 
 def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Account]:
@@ -152,7 +183,7 @@ def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Acc
     tried = replace(known, attempts=known.attempts + 1, next_attempt_at=None)
     match event.result:
         case "delivered":
-            done = replace(tried, state="delivered")
+            done = replace(tried, state="delivered", ended_at=moment.now)
             fact: Event = NotificationDelivered(
                 **_fact(state, done, "NotificationDelivered", moment), channel=done.channel, attempts=done.attempts
             )
@@ -165,7 +196,7 @@ def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Acc
         case "refused":
             return _undeliverable(state, tried, "refused", moment)
         case "gone":
-            done = replace(tried, state="suppressed")
+            done = replace(tried, state="suppressed", ended_at=moment.now)
             disabled = replace(_with(state, done), disabled=state.disabled | {done.channel})
             return Decision(disabled, (_suppressed(state, done, moment),))
 
@@ -173,7 +204,7 @@ def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Acc
 def _undeliverable(
     state: Account, tried: Notification, reason: Literal["refused", "attempts_exhausted"], moment: Moment
 ) -> Decision[Account]:
-    done = replace(tried, state="undeliverable")
+    done = replace(tried, state="undeliverable", ended_at=moment.now)
     fact = NotificationUndeliverable(
         **_fact(state, done, "NotificationUndeliverable", moment),
         channel=done.channel,
@@ -201,7 +232,8 @@ def _fact(state: Account, told: Notification, name: str, moment: Moment) -> dict
 
 
 def _about(told: Notification) -> dict[str, Any]:
-    return {"channel": told.channel, "template": told.template, "language": told.language}
+    said = {"template": told.template, "language": told.language, "record_version": told.record_version}
+    return {"channel": told.channel, **said}
 
 
 def _with(state: Account, told: Notification) -> Account:

@@ -14,6 +14,7 @@ from services.runtime.clock import utc_now
 from services.runtime.errors import ConfigurationError
 from services.runtime.logs import LOGGER, TOLD
 from services.runtime.settings import Settings, secret
+from services.wording import preview_text
 
 WEBHOOK_SECONDS = 15.0
 GONE = 410
@@ -78,6 +79,7 @@ def _payload(message: Message, sent_at: str) -> dict[str, object]:
             "account_id": message.account_id,
             "repayment_id": message.repayment_id,
             "language": message.language,
+            "preview": preview_text(message.template, message.language),
             "text": message.text,
         },
     }

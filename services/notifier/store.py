@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import get_args
 
+from schemas.account import Language
 from schemas.ids import AccountId, NotificationId
-from schemas.notification import Channel
+from schemas.notification import Channel, Template
 from services.decision import Input
 from services.notifier.domain import Account, Attempted, Notification, Told, notification_id
 from services.runtime.postgres import Connection, Row, columns
@@ -24,8 +25,8 @@ ORDER BY account_id FOR UPDATE
 LOAD_DISABLED = "SELECT channel FROM notifier.disabled_channel"
 # The messages these inputs speak of.
 LOAD_NOTIFICATIONS = """
-SELECT n.account_id, n.notification_id, n.repayment_id, n.caused_by, n.channel, n.language, n.template, n.text,
-  n.requested_at, d.state, d.attempts, d.next_attempt_at
+SELECT n.account_id, n.notification_id, n.repayment_id, n.caused_by, n.channel, n.language, n.template,
+  n.record_version, n.text, n.requested_at, d.state, d.attempts, d.next_attempt_at, d.ended_at
 FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
 WHERE n.notification_id = ANY ($1::text[])
 """
@@ -34,16 +35,16 @@ SAVE = """
 WITH accounts AS (
   INSERT INTO notifier.account (account_id, language, timezone) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
   ON CONFLICT (account_id) DO UPDATE SET language = excluded.language, timezone = excluded.timezone),
-gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($17::text[]) ON CONFLICT DO NOTHING),
+gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($19::text[]) ON CONFLICT DO NOTHING),
 messages AS (
   INSERT INTO notifier.notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
-    text, requested_at)
+    record_version, text, requested_at)
   SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-    $11::text[], $12::timestamptz[]))
-INSERT INTO notifier.delivery (notification_id, state, attempts, next_attempt_at)
-SELECT * FROM unnest($13::text[], $14::text[], $15::integer[], $16::timestamptz[])
+    $11::integer[], $12::text[], $13::timestamptz[]))
+INSERT INTO notifier.delivery (notification_id, state, attempts, next_attempt_at, ended_at)
+SELECT * FROM unnest($14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[])
 ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
-  next_attempt_at = excluded.next_attempt_at
+  next_attempt_at = excluded.next_attempt_at, ended_at = excluded.ended_at
 """
 # Takes messages that are due under a lease, so that a crash gives them back and two processes share them.
 CLAIM = """
@@ -62,10 +63,10 @@ class Message:
 
     account_id: AccountId
     notification_id: NotificationId
-    repayment_id: str
+    repayment_id: str | None
     channel: Channel
-    language: str
-    template: str
+    language: Language
+    template: Template
     text: str
 
 
@@ -102,13 +103,13 @@ async def save(connection: Connection, changes: Sequence[tuple[Account, Account]
                 continue
             lease = timedelta(seconds=LEASE_SECONDS if known is None and n.next_attempt_at else 0)
             again = n.next_attempt_at and n.next_attempt_at + lease
-            deliveries.append((n.notification_id, n.state, n.attempts, again))
+            deliveries.append((n.notification_id, n.state, n.attempts, again, n.ended_at))
             if known is None:
                 messages.append(_row(a.account_id, n))
                 if n.state == "requested":
                     leased.append(_message(a.account_id, n))
         gone |= a.disabled - before.disabled
-    await connection.execute(SAVE, *columns(accounts, 3), *columns(messages, 9), *columns(deliveries, 4), sorted(gone))
+    await connection.execute(SAVE, *columns(accounts, 3), *columns(messages, 10), *columns(deliveries, 5), sorted(gone))
     return leased
 
 
@@ -126,7 +127,7 @@ def _ids(event: Input) -> list[NotificationId]:
 
 
 def _row(account_id: str, n: Notification) -> tuple[object, ...]:
-    said = (n.channel, n.language, n.template, n.text, n.requested_at)
+    said = (n.channel, n.language, n.template, n.record_version, n.text, n.requested_at)
     return (account_id, n.notification_id, n.repayment_id, n.caused_by, *said)
 
 

@@ -8,10 +8,12 @@ from schemas.restoration import (
     CreditRestored,
     HoldPlaced,
     NothingToRestore,
+    RestorationDelayed,
     RestorationParked,
     RestorationReversed,
 )
-from schemas.topics import BILLING_ACCOUNT, NOTIFICATION, RESTORATION
+from schemas.review import LimitIncreaseDecided
+from schemas.topics import BILLING_ACCOUNT, LIMIT_REVIEW, NOTIFICATION, RESTORATION
 from services.notifier.domain import Channels, decide
 from services.notifier.gateway import WEBHOOK_SECONDS, channels_of
 from services.notifier.store import CLAIM_MAX, STORE, claim
@@ -31,9 +33,18 @@ def _channels(settings: Settings) -> Channels:
 
 WORKER = Worker(
     name="notifier",
-    reads=(RESTORATION, BILLING_ACCOUNT),
+    reads=(RESTORATION, BILLING_ACCOUNT, LIMIT_REVIEW),
     handles=frozenset(
-        {CreditRestored, HoldPlaced, NothingToRestore, RestorationParked, RestorationReversed, AccountOpened}
+        {
+            CreditRestored,
+            HoldPlaced,
+            NothingToRestore,
+            RestorationParked,
+            RestorationDelayed,
+            RestorationReversed,
+            LimitIncreaseDecided,
+            AccountOpened,
+        }
     ),
     writes=(NOTIFICATION,),
     policy=_channels,

@@ -3,26 +3,43 @@
 from services.wording.catalogue import (
     Audience,
     ReasonTexts,
+    Wait,
     cause_label,
+    preview_text,
     reason_label,
     reason_texts,
     stage_label,
 )
-from services.wording.formats import due_text, duration_text, money_text, repaid_text
-from services.wording.renderer import agent_text, audit, customer_text
+from services.wording.formats import decided_text, due_text, duration_text, money_text, repaid_text
+from services.wording.limit import limit_agent_text, limit_audit, limit_text
+from services.wording.renderer import RecordTemplate, asked_text, customer_text, template_of
+from services.wording.views import agent_text, audit
+from services.wording.waiting import rejected_text, waiting_line, waiting_text
 
 __all__ = [
     "Audience",
     "ReasonTexts",
+    "RecordTemplate",
+    "Wait",
     "agent_text",
+    "asked_text",
     "audit",
     "cause_label",
     "customer_text",
+    "decided_text",
     "due_text",
     "duration_text",
+    "limit_agent_text",
+    "limit_audit",
+    "limit_text",
     "money_text",
+    "preview_text",
     "reason_label",
     "reason_texts",
+    "rejected_text",
     "repaid_text",
     "stage_label",
+    "template_of",
+    "waiting_line",
+    "waiting_text",
 ]

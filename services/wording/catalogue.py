@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict
 from schemas.account import Language
 from schemas.notification import Template
 from schemas.reasons import Cause, Reason, Stage
+from schemas.review import LimitOutcome
 from schemas.risk import Faster
 
 Audience = Literal["customer", "agent"]
+Wait = Literal["parked", "dead_letter", "returned_first", "rejected", "waiting", "on_its_way", "unknown", "conflict"]
+"""Where a repayment is that nothing was decided on."""
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 
 
@@ -24,7 +27,8 @@ class ReasonTexts(_Texts):
     """What a reason is called, why it holds, what ends it and what the customer can do.
 
     ``why`` and ``ends`` are clauses, ``help`` is whole sentences or empty where nothing can be done.
-    ``why_over`` says the same with the amount above the credit limit.
+    ``why_over`` says the same with the amount above the credit limit, ``why_dated`` with the limit and its day,
+    ``why_dated_over`` with both, ``why_share`` with the customer's own share; ``why_zero`` is all that is said of a 0.
     """
 
     label: str
@@ -32,6 +36,18 @@ class ReasonTexts(_Texts):
     ends: str
     help: str
     why_over: str | None = None
+    why_dated: str | None = None
+    why_dated_over: str | None = None
+    why_share: str | None = None
+    why_zero: str | None = None
+
+
+class Plural(_Texts):
+    """The forms of a text that counts, by the language's plural rule; ``words`` write small numbers out."""
+
+    one: str | None = None
+    other: str
+    words: dict[int, str] = {}
 
 
 class Label(_Texts):
@@ -48,6 +64,9 @@ class Patterns(_Texts):
     due: str
     due_to_the_second: str
     decided: str
+    day: str
+    date: str
+    percent: str
 
 
 class CustomerTexts(_Texts):
@@ -55,12 +74,20 @@ class CustomerTexts(_Texts):
 
     credited: str
     credited_on_time: str
+    credited_from: str
     noted: str
     restored: str
     restored_later: str
+    restored_late: str
+    covers_over: str
     none_yet: str
     none_ever: str
     active_again: str
+    balance_paid: str
+    balance_usable: str
+    recounted_less: str
+    recounted_more: str
+    available: str
     zero: str
     held_all_one: str
     held_rest_one: str
@@ -69,8 +96,12 @@ class CustomerTexts(_Texts):
     held_part: str
     held_separator: str
     held_last_separator: str
+    moved_later: str
+    moved_sooner: str
     count: str
     parked: str
+    delayed: str
+    told_when_back: str
     no_credit: str
     why: str
     clause_separator: str
@@ -80,6 +111,8 @@ class CustomerTexts(_Texts):
     taken_back: str
     none_taken: str
     no_more: str
+    time_left: str
+    person: str
     sentence_separator: str
 
 
@@ -95,6 +128,59 @@ class AgentTexts(_Texts):
     zero: str
     faster: str
     versions: str
+    moved: str
+    late: str
+    grew: str
+    credited: str
+    limit: str
+    promised: str
+
+
+class LimitTexts(_Texts):
+    """The sentences about a review of the credit limit, and the agent's lines below them."""
+
+    unchanged: str
+    refused: str
+    approved: str
+    decreased: str
+    score: str
+    on_time: Plural
+    on_time_full_marks: Plural
+    reasons: Plural
+    reason_item: str
+    reason_separator: str
+    payment: str
+    use_as_well: str
+    use: str
+    sentence_end: str
+    use_not_enough: str
+    months: Plural
+    next_review: str
+    estimate: str
+    person: str
+    outcome: str
+    factor: str
+    factor_share: str
+    versions: str
+
+    def lead(self, outcome: LimitOutcome) -> str:
+        """Return the first sentence of an outcome."""
+        return {
+            "unchanged": self.unchanged,
+            "refused": self.refused,
+            "approved": self.approved,
+            "decreased": self.decreased,
+        }[outcome]
+
+
+class TimeLeft(_Texts):
+    """The time until a date, in whole words."""
+
+    day: Plural
+    hour: Plural
+    minute: Plural
+    less: str
+    join: str
 
 
 class Durations(_Texts):
@@ -113,6 +199,10 @@ class Catalogue(_Texts):
     patterns: Patterns
     customer: CustomerTexts
     agent: AgentTexts
+    limit: LimitTexts
+    left: TimeLeft
+    previews: dict[Template, str]
+    waits: dict[Wait, Label]
     counts: dict[int, str]
     durations: Durations
     rails: dict[str, str]
@@ -145,6 +235,11 @@ def cause_label(cause: Cause, language: Language, *, audience: Audience = "custo
     """Return what a wait is made of, in the customer's words or in ours."""
     label = CATALOGUES[language].causes[cause]
     return label.customer if audience == "customer" else label.agent
+
+
+def preview_text(template: Template, language: Language) -> str:
+    """Return what may stand on a locked screen: no amount, no date, no reason (8.2)."""
+    return CATALOGUES[language].previews[template]
 
 
 def stage_label(stage: Stage, language: Language, *, audience: Audience = "customer") -> str:

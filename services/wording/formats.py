@@ -1,16 +1,16 @@
 """Write money, instants and durations as each language does, quickly enough for thousands a second."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency, get_currency_precision
 
 from schemas.account import Language
-from services.wording.catalogue import CATALOGUES
+from services.wording.catalogue import CATALOGUES, Plural
 
 _LOCALES: Final[dict[Language, Locale]] = {"zh-CN": Locale.parse("zh_Hans_CN"), "en": Locale.parse("en")}
 # CLDR gives these fewer digits, as cash is used today; amounts on the wire follow ISO 4217 (R26).
@@ -86,3 +86,57 @@ def duration_text(milliseconds: int, language: Language) -> str:
         return f"{hours} {units.hour} {minutes} {units.minute}"
     days, hours = divmod(hours, 24)
     return f"{days} {units.day} {hours} {units.hour}"
+
+
+def day_text(day: date, language: Language) -> str:
+    """Return a day of this or the next weeks, with its weekday."""
+    return _date_text(day, CATALOGUES[language].patterns.day, language)
+
+
+def date_text(day: date, language: Language) -> str:
+    """Return a day with its year."""
+    return _date_text(day, CATALOGUES[language].patterns.date, language)
+
+
+@lru_cache(maxsize=1024)
+def _date_text(day: date, pattern: str, language: Language) -> str:
+    return format_date(day, pattern, locale=_LOCALES[language])
+
+
+def local_day(instant: datetime, timezone: str) -> date:
+    """Return the day an instant falls on in the account's timezone."""
+    return instant.astimezone(ZoneInfo(timezone)).date()
+
+
+def about_text(amount_minor: int, currency: str, language: Language) -> str:
+    """Return an amount said with "about": to the nearest 10 major units, without decimals; a small one exactly."""
+    symbol, exponent = _money_style(currency, language)
+    ten = 10 ** (exponent + 1)
+    tens = (amount_minor + ten // 2) // ten
+    return f"{symbol}{tens * 10:,}" if tens else money_text(amount_minor, currency, language)
+
+
+def share_text(share_bps: int, language: Language) -> str:
+    """Return a share in percent, with as many decimals as it has."""
+    whole, rest = divmod(share_bps, 100)
+    number = f"{whole}.{rest:02d}".rstrip("0") if rest else str(whole)
+    return CATALOGUES[language].patterns.percent.format(number=number)
+
+
+def plural_text(forms: Plural, count: int, language: Language, **named: str) -> str:
+    """Return the form of the language's plural rule, with the count as a word where it has one."""
+    one = _LOCALES[language].plural_form(count) == "one"
+    form = forms.one if one and forms.one is not None else forms.other
+    return form.format(count=forms.words.get(count, str(count)), **named)
+
+
+def time_left_text(now: datetime, until: datetime, language: Language) -> str:
+    """Return the time until an instant in whole words, in its two greatest units, cut and not rounded."""
+    texts = CATALOGUES[language].left
+    minutes = max(0, int((until - now).total_seconds())) // 60
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    units = [(texts.day, days), (texts.hour, hours), (texts.minute, minutes)]
+    first = next((n for n, (_, count) in enumerate(units) if count), None)
+    if first is None:
+        return texts.less
+    return texts.join.join(plural_text(forms, count, language) for forms, count in units[first : first + 2] if count)

@@ -1,17 +1,20 @@
-"""Render a decision record: the two-number message, the agent's view and the audit's (domain 8)."""
+"""Render a decision record for the customer: the two-number message (domain 8.2)."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple, assert_never
+from typing import Final, Literal, NamedTuple, assert_never
 
 from schemas.account import Language
-from schemas.notification import Template
 from schemas.reasons import Reason
-from schemas.restoration import DecisionRecord, HeldPart
+from schemas.restoration import DecisionRecord
 from schemas.risk import Faster
 from services.wording.catalogue import CATALOGUES, CustomerTexts
-from services.wording.formats import decided_text, due_text, money_text, repaid_text
+from services.wording.formats import day_text, due_text, local_day, money_text, repaid_text, time_left_text
+from services.wording.growth import Growth, growth_of
+
+RecordTemplate = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed", "moved"]
+"""What a message about a decision record is about."""
 
 _HELD: Final = frozenset(reason for reason in Reason if reason.startswith("HOLD_"))
 _PARKED: Final = frozenset(
@@ -56,6 +59,10 @@ class _Message(NamedTuple):
         """Return an amount of this record's currency."""
         return money_text(amount_minor, self.record.currency, self.language)
 
+    def due(self, instant: datetime) -> str:
+        """Return an instant as this customer reads it."""
+        return due_text(instant, self.timezone, self.language)
+
     def say(self, sentence: str) -> None:
         """Add a sentence."""
         self.sentences.append(sentence)
@@ -69,10 +76,15 @@ class _Message(NamedTuple):
         return help_text
 
 
-def customer_text(record: DecisionRecord, *, language: Language, timezone: str, trigger: Template | None = None) -> str:
+def template_of(record: DecisionRecord) -> RecordTemplate:
+    """Return what a message about ``record`` is about."""
+    return record.outcome if record.moved is None else "moved"
+
+
+def customer_text(record: DecisionRecord, *, language: Language, timezone: str) -> str:
     """Return the two-number message of ``record`` (8.2): what is well, what is back, what is not, what helps.
 
-    ``timezone`` is the account's; ``trigger`` is the message's template where it is not the outcome.
+    ``timezone`` is the account's.
     """
     message = _Message(
         record,
@@ -86,13 +98,23 @@ def customer_text(record: DecisionRecord, *, language: Language, timezone: str, 
         [],
         [],
     )
-    _tell(message, trigger or record.outcome)
+    _tell(message, template_of(record))
     # Two reasons may be helped by the same thing, and some by nothing.
     message.sentences.extend(filter(None, dict.fromkeys(message.helps)))
     return message.texts.sentence_separator.join(message.sentences)
 
 
-def _tell(message: _Message, template: Template) -> None:
+def asked_text(record: DecisionRecord, *, language: Language, timezone: str, now: datetime) -> str:
+    """Return what is answered when asked at ``now``: the same text, the time left to the next date, and a person."""
+    texts = CATALOGUES[language].customer
+    said = [customer_text(record, language=language, timezone=timezone)]
+    until = min((part.until for part in record.held if part.until > now), default=None)
+    if until is not None:
+        said.append(texts.time_left.format(left=time_left_text(now, until, language)))
+    return texts.sentence_separator.join((*said, texts.person))
+
+
+def _tell(message: _Message, template: RecordTemplate) -> None:
     match template:
         case "restored" | "held" | "parked":
             _say_what_is_back(message)
@@ -103,6 +125,10 @@ def _tell(message: _Message, template: Template) -> None:
             _say_nothing_to_restore(message)
         case "reversed":
             _say_what_is_taken_back(message)
+        case "delayed":
+            _say_what_is_late(message)
+        case "moved":
+            _say_what_moved(message)
         case _:
             assert_never(template)
 
@@ -117,26 +143,89 @@ def _say_what_is_back(message: _Message) -> None:
                 repaid=message.repaid, amount=message.amount, restored=restored, available=message.available
             )
         )
-        _say_why_later(message, later)
+        late = _say_it_came_late(message)
+        growth = _say_what_else_changed(message)
+        # A freed amount names the reason already, and a late one was not on the date given.
+        if not growth.freed and not (late and later is Reason.RELEASE_TIMER):
+            message.helps.append(message.explain(later))
         _explain_zero(message)
         return
     _say_it_succeeded(message)
     if record.restored_minor:
         message.say(texts.restored.format(restored=restored, available=message.available))
+        _say_it_came_late(message)
     else:
         message.say(texts.none_yet.format(available=message.available))
+    _say_what_else_changed(message)
+    _explain_zero(message)
+
+
+def _say_it_came_late(message: _Message) -> bool:
+    """Say the true time where a promise was missed (R27)."""
+    record = message.record
+    if record.promised_by is None or record.decided_at <= record.promised_by:
+        return False
+    promised, restored_at = message.due(record.promised_by), message.due(record.decided_at)
+    if promised != restored_at:
+        message.say(message.texts.restored_late.format(promised=promised, restored_at=restored_at))
+    return True
+
+
+def _say_what_else_changed(message: _Message) -> Growth:
+    """Say why the available credit changed by something else than what is back or taken back (8.2, R19, R24)."""
+    growth, texts = growth_of(message.record), message.texts
+    if growth.covered:
+        message.say(texts.covers_over.format(covered=message.money(growth.covered)))
+    if growth.freed:
+        message.say(texts.active_again.format(other=message.money(growth.freed)))
+    if growth.booked:
+        recounted = texts.recounted_less if growth.booked < 0 else texts.recounted_more
+        sentence = recounted if growth.booked < 0 or message.record.taken_back_minor else texts.balance_paid
+        message.say(sentence.format(other=message.money(abs(growth.booked))))
+    if growth.usable:
+        message.say(texts.balance_usable.format(other=message.money(growth.usable)))
+    return growth
+
+
+def _say_what_is_late(message: _Message) -> None:
+    """Say what was promised and is not back, why, and that its return will be told."""
+    record, texts = message.record, message.texts
+    _say_it_succeeded(message)
+    promised = message.due(record.promised_by or record.decided_at)
+    late = message.money(record.late_minor)
+    message.say(texts.delayed.format(late=late, promised=promised, available=message.available))
+    message.helps.append(texts.told_when_back)
+    message.helps.extend(message.explain(reason) for reason in record.reasons[:1])
+    _explain_zero(message)
+
+
+def _say_what_moved(message: _Message) -> None:
+    """Say the new date of a held part beside the one told before."""
+    record, texts = message.record, message.texts
+    _say_it_succeeded(message)
+    for part in record.held:
+        if record.moved is not None and part.tranche == record.moved.tranche:
+            sentence = texts.moved_later if part.until > record.moved.was else texts.moved_sooner
+            was, until = message.due(record.moved.was), message.due(part.until)
+            message.say(sentence.format(amount=message.money(part.amount_minor), was=was, until=until))
+    message.helps.extend(message.explain(reason) for reason in record.reasons[:1])
+    message.say(texts.available.format(available=message.available))
     _explain_zero(message)
 
 
 def _say_it_succeeded(message: _Message) -> None:
+    """Say that it succeeded and from which day it counts; that nothing is overdue only where the record lets us."""
     record, texts = message.record, message.texts
+    day = ""
     if not _UNCERTAIN.isdisjoint(record.reasons):
         lead = texts.noted
+    elif record.credited_on is not None and record.credited_on != local_day(record.repaid_at, message.timezone):
+        lead, day = texts.credited_from, day_text(record.credited_on, message.language)
     elif _may_be_overdue(record):
         lead = texts.credited
     else:
         lead = texts.credited_on_time
-    message.say(lead.format(repaid=message.repaid, amount=message.amount))
+    message.say(lead.format(repaid=message.repaid, amount=message.amount, day=day))
 
 
 def _may_be_overdue(record: DecisionRecord) -> bool:
@@ -146,16 +235,6 @@ def _may_be_overdue(record: DecisionRecord) -> bool:
         or record.zero_reason in _STANDING
         or not _STANDING.isdisjoint(record.reasons)
     )
-
-
-def _say_why_later(message: _Message, reason: Reason) -> None:
-    """Say why credit is back now; a thaw also frees what was shown as 0 while frozen (R19)."""
-    record = message.record
-    other_minor = record.available_credit_minor - record.restored_minor
-    if reason is Reason.ACCOUNT_ACTIVE_AGAIN and other_minor > 0:
-        message.say(message.texts.active_again.format(other=message.money(other_minor)))
-    else:
-        message.helps.append(message.explain(reason))
 
 
 def _say_what_is_held(message: _Message) -> None:
@@ -171,7 +250,7 @@ def _say_what_is_held(message: _Message) -> None:
     if len(by_date) == 1:
         sentence = texts.held_rest_one if is_rest else texts.held_all_one
         (until,) = by_date
-        message.say(sentence.format(amount=total, due=due_text(until, message.timezone, message.language)))
+        message.say(sentence.format(amount=total, due=message.due(until)))
     else:
         sentence = texts.held_rest_many if is_rest else texts.held_all_many
         count = _count(len(by_date), message.language)
@@ -185,9 +264,7 @@ def _say_what_is_held(message: _Message) -> None:
 def _parts(message: _Message, by_date: dict[datetime, int]) -> str:
     texts = message.texts
     *parts, last = [
-        texts.held_part.format(
-            due=due_text(until, message.timezone, message.language), amount=message.money(amount_minor)
-        )
+        texts.held_part.format(due=message.due(until), amount=message.money(amount_minor))
         for until, amount_minor in by_date.items()
     ]
     return texts.held_separator.join(parts) + texts.held_last_separator + last
@@ -209,6 +286,7 @@ def _say_what_gives_no_credit(message: _Message) -> None:
     if not paid or record.version > 1 or not _LATER.isdisjoint(record.reasons):
         return
     told_minor = record.restored_minor + record.parked_minor + sum(part.amount_minor for part in record.held)
+    told_minor += growth_of(record).usable
     if record.amount_minor > told_minor:
         reasons = CATALOGUES[message.language].reasons
         why = texts.clause_separator.join(reasons[reason].why for reason in paid)
@@ -232,6 +310,7 @@ def _say_what_is_taken_back(message: _Message) -> None:
         message.say(texts.taken_back.format(taken=taken, available=message.available))
     else:
         message.say(texts.none_taken.format(available=message.available))
+    _say_what_else_changed(message)
     _explain_zero(message)
     if record.taken_back_minor < record.amount_minor:
         message.say(texts.no_more)
@@ -245,14 +324,24 @@ def _explain_zero(message: _Message) -> None:
     if reason is Reason.ACCOUNT_FROZEN and Reason.ACCOUNT_OVERDUE in record.reasons:
         # An overdue account is frozen for that; the more exact reason helps more.
         reason = Reason.ACCOUNT_OVERDUE
-    texts = CATALOGUES[message.language].reasons[reason]
-    if record.available_raw_minor < 0 and texts.why_over is not None:
-        why = texts.why_over.format(over=message.money(-record.available_raw_minor))
-    else:
-        why = _named(texts.why, record.rail, message.language)
-    message.say(message.texts.zero.format(why=why))
+    message.say(message.texts.zero.format(why=_why_zero(message, reason)))
     message.explained.append(reason)
-    message.helps.append(texts.help)
+    message.helps.append(CATALOGUES[message.language].reasons[reason].help)
+
+
+def _why_zero(message: _Message, reason: Reason) -> str:
+    """Say why 0 is shown: the limit and its day where it was lowered (R18), the amount above it (R8)."""
+    record, texts = message.record, CATALOGUES[message.language].reasons[reason]
+    over = message.money(-record.available_raw_minor)
+    beyond = record.available_raw_minor < 0
+    if record.credit_limit_minor is not None and record.limit_lowered_at is not None:
+        dated = texts.why_dated_over if beyond else texts.why_dated
+        if dated is not None:
+            day = day_text(local_day(record.limit_lowered_at, message.timezone), message.language)
+            return dated.format(limit=message.money(record.credit_limit_minor), day=day, over=over)
+    if beyond and texts.why_over is not None:
+        return texts.why_over.format(over=over)
+    return texts.why_zero or named_why(reason, record.rail, message.language)
 
 
 def _first(reasons: Iterable[Reason], among: frozenset[Reason]) -> Reason | None:
@@ -271,13 +360,14 @@ def _count(count: int, language: Language) -> str:
 def _why_and_help(reason: Reason, rail: str, language: Language) -> tuple[str, str]:
     catalogue = CATALOGUES[language]
     texts = catalogue.reasons[reason]
-    return catalogue.customer.why.format(why=_named(texts.why, rail, language)), texts.help
+    return catalogue.customer.why.format(why=named_why(reason, rail, language)), texts.help
 
 
-def _named(why: str, rail: str, language: Language) -> str:
-    """Return ``why`` with the customer's word for the way of repaying."""
-    rails = CATALOGUES[language].rails
-    return why.format(rail=rails.get(rail, rails["other"]))
+def named_why(reason: Reason, rail: str, language: Language) -> str:
+    """Return why, with the customer's word for the way of repaying."""
+    catalogue = CATALOGUES[language]
+    rails = catalogue.rails
+    return catalogue.reasons[reason].why.format(rail=rails.get(rail, rails["other"]))
 
 
 @lru_cache(maxsize=256)
@@ -285,62 +375,3 @@ def _faster(ways: tuple[Faster, ...], language: Language) -> str:
     catalogue = CATALOGUES[language]
     texts = catalogue.customer
     return texts.faster.format(ways=texts.faster_separator.join(catalogue.faster[way] for way in ways))
-
-
-def agent_text(record: DecisionRecord, *, language: Language, timezone: str, trigger: Template | None = None) -> str:
-    """Return the customer's message and, line by line, the codes, figures and versions behind it."""
-    said = customer_text(record, language=language, timezone=timezone, trigger=trigger)
-    lines = [said, *_outcome_lines(record, language, timezone), *_figure_lines(record, language, timezone)]
-    texts = CATALOGUES[language].agent
-    if record.faster:
-        lines.append(texts.faster.format(codes=", ".join(record.faster)))
-    lines.append(
-        texts.versions.format(
-            rail=record.rail,
-            policy=record.policy_version,
-            model=record.model_version,
-            calendar=record.calendar_version,
-        )
-    )
-    return "\n".join(lines)
-
-
-def _outcome_lines(record: DecisionRecord, language: Language, timezone: str) -> Iterable[str]:
-    catalogue = CATALOGUES[language]
-    yield catalogue.agent.outcome.format(
-        label=catalogue.outcomes[record.outcome],
-        code=record.outcome,
-        version=record.version,
-        decided=decided_text(record.decided_at, timezone, language),
-    )
-    for reason in record.reasons:
-        texts = catalogue.reasons[reason]
-        why = _named(texts.why, record.rail, language)
-        yield catalogue.agent.reason.format(code=reason.value, label=texts.label, why=why, ends=texts.ends)
-
-
-def _figure_lines(record: DecisionRecord, language: Language, timezone: str) -> Iterable[str]:
-    catalogue = CATALOGUES[language]
-    texts = catalogue.agent
-
-    def money(amount_minor: int) -> str:
-        return money_text(amount_minor, record.currency, language)
-
-    for part in record.held:
-        due = due_text(part.until, timezone, language)
-        yield texts.held.format(tranche=part.tranche, amount=money(part.amount_minor), due=due)
-    if record.parked_minor:
-        yield texts.parked.format(amount=money(record.parked_minor))
-    if record.taken_back_minor:
-        yield texts.taken_back.format(amount=money(record.taken_back_minor))
-    yield texts.available.format(shown=money(record.available_credit_minor), raw=money(record.available_raw_minor))
-    if record.zero_reason is not None:
-        label = catalogue.reasons[record.zero_reason].label
-        yield texts.zero.format(code=record.zero_reason.value, label=label)
-
-
-def audit(record: DecisionRecord) -> dict[str, object]:
-    """Return the whole record in JSON's own types, held parts by name."""
-    whole = record.model_dump(mode="json")
-    held = [dict(zip(HeldPart._fields, part, strict=True)) for part in whole["held"]]
-    return {**whole, "held": held}

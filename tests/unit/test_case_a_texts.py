@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from schemas.reasons import Reason
 from schemas.restoration import DecisionRecord, HeldPart
-from services.wording import customer_text
+from services.wording import asked_text, customer_text
 
 CHINESE = (
     "您 11月20日（周五）22:00 的还款 ¥5,000.00 已成功，并按当日入账，不会产生逾期。"
@@ -53,6 +53,10 @@ def test_case_a_is_told_in_english() -> None:
     assert customer_text(CASE_A, language="en", timezone="Asia/Shanghai") == ENGLISH
 
 
-def test_case_a_is_the_same_whichever_of_its_events_triggers_it() -> None:
-    for trigger in ("restored", "held"):
-        assert customer_text(CASE_A, language="en", timezone="Asia/Shanghai", trigger=trigger) == ENGLISH
+def test_case_a_asked_again_at_the_next_purchase_is_the_same_text_the_time_left_and_a_person() -> None:
+    saturday = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
+    chinese = asked_text(CASE_A, language="zh-CN", timezone="Asia/Shanghai", now=saturday)
+    english = asked_text(CASE_A, language="en", timezone="Asia/Shanghai", now=saturday)
+    assert chinese == f"{CHINESE}距离下一次恢复还有 2 天 21 小时。您也可以联系人工客服了解详情。"
+    left = "The next part comes back in 2 days and 21 hours."
+    assert english == f"{ENGLISH} {left} You can also ask to speak to a person about it."

@@ -1,10 +1,12 @@
 """notifier: one message a decision, repayment and channel; tried to an end."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
+from schemas.account import Language
 from schemas.event import Event
 from schemas.ids import EventId
 from schemas.notification import (
@@ -15,6 +17,7 @@ from schemas.notification import (
     NotificationUndeliverable,
 )
 from schemas.reasons import Reason
+from schemas.restoration import MovedPart
 from services.decision import Decision
 from services.notifier.domain import (
     JITTER,
@@ -27,6 +30,7 @@ from services.notifier.domain import (
     decide,
     notification_id,
 )
+from services.wording import limit_text
 from tests import builders
 from tests.unit.given import FRIDAY, all_of, check_fact, moment, only
 
@@ -35,6 +39,9 @@ BOTH = Channels(("log", "webhook"))
 CAUSE = EventId("cause_1")
 KNOWN = Account(builders.ACCOUNT, "en", "Asia/Shanghai")
 ALL_HELD_RECORD = builders.decision_record(outcome="held", restored_minor=0)
+EXTENDED_RECORD = builders.decision_record(
+    version=2, outcome="held", restored_minor=0, moved=MovedPart(3, builders.FIRST_HOLD_UNTIL), faster=()
+)
 
 
 def told(*events: Event, channels: Channels = LOG, state: Account = KNOWN) -> Decision[Account]:
@@ -67,7 +74,10 @@ def message_of(state: Account) -> Notification:
         (builders.hold_placed(record=ALL_HELD_RECORD), "held"),
         (builders.nothing_to_restore(), "nothing_to_restore"),
         (builders.restoration_parked(), "parked"),
+        (builders.restoration_delayed(), "delayed"),
         (builders.restoration_reversed(), "reversed"),
+        (builders.hold_placed(record=EXTENDED_RECORD), "moved"),
+        (builders.limit_increase_decided(), "limit_review"),
     ],
 )
 def test_each_decision_is_told_by_its_template(event: Event, template: str) -> None:
@@ -113,13 +123,71 @@ def test_e13_an_account_not_known_yet_is_parked_and_woken() -> None:
     assert (opened.state.language, opened.state.timezone) == ("zh-CN", "Asia/Shanghai")
 
 
-@pytest.mark.parametrize("event", [builders.promise_made(), builders.hold_released(), builders.restoration_delayed()])
+@pytest.mark.parametrize("event", [builders.promise_made(), builders.hold_released()])
 def test_what_is_no_message_is_ignored(event: Event) -> None:
     assert told(event).outcome == "ignored"
 
 
+def test_the_message_keeps_the_version_it_tells_and_the_fact_says_it() -> None:
+    decision = told(builders.hold_placed(record=EXTENDED_RECORD))
+    assert only(decision.events, NotificationRequested).record_version == 2
+    assert message_of(decision.state).record_version == 2
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_case_b_is_told_in_the_customers_language_and_about_no_repayment(language: Language) -> None:
+    event = builders.limit_increase_decided()
+    decision = told(event, state=replace(KNOWN, language=language))
+    fact = only(decision.events, NotificationRequested)
+    assert (fact.template, fact.repayment_id, fact.caused_by) == ("limit_review", None, event.caused_by)
+    message = message_of(decision.state)
+    assert message.text == limit_text(event, language=language)
+    assert (message.repayment_id, message.record_version) == (None, 1)
+    again = told(event, state=decision.state)
+    assert (again.events, again.outcome, again.reason) == ((), "stale", "told_before")
+
+
+def test_r27_a_missed_promise_is_told_once_and_the_true_time_when_the_credit_is_back() -> None:
+    delayed = builders.restoration_delayed(caused_by=EventId("promise_due"))
+    back_at = builders.REPAID_AT + timedelta(seconds=76)
+    record = builders.decision_record(
+        version=2,
+        decided_at=back_at,
+        promised_by=builders.REPAID_AT + timedelta(seconds=61),
+        held=(),
+        reasons=(Reason.RELEASE_TIMER,),
+        faster=(),
+    )
+    restored = builders.credit_restored(caused_by=EventId("hold_due"), record=record)
+    decision = told(delayed, delayed, restored)
+    late, back = decision.state.notifications.values()
+    assert (late.template, back.template) == ("delayed", "restored")
+    assert "promised by Fri 20 Nov at 22:01:01 and is not back yet; we are sorry." in late.text
+    assert "Why: we are slower than we promised." in late.text
+    promised = "We had promised it by Fri 20 Nov at 22:01:01, and it is back since Fri 20 Nov at 22:01:16; we are sorry"
+    assert promised in back.text
+    assert "the date we gave you has come" not in back.text
+
+
+def test_l10_a_correction_follows_the_restored_message_as_a_message_of_its_own() -> None:
+    restored = builders.credit_restored(caused_by=CAUSE)
+    taken_back = builders.restoration_reversed(caused_by=EventId("returned"))
+    first, second = told(restored, taken_back).state.notifications.values()
+    assert (first.template, second.template) == ("restored", "reversed")
+    assert second.text.startswith("Correction: ")
+
+
+def test_an_extension_tells_the_new_date_beside_the_old_one() -> None:
+    message = message_of(told(builders.hold_placed(record=EXTENDED_RECORD)).state)
+    assert (
+        "The date of CN¥2,000.00 has moved: it comes back on Fri 27 Nov at 09:00, not on Tue 24 Nov at 09:00."
+        in message.text
+    )
+
+
 def test_a_delivered_message_is_over() -> None:
     decision = tried(told(builders.credit_restored()).state, "delivered")
+    assert message_of(decision.state).ended_at == FRIDAY
     assert only(decision.events, NotificationDelivered).attempts == 1
     assert message_of(decision.state).next_attempt_at is None
     again = tried(decision.state, "retry")

@@ -18,8 +18,6 @@ from schemas.reasons import CAUSES, STAGES, Reason
 from schemas.restoration import DecisionRecord, HeldPart
 from schemas.risk import Faster
 from services.wording import (
-    agent_text,
-    audit,
     cause_label,
     customer_text,
     due_text,
@@ -117,18 +115,9 @@ def test_every_cause_and_stage_has_its_labels(language: Language) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_outcome_and_faster_way_has_its_text(language: Language) -> None:
-    assert set(CATALOGUES[language].outcomes) == set(TEMPLATES)
+    assert set(CATALOGUES[language].outcomes) == set(get_args(Template))
     assert set(CATALOGUES[language].faster) == set(get_args(Faster))
     assert "other" in CATALOGUES[language].rails
-
-
-def test_both_languages_have_the_same_keys_and_placeholders() -> None:
-    chinese, english = (
-        dict(every_text(CATALOGUES[language].model_dump(mode="json", exclude={"patterns"}))) for language in LANGUAGES
-    )
-    assert chinese.keys() == english.keys()
-    for key, text in chinese.items():
-        assert placeholders(text) == placeholders(english[key]), key
 
 
 def test_chinese_texts_are_chinese_and_english_ones_are_not() -> None:
@@ -136,65 +125,6 @@ def test_chinese_texts_are_chinese_and_english_ones_are_not() -> None:
         assert not re.search(r"[\u4e00-\u9fff，。；：（）]", text), path
     for reason in Reason:
         assert re.search(r"[\u4e00-\u9fff]", reason_texts(reason, "zh-CN").why)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_customers_read_no_system_words_and_no_exclamation(language: Language) -> None:
-    catalogue = CATALOGUES[language]
-    shown = [text for _, text in every_text(catalogue.customer.model_dump())]
-    shown += [text for reason in Reason for _, text in every_text(catalogue.reasons[reason].model_dump())]
-    shown += [cause_label(cause, language) for cause in CAUSES]
-    shown += [stage_label(stage, language) for stage in STAGES]
-    shown += [*catalogue.faster.values(), *catalogue.rails.values()]
-    for text in shown:
-        words = re.sub(r"\{[a-z]+\}", "", text)
-        assert not SYSTEM_WORDS.search(words), text
-        assert not {"!", "！"} & set(words), text
-
-
-def figures_of(template: Template) -> dict[str, Any]:
-    """Return the figures of a record of each outcome; all amounts differ."""
-    zero = {"available_credit_minor": 0, "available_raw_minor": -170_001}
-    held = (HeldPart(2, 200_003, TUESDAY), HeldPart(3, 200_004, FRIDAY))
-    return {
-        "restored": {"restored_minor": 100_002, "held": held, "reasons": (Reason.HOLD_RAIL_REVERSIBLE,)},
-        "held": {"restored_minor": 0, "held": held[:1], "reasons": (Reason.HOLD_NEW_FUNDING_ACCOUNT,)},
-        "parked": {"restored_minor": 0, "parked_minor": 300_005, "reasons": (Reason.ACCOUNT_FROZEN,), **zero},
-        "nothing_to_restore": {"restored_minor": 0, "reasons": (Reason.PAID_FEES_AND_INTEREST,)},
-        "reversed": {
-            "restored_minor": 0,
-            "taken_back_minor": 300_006,
-            "reasons": (Reason.RETURNED_OTHER,),
-            "zero_reason": Reason.OVER_LIMIT,
-            **zero,
-        },
-    }[template]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("currency", EXPONENTS)
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_every_outcome_reads_well_in_every_currency(template: Template, currency: str, language: Language) -> None:
-    figures = figures_of(template)
-    text = told(language, outcome=template, currency=currency, **figures)
-    assert not re.search(r"[{}]|None|  |[.。]{2}|[A-Z]+_[A-Z]+", text), text
-    assert text.endswith("." if language == "en" else "。")
-    for amount in MONEY.findall(text):
-        assert len(amount.partition(".")[2]) == EXPONENTS[currency], text
-    available = money_text(figures.get("available_credit_minor", 550_000), currency, language)
-    assert f"available now: {available}" in text or f"当前可用额度 {available}" in text
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("reason", Reason)
-@pytest.mark.parametrize("template", TEMPLATES)
-def test_every_reason_reads_well_in_every_outcome(template: Template, reason: Reason, language: Language) -> None:
-    changes = {**figures_of(template), "outcome": template, "reasons": (reason,), "zero_reason": reason}
-    for rail in ("direct_debit", "card", "cheque", "wallet", "unheard_of"):
-        assert not re.search(r"[{}]|None|  ", told(language, rail=rail, **changes))
-    agent = agent_text(record(**changes), language=language, timezone=ZONE)
-    assert not re.search(r"[{}]|None|  ", agent)
-    assert reason.value in agent
 
 
 MINOR = st.integers(min_value=1, max_value=10**12)
@@ -317,7 +247,9 @@ def test_r19_a_thaw_tells_apart_the_repayment_and_what_was_shown_as_zero() -> No
         "version": 2,
         "amount_minor": 25_000,
         "restored_minor": 24_000,
+        "available_before_minor": 0,
         "available_credit_minor": 74_000,
+        "available_raw_minor": 74_000,
     }
     text = told("en", reasons=(Reason.ACCOUNT_ACTIVE_AGAIN,), **changes)
     assert "CN¥240.00 of credit is back; available now: CN¥740.00." in text
@@ -400,12 +332,6 @@ def test_r18_a_restored_hold_under_a_lowered_limit_says_why_zero_is_shown() -> N
     assert "Why it is zero: your credit limit was lowered." in told("en", **{**changes, "available_raw_minor": 0})
 
 
-def test_the_trigger_overrides_the_outcome() -> None:
-    as_reversed = customer_text(record(), language="en", timezone=ZONE, trigger="reversed")
-    assert as_reversed.startswith("Correction:")
-    assert customer_text(record(), language="en", timezone=ZONE, trigger="restored") == told("en")
-
-
 def test_an_unknown_zone_is_an_error_and_a_known_one_moves_the_day() -> None:
     assert "on Fri 20 Nov, 09:00," in customer_text(record(), language="en", timezone="America/New_York")
     with pytest.raises(KeyError):
@@ -436,30 +362,3 @@ def test_a_date_is_never_told_earlier_than_it_is() -> None:
 def test_durations_are_compact(milliseconds: int, chinese: str, english: str) -> None:
     assert duration_text(milliseconds, "zh-CN") == chinese
     assert duration_text(milliseconds, "en") == english
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_agent_reads_the_customers_text_and_what_is_behind_it(language: Language) -> None:
-    decision = record(**figures_of("reversed"), outcome="reversed", faster=("within_cap",))
-    text = agent_text(decision, language=language, timezone=ZONE)
-    assert text.startswith(customer_text(decision, language=language, timezone=ZONE) + "\n")
-    for said in (
-        "RETURNED_OTHER",
-        "OVER_LIMIT",
-        "default:2026-11-01.1",
-        "scorecard:7",
-        "cn-banking:3",
-        "within_cap",
-    ):
-        assert said in text
-
-
-def test_the_audit_is_the_whole_record() -> None:
-    decision = record(**figures_of("restored"))
-    whole = audit(decision)
-    assert set(whole) == set(DecisionRecord.model_fields)
-    assert whole["reasons"] == ["HOLD_RAIL_REVERSIBLE"]
-    assert whole["held"] == [
-        {"tranche": 2, "amount_minor": 200_003, "until": "2026-11-24T01:00:00Z"},
-        {"tranche": 3, "amount_minor": 200_004, "until": "2026-11-27T01:00:00Z"},
-    ]

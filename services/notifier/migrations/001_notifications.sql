@@ -12,13 +12,15 @@ CREATE TABLE disabled_channel (
 CREATE TABLE notification (
   account_id text NOT NULL,
   notification_id text PRIMARY KEY,
-  repayment_id text NOT NULL,
+  repayment_id text,
   caused_by text NOT NULL,
   channel text NOT NULL,
   language text NOT NULL,
   template text NOT NULL,
+  record_version integer NOT NULL CHECK (record_version >= 1),
   text text NOT NULL,
-  requested_at timestamptz NOT NULL
+  requested_at timestamptz NOT NULL,
+  CHECK ((template = 'limit_review') = (repayment_id IS NULL))
 );
 CREATE INDEX notification_by_repayment ON notification (repayment_id);
 CREATE TRIGGER notification_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON notification
@@ -30,6 +32,8 @@ CREATE TABLE delivery (
   state text NOT NULL CHECK (state IN ('requested', 'delivered', 'undeliverable', 'suppressed')),
   attempts integer NOT NULL CHECK (attempts >= 0),
   next_attempt_at timestamptz,
-  CHECK ((state = 'requested') = (next_attempt_at IS NOT NULL))
+  ended_at timestamptz,
+  CHECK ((state = 'requested') = (next_attempt_at IS NOT NULL)),
+  CHECK ((state = 'requested') = (ended_at IS NULL))
 ) WITH (fillfactor = 60);
 CREATE INDEX delivery_due ON delivery (next_attempt_at) WHERE state = 'requested';
