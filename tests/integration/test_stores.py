@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.event import MILLISECOND, extended
 from schemas.ids import REFERENCE_PATTERN, AccountId, EventId, NotificationId, RepaymentId
-from schemas.notification import Channel
+from schemas.notification import Channel, Template
 from schemas.reasons import CAUSES, STAGES, Reason
 from services.decision import Input, Timer, TimerFired
 from services.limit_release import model as release
@@ -231,18 +231,21 @@ async def test_availability_and_credit_lanes(
 def messages(draw: st.DrawFn) -> notifier.Notification:
     state = draw(st.sampled_from(get_args(notifier.State)))
     channel = draw(st.sampled_from(get_args(Channel)))
+    template = draw(st.sampled_from(get_args(Template)))
     return notifier.Notification(
         notifier.notification_id(builders.credit_restored(account_id=ACCOUNT), channel),
-        RepaymentId(draw(WORDS)),
+        None if template == "limit_review" else RepaymentId(draw(WORDS)),
         EventId(draw(WORDS)),
         channel,
         draw(st.sampled_from(["zh-CN", "en"])),
-        draw(WORDS),
+        template,
+        draw(st.integers(1, 9_999)),
         draw(SAID),
         draw(INSTANTS),
         state,
         draw(st.integers(0, 10)),
         draw(INSTANTS) if state == "requested" else None,
+        None if state == "requested" else draw(INSTANTS),
     )
 
 
@@ -256,7 +259,10 @@ async def test_customers_and_messages(
     asked: list[Input] = [builders.credit_restored(account_id=ACCOUNT)]
     async with trial(settings, "notifier") as connection:
         assert await kept(NOTIFIER, connection, ACCOUNT, account, asked) == _leased(account, message)
-        done = replace(message, state="delivered", attempts=message.attempts + 1, next_attempt_at=None)
+        ended_at = message.ended_at or builders.REPAID_AT
+        done = replace(
+            message, state="delivered", attempts=message.attempts + 1, next_attempt_at=None, ended_at=ended_at
+        )
         later = replace(account, notifications={message.notification_id: done})
         assert await kept(NOTIFIER, connection, ACCOUNT, later, asked) == later
         attempt = notifier.Attempted(ACCOUNT, NotificationId(message.notification_id), "delivered")
