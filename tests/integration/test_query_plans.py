@@ -47,8 +47,8 @@ INSERT INTO risk_scoring.instant_use SELECT 'repayment-' || n, 'account-' || n, 
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.funding_account SELECT 'account-' || n, 'f', true FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
-INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', 1, '',
-  now() FROM generate_series(1, {ROWS}) n;
+INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', 1,
+  '', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.delivery SELECT 'n-' || n, CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
   CASE WHEN n % 5000 = 0 THEN now() END, CASE WHEN n % 5000 > 0 THEN now() END
   FROM generate_series(1, {ROWS}) n;
