@@ -114,7 +114,7 @@ class StatementIssued(BillingEvent):
 
     due_minor: ShareMinor
     minimum_minor: ShareMinor
-    due_on: date
+    due_on: Annotated[date, Field(ge=date(2000, 1, 1), lt=date(2200, 1, 1))]
     currency: Currency
 
 

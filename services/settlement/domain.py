@@ -1,9 +1,10 @@
 """The debt ledger: what a repayment pays, what of it may be restored, and how a return undoes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
-from typing import Literal
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
 
 from schemas.account import (
     AccountOpened,
@@ -11,51 +12,29 @@ from schemas.account import (
     CreditBalanceRefunded,
     PurchasePosted,
     PurchaseRefunded,
+    StatementIssued,
 )
-from schemas.event import extended
-from schemas.ids import event_id
+from schemas.ids import AccountId
 from schemas.intake import RepaymentReceived, ReturnReceived
 from schemas.reasons import Reason
-from schemas.settlement import Allocation, RepaymentRejected, RepaymentReturned, RepaymentSettled
-from services.decision import Decision, Input, Malformed, Moment
-from services.policy import Component, Profile, Profiles
+from schemas.settlement import Awaited
+from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFired
+from services.policy import Profile, Profiles
+from services.settlement import facts, replay
+from services.settlement.model import LANE, Account, Entry, News, Repayment
 
-Status = Literal["waiting", "settled", "rejected", "returned", "returned_first"]
-COMPONENTS: tuple[Component, ...] = ("penalty", "fee", "interest", "principal")
-
-
-@dataclass(frozen=True, slots=True)
-class Repayment:
-    """The money lane of one repayment: waiting -> settled -> returned, or rejected; no lane goes back."""
-
-    repayment_id: str
-    status: Status
-    amount_minor: int = 0
-    penalty_minor: int = 0
-    fee_minor: int = 0
-    interest_minor: int = 0
-    principal_minor: int = 0
-    credit_balance_minor: int = 0
-    restorable_minor: int = 0
-    repaid_at: datetime | None = None
-    credited_on: date | None = None
-    final_on: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One account's debt in minor units by component; ``product`` is empty until it was opened."""
-
-    account_id: str
-    product: str = ""
-    currency: str = ""
-    penalty_minor: int = 0
-    fee_minor: int = 0
-    interest_minor: int = 0
-    principal_minor: int = 0
-    credit_balance_minor: int = 0
-    repayments: Mapping[str, Repayment] = field(default_factory=dict)
-    entries: frozenset[str] = frozenset()
+DAY_OVER: Final = "due_day_over"
+WAITS: Final[Mapping[str, Awaited]] = {"rail_waits": "rail", "return_waits": "report", "account_waits": "account"}
+"""Timer kinds that ask whether a repayment or a return still waits, and for what."""
+KIND: Final[Mapping[Awaited, str]] = {awaited: kind for kind, awaited in WAITS.items()}
+UNMATCHED_HOURS: Final = 24
+"""How long a return may wait for its report, and anything for its account, before a person looks (R12, domain 3.3)."""
+DOUBLES_WITHIN: Final = timedelta(hours=72)
+"""Two repayments by two methods this close pay the same debt twice when one leaves credit balance (R11)."""
+CYCLES_MAX: Final = 12
+AHEAD_MAX: Final = timedelta(days=1)
+"""A fact further ahead of its own record is a wrong clock's: it would make every day until then be over."""
+Billed = PurchasePosted | PurchaseRefunded | ChargesAccrued | StatementIssued | CreditBalanceRefunded
 
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
@@ -63,42 +42,26 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
     if isinstance(event, AccountOpened):
         return _opened(policy, state, event)
     if not state.product:
-        return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
+        return _unknown(state, event, moment)
     profile = policy.of(state.product)
     match event:
         case RepaymentReceived():
-            return _received(profile, state, event, moment)
+            decision = _received(profile, state, event, moment)
         case ReturnReceived():
-            return _returned(profile, state, event, moment)
-        case _:
-            return _account(profile, state, event)
-
-
-def _account(profile: Profile, state: Account, event: Input) -> Decision[Account]:
-    """Follow billing: purchases, refunds, charges; a purchase or refund told twice counts once."""
-    entry = entry_of(event)
-    if entry in state.entries:
-        return Decision(state, outcome="stale", reason="booked_before")
-    if entry:
-        state = replace(state, entries=state.entries | {entry})
-    match event:
-        case PurchasePosted():
-            _same_currency(state, event.currency)
-            debt = replace(state, principal_minor=state.principal_minor + event.amount_minor)
-            return Decision(_absorbed(profile, debt))
-        case PurchaseRefunded():
-            return _refunded(profile, state, event)
-        case ChargesAccrued():
-            return _charged(profile, state, event)
-        case CreditBalanceRefunded():
-            paid = min(state.credit_balance_minor, event.amount_minor)
-            return Decision(replace(state, credit_balance_minor=state.credit_balance_minor - paid))
+            decision = _returned(profile, state, event, moment)
+        case TimerFired(timer=timer):
+            return _timer(profile, state, timer, moment)
+        case PurchasePosted() | PurchaseRefunded() | ChargesAccrued() | StatementIssued() | CreditBalanceRefunded():
+            decision = _billed(profile, state, event, moment)
         case _:
             return Decision(state, outcome="ignored")
+    if decision.state.kept < decision.state.fold_at:
+        return decision
+    return replace(decision, state=replay.trimmed(profile, decision.state, profile.local_day(moment.now)))
 
 
-def entry_of(event: Input) -> str:
-    """Return the name of what billing may tell only once beside its event id; empty for everything else."""
+def ref_of(event: Input) -> str:
+    """Return the name of what billing may tell only once, whatever event id it comes under; empty for the rest."""
     match event:
         case PurchasePosted(purchase_id=ref):
             return f"purchase:{ref}"
@@ -106,19 +69,26 @@ def entry_of(event: Input) -> str:
             return f"refund:{ref}"
         case CreditBalanceRefunded(refund_id=ref):
             return f"payout:{ref}"
+        case ChargesAccrued(event_id=ref):
+            return f"charges:{ref}"
+        case StatementIssued(event_id=ref):
+            return f"statement:{ref}"
         case _:
             return ""
 
 
-def allocate(account: Account, order: tuple[Component, ...], amount_minor: int) -> tuple[dict[Component, int], int]:
-    """Return what each component takes of ``amount_minor`` in ``order``, and what is left over (R2, R3, R5)."""
-    taken: dict[Component, int] = {}
-    left = amount_minor
-    for component in order:
-        owed: int = getattr(account, f"{component}_minor")
-        taken[component] = min(owed, left)
-        left -= taken[component]
-    return taken, left
+def value_at(event: Input) -> datetime | None:
+    """Return the instant of value time an input may move debt at; None when it moves none."""
+    match event:
+        case (
+            RepaymentReceived(status="succeeded", repaid_at=at)
+            | TimerFired(timer=Timer(kind="due_day_over", due_at=at))
+        ):
+            return at
+        case PurchasePosted() | PurchaseRefunded() | ChargesAccrued() | StatementIssued() | CreditBalanceRefunded():
+            return event.occurred_at
+        case _:
+            return None
 
 
 def _opened(policy: Profiles, state: Account, event: AccountOpened) -> Decision[Account]:
@@ -128,172 +98,163 @@ def _opened(policy: Profiles, state: Account, event: AccountOpened) -> Decision[
     return Decision(replace(state, product=event.product, currency=event.currency), wakes=True)
 
 
+def _unknown(state: Account, event: Input, moment: Moment) -> Decision[Account]:
+    """Park everything; a repayment or return that still waits for its account after a day is told (R12)."""
+    match event:
+        case TimerFired(timer=timer):
+            return _still_waits(state, timer, moment)
+        case RepaymentReceived() | ReturnReceived():
+            timers: tuple[Timer, ...] = (_waits(event, "account", UNMATCHED_HOURS, moment),)
+        case _:
+            timers = ()
+    return Decision(state, timers=timers, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
+
+
 def _received(profile: Profile, state: Account, event: RepaymentReceived, moment: Moment) -> Decision[Account]:
     known = state.repayments.get(event.repayment_id)
-    if known is not None and known.status == "returned_first":
+    status = known.status if known else "new"
+    to = LANE.get((status, event.status))
+    if to is None:
+        return Decision(state, outcome="stale", reason=f"already_{status}")
+    if status == "returned_first":
         return _rejected(state, event, moment, Reason.RETURNED_FIRST)
-    if known is not None and known.status != "waiting":
-        return Decision(state, outcome="stale", reason=f"already_{known.status}")
-    match event.status:
-        case "pending":
-            waiting = Repayment(event.repayment_id, "waiting", event.amount_minor)
-            return Decision(_with(state, waiting))
-        case "failed":
-            return _rejected(state, event, moment, Reason.REPORTED_FAILED)
-        case "succeeded" if event.currency != state.currency:
-            return _rejected(state, event, moment, Reason.CURRENCY_MISMATCH)
-        case "succeeded":
-            return _settled(profile, state, event, moment)
+    if to == "rejected":
+        return _rejected(state, event, moment, Reason.REPORTED_FAILED)
+    if event.currency != state.currency:
+        return _rejected(state, event, moment, Reason.CURRENCY_MISMATCH)
+    if to == "settled":
+        return _settled(profile, state, event, moment)
+    waiting = Repayment(event.repayment_id, to, event.amount_minor)
+    hours = profile.rail(event.rail).case_after_hours
+    return Decision(_with(state, waiting), timers=(_waits(event, "rail", hours, moment),))
 
 
 def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment: Moment) -> Decision[Account]:
-    paid = _paid(profile, state, event)
-    parts = {f"{component}_minor": getattr(paid, f"{component}_minor") for component in COMPONENTS}
-    owed = {name: getattr(state, name) - part for name, part in parts.items()}
-    balance = state.credit_balance_minor + paid.credit_balance_minor
-    after = replace(_with(state, paid), credit_balance_minor=balance, **owed)
-    fact = RepaymentSettled(
-        event_id=event_id("RepaymentSettled", event.repayment_id),
-        account_id=event.account_id,
-        occurred_at=moment.now,
-        caused_by=event.event_id,
-        repayment_id=event.repayment_id,
-        repaid_at=event.repaid_at,
-        trail=extended(event.repaid_at, event.trail, "settlement", *moment.stretches()),
-        product=state.product,
-        amount_minor=event.amount_minor,
-        currency=event.currency,
-        rail=event.rail,
-        method=event.method,
-        funding_account_id=event.funding_account_id,
-        settled_at=moment.now,
-        credited_on=profile.credited_on(event.repaid_at),
-        allocation=Allocation(**parts),
-        restorable_minor=paid.restorable_minor,
-        credit_balance_minor=paid.credit_balance_minor,
-        finality="final" if profile.rail(event.rail).rail_class == "FINAL" else "provisional",
-        final_on=paid.final_on or profile.credited_on(event.repaid_at),
-        policy_version=profile.policy_version,
-    )
-    return Decision(after, (fact,))
-
-
-def _paid(profile: Profile, state: Account, event: RepaymentReceived) -> Repayment:
-    """Allocate a repayment: what of it may be restored, and until when it may be returned."""
-    taken, left = allocate(state, profile.waterfall.component, event.amount_minor)
     credited_on = profile.credited_on(event.repaid_at)
-    return Repayment(
-        event.repayment_id,
-        "settled",
-        event.amount_minor,
-        credit_balance_minor=left,
-        restorable_minor=taken["principal"] if profile.limit_basis == "PRINCIPAL" else event.amount_minor - left,
-        repaid_at=event.repaid_at,
+    final_on = credited_on + timedelta(days=profile.tail_calendar_days(profile.rail(event.rail)))
+    repayment = Repayment(
+        event.repayment_id, "settled", event.amount_minor, event.method, event.repaid_at, credited_on, final_on
+    )
+    done = replay.repaid(profile, state, repayment, event.repaid_at, credited_on)
+    fact = facts.settled(
+        profile,
+        done.state,
+        event,
+        moment,
         credited_on=credited_on,
-        final_on=credited_on + timedelta(days=profile.tail_calendar_days(profile.rail(event.rail))),
-        **{f"{component}_minor": part for component, part in taken.items()},
+        final_on=final_on,
+        doubles=_doubled(state, event, done),
+        reallocated=done.reallocated,
     )
+    return Decision(done.state, (fact,))
 
 
-def _rejected(state: Account, event: RepaymentReceived, moment: Moment, reason: Reason) -> Decision[Account]:
-    fact = RepaymentRejected(
-        event_id=event_id("RepaymentRejected", event.repayment_id),
-        account_id=event.account_id,
-        occurred_at=moment.now,
-        caused_by=event.event_id,
-        repayment_id=event.repayment_id,
-        reason=reason,
-        next_attempt_at=event.next_attempt_at,
-    )
+def _doubled(state: Account, event: RepaymentReceived, done: replay.Replayed) -> str | None:
+    """Return the repayment by the other method that paid the same debt, when money of either is left over (R11)."""
+    latest = state.latest
+    if latest is None or latest.method == event.method or abs(event.repaid_at - latest.repaid_at) > DOUBLES_WITHIN:
+        return None
+    over = done.state.repayments[event.repayment_id].credit_balance_minor > 0
+    over = over or any(change.credit_balance_delta_minor > 0 for change in done.reallocated)
+    return latest.repayment_id if over else None
+
+
+def _rejected(
+    state: Account, event: RepaymentReceived | ReturnReceived, moment: Moment, reason: Reason
+) -> Decision[Account]:
     rejected = Repayment(event.repayment_id, "rejected", event.amount_minor)
-    return Decision(_with(state, rejected), (fact,), reason=reason)
+    return Decision(_with(state, rejected), (facts.rejected(event, moment, reason),), reason=reason)
 
 
 def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: Moment) -> Decision[Account]:
+    news: News = "return"
     known = state.repayments.get(event.repayment_id)
-    if known is None:
-        first = Repayment(event.repayment_id, "returned_first", event.amount_minor)
-        return Decision(_with(state, first), reason="waits_for_its_report")
-    if known.status == "waiting":
-        return _return_of_waiting(state, event, moment)
-    if known.status != "settled" or known.final_on is None:
-        return Decision(state, outcome="stale", reason=f"already_{known.status}")
-    parts = {f"{component}_minor": getattr(known, f"{component}_minor") for component in COMPONENTS}
-    fact = RepaymentReturned(
-        event_id=event_id("RepaymentReturned", event.repayment_id),
-        account_id=event.account_id,
-        occurred_at=moment.now,
-        caused_by=event.event_id,
-        repayment_id=event.repayment_id,
-        amount_minor=event.amount_minor,
-        currency=event.currency,
-        code=event.code,
-        return_class=event.return_class,
-        fault=event.fault,
-        after_final=profile.local_day(moment.now) > known.final_on,
-        allocation=Allocation(**parts),
-        restorable_minor=known.restorable_minor,
-        credit_balance_minor=known.credit_balance_minor,
-    )
-    undone = _undone(_with(state, replace(known, status="returned")), known, parts)
-    return Decision(_absorbed(profile, undone), (fact,))
+    status = known.status if known else "new"
+    match LANE.get((status, news)):
+        case "returned_first":
+            first = Repayment(event.repayment_id, "returned_first", event.amount_minor)
+            timer = _waits(event, "report", UNMATCHED_HOURS, moment)
+            return Decision(_with(state, first), timers=(timer,), reason="waits_for_its_report")
+        case "rejected":
+            return _rejected(state, event, moment, Reason.RETURNED_FIRST)
+        case "returned" if known is not None and known.final_on is not None:
+            done = replay.taken_back(profile, state, known)
+            after_final = profile.local_day(moment.now) > known.final_on
+            fact = facts.returned(known, event, moment, after_final=after_final, reallocated=done.reallocated)
+            return Decision(done.state, (fact,))
+        case _:
+            return Decision(state, outcome="stale", reason=f"already_{status}")
 
 
-def _return_of_waiting(state: Account, event: ReturnReceived, moment: Moment) -> Decision[Account]:
-    fact = RepaymentRejected(
-        event_id=event_id("RepaymentRejected", event.repayment_id),
-        account_id=event.account_id,
-        occurred_at=moment.now,
-        caused_by=event.event_id,
-        repayment_id=event.repayment_id,
-        reason=Reason.RETURNED_FIRST,
-    )
-    rejected = Repayment(event.repayment_id, "rejected", event.amount_minor)
-    return Decision(_with(state, rejected), (fact,), reason=Reason.RETURNED_FIRST)
-
-
-def _undone(state: Account, known: Repayment, parts: Mapping[str, int]) -> Account:
-    """Give every component back what the repayment took; a credit balance already used becomes principal again."""
-    owed = {name: getattr(state, name) + part for name, part in parts.items()}
-    kept = min(state.credit_balance_minor, known.credit_balance_minor)
-    owed["principal_minor"] += known.credit_balance_minor - kept
-    return replace(state, credit_balance_minor=state.credit_balance_minor - kept, **owed)
-
-
-def _refunded(profile: Profile, state: Account, event: PurchaseRefunded) -> Decision[Account]:
-    _same_currency(state, event.currency)
-    taken = min(state.principal_minor, event.to_debt_minor)
-    after = replace(
-        state,
-        principal_minor=state.principal_minor - taken,
-        credit_balance_minor=state.credit_balance_minor + event.to_debt_minor - taken,
-    )
-    return Decision(_absorbed(profile, after))
-
-
-def _charged(profile: Profile, state: Account, event: ChargesAccrued) -> Decision[Account]:
-    """Add charges; a correction of what was paid already is the customer's money again: credit balance."""
-    _same_currency(state, event.currency)
-    owed = {
-        name: getattr(state, name) + getattr(event, name) for name in ("penalty_minor", "fee_minor", "interest_minor")
-    }
-    balance = state.credit_balance_minor - sum(min(0, left) for left in owed.values())
-    charges = {name: max(0, left) for name, left in owed.items()}
-    return Decision(_absorbed(profile, replace(state, credit_balance_minor=balance, **charges)))
-
-
-def _absorbed(profile: Profile, state: Account) -> Account:
-    """A credit balance pays new debt at once (domain 4.3)."""
-    if not state.credit_balance_minor:
-        return state
-    taken, left = allocate(state, profile.waterfall.component, state.credit_balance_minor)
-    owed = {f"{component}_minor": getattr(state, f"{component}_minor") - part for component, part in taken.items()}
-    return replace(state, credit_balance_minor=left, **owed)
-
-
-def _same_currency(state: Account, currency: str) -> None:
-    if currency != state.currency:
+def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> Decision[Account]:
+    """Follow billing; a purchase or refund told twice counts once, and one told late counts in its place (R24)."""
+    if event.currency != state.currency:
         raise Malformed("currency_mismatch")
+    if event.occurred_at > moment.reported_at + AHEAD_MAX:
+        raise Malformed("occurred_in_the_future")
+    if ref_of(event) in state.entries:
+        return Decision(state, outcome="stale", reason="booked_before")
+    done = replay.told(profile, state, _entry(profile, event))
+    timers = (_day_over(profile, event),) if isinstance(event, StatementIssued) else ()
+    if len(done.state.books.cycles) > CYCLES_MAX:
+        raise Malformed("too_many_open_statements")
+    told = (facts.reallocated(event, moment, done.reallocated),) if done.reallocated else ()
+    return Decision(done.state, told, timers)
+
+
+def _entry(profile: Profile, event: Billed) -> Entry:
+    """Return what an event of billing's says of the debt."""
+    ref, at = ref_of(event), event.occurred_at
+    day = profile.credited_on(at)
+    match event:
+        case PurchasePosted(amount_minor=whole, instalments_minor=parts):
+            if parts and sum(parts) != whole:
+                raise Malformed("instalments_do_not_add_up")
+            return Entry(ref, "purchase", at, day, (whole, *parts), event.purchase_id, event.plan, event.apr_bps)
+        case PurchaseRefunded(to_debt_minor=to_debt):
+            return Entry(ref, "refund", at, day, (to_debt,), event.purchase_id)
+        case ChargesAccrued(penalty_minor=penalty, fee_minor=fee, interest_minor=interest):
+            return Entry(ref, "charges", at, day, (penalty, fee, interest))
+        case StatementIssued(due_minor=due, minimum_minor=minimum):
+            return Entry(ref, "statement", at, day, (due, minimum), due_on=event.due_on)
+        case CreditBalanceRefunded(amount_minor=amount):
+            return Entry(ref, "payout", at, day, (amount,))
+
+
+def _timer(profile: Profile, state: Account, timer: Timer, moment: Moment) -> Decision[Account]:
+    if timer.kind in WAITS:
+        return _still_waits(state, timer, moment)
+    day = date.fromordinal(timer.number)
+    if not any(cycle.due_on < day for cycle in state.books.cycles):
+        return Decision(state, outcome="stale", reason="over_before")
+    return Decision(replay.passed(profile, state, day, timer.due_at))
+
+
+def _still_waits(state: Account, timer: Timer, moment: Moment) -> Decision[Account]:
+    """Tell a wait that is still one, once; nothing of it moves."""
+    awaited = WAITS[timer.kind]
+    known = state.repayments.get(timer.subject)
+    waits = {
+        "account": not state.product,
+        "rail": known is not None and known.status == "waiting",
+        "report": known is not None and known.status == "returned_first",
+    }
+    if not waits[awaited]:
+        return Decision(state, outcome="stale", reason="over_before")
+    since = timer.due_at - timedelta(hours=timer.number)
+    return Decision(state, (facts.delayed(timer.account_id, timer.subject, awaited, since, moment),))
+
+
+def _waits(event: RepaymentReceived | ReturnReceived, awaited: Awaited, hours: int, moment: Moment) -> Timer:
+    due_at = moment.now + timedelta(hours=hours)
+    return Timer(event.account_id, KIND[awaited], event.repayment_id, hours, due_at)
+
+
+def _day_over(profile: Profile, event: StatementIssued) -> Timer:
+    """Return when the last day of a statement is over in the product's zone."""
+    day = event.due_on + timedelta(days=1)
+    midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(profile.timezone)).astimezone(UTC)
+    return Timer(AccountId(event.account_id), DAY_OVER, event.account_id, day.toordinal(), midnight)
 
 
 def _with(state: Account, repayment: Repayment) -> Account:

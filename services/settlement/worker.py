@@ -1,6 +1,13 @@
 """settlement: repayments and billing's account in, what each repayment paid out."""
 
-from schemas.account import AccountOpened, ChargesAccrued, CreditBalanceRefunded, PurchasePosted, PurchaseRefunded
+from schemas.account import (
+    AccountOpened,
+    ChargesAccrued,
+    CreditBalanceRefunded,
+    PurchasePosted,
+    PurchaseRefunded,
+    StatementIssued,
+)
 from schemas.intake import RepaymentReceived, ReturnReceived
 from schemas.topics import BILLING_ACCOUNT, INTAKE, SETTLEMENT
 from services.profiles import load_profiles
@@ -20,6 +27,7 @@ WORKER = Worker(
             PurchasePosted,
             PurchaseRefunded,
             ChargesAccrued,
+            StatementIssued,
             CreditBalanceRefunded,
         }
     ),

@@ -37,10 +37,11 @@ INSERT INTO limit_release.tranche SELECT 'account-' || n, 'repayment-' || n, 1, 
   CASE WHEN n % 1000 = 0 THEN 'held' ELSE 'restored' END, now(), '', now(),
   CASE WHEN n % 1000 = 0 THEN NULL ELSE now() END FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.authorisation SELECT 'account-' || n, 'a-' || n, 1 FROM generate_series(1, {ROWS}) n;
-INSERT INTO settlement.account SELECT 'account-' || n, 'default', 'CNY', 0, 0, 0, 0, 0
-  FROM generate_series(1, {ROWS}) n;
-INSERT INTO settlement.repayment SELECT 'repayment-' || n, 'account-' || n, 'settled', 1, 0, 0, 0, 1, 0, 1
-  FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.account SELECT 'account-' || n, 'default', 'CNY', array_fill(0, ARRAY[12]), 0, '[]', now(), NULL,
+  2, 256, 0, 0, 0, 0 FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.repayment SELECT 'repayment-' || n, 'account-' || n, 'settled', 1, 'auto', now(), now(), now(),
+  '[]', 0, 0, 0, 1, 0, 1, 0, false FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.base SELECT 'account-' || n, '[]', 0 FROM generate_series(1, {ROWS}) n;
 INSERT INTO repayment_ingest.reference SELECT 'core', 'ref-' || n, 'account-' || n, 1, 'CNY', 'wallet',
   ARRAY['succeeded'] FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.instant_use SELECT 'repayment-' || n, 'account-' || n, now(), 1
@@ -52,7 +53,8 @@ INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-
 INSERT INTO notifier.delivery SELECT 'n-' || n, CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
   CASE WHEN n % 5000 = 0 THEN now() END, CASE WHEN n % 5000 > 0 THEN now() END
   FROM generate_series(1, {ROWS}) n;
-INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n, 'purchase', now(), now(), '', '[]', false
+  FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n, 0, -1, 1, 0, 0
   FROM generate_series(1, {ROWS}) n;
 """  # noqa: S608  # numbers of our own
@@ -74,9 +76,10 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "tranches": ("limit_release", limit_release.LOAD_TRANCHES, (REPAYMENTS,)),
     "authorisations": ("limit_release", limit_release.LOAD_AUTHORISATIONS, (ACCOUNTS, ["a-1"] * len(ACCOUNTS))),
     "booked": ("limit_release", limit_release.LOAD_BOOKED, BOOKED),
-    "entries": ("settlement", settlement.LOAD_ENTRIES, (ACCOUNTS, ["purchase:p-1"] * len(ACCOUNTS))),
+    "entries": ("settlement", settlement.LOAD_ENTRIES, (ACCOUNTS, ["purchase:p-1"] * len(ACCOUNTS), ACCOUNTS[:5])),
+    "bases": ("settlement", settlement.LOAD_BASES, (ACCOUNTS[:5],)),
     "debt": ("settlement", settlement.LOAD_ACCOUNTS, (ACCOUNTS,)),
-    "repayments": ("settlement", settlement.LOAD_REPAYMENTS, (REPAYMENTS,)),
+    "repayments": ("settlement", settlement.LOAD_REPAYMENTS, (REPAYMENTS, ACCOUNTS[:5])),
     "references": ("repayment_ingest", ingest.LOAD, (["core"] * 40, [f"ref-{n}" for n in range(40)])),
     "risk": ("risk_scoring", risk.LOAD, (ACCOUNTS,)),
     "customers": ("notifier", notifier.LOAD_ACCOUNTS, (ACCOUNTS,)),

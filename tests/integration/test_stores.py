@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
+from asyncpg import CheckViolationError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ from services.runtime.clock import utc_now
 from services.runtime.postgres import Connection
 from services.runtime.settings import Settings
 from services.runtime.worker import Store
-from services.settlement import domain as settlement
+from services.settlement import model as settlement
 from services.settlement.store import STORE as SETTLE
 from tests import builders
 from tests.integration.support import role
@@ -81,39 +82,114 @@ async def test_references(settings: Settings, first: ingest.Reference, more: fro
         assert await kept(INGEST, connection, key, later, asked) == later
 
 
-MONEY_LANES = st.builds(
-    settlement.Repayment,
-    st.just(builders.REPAYMENT),
-    st.sampled_from(["waiting", "rejected", "returned_first"]),
-    POSITIVE,
-    restorable_minor=AMOUNTS,
-    repaid_at=st.none() | INSTANTS,
-    credited_on=st.none() | DAYS,
-    final_on=st.none() | DAYS,
+MINOR = st.integers(1, 10**12)
+DEBTS = st.lists(
+    st.builds(
+        settlement.Debt,
+        st.sampled_from(settlement.STANDINGS),
+        st.sampled_from(settlement.COMPONENTS),
+        MINOR,
+        st.just("") | WORDS,
+        st.integers(0, 100_000),
+        st.none() | DAYS,
+        st.just("") | WORDS,
+        st.integers(0, 120),
+        st.integers(0, 120),
+    ),
+    max_size=6,
+).map(tuple)
+CYCLES = st.lists(st.builds(settlement.Cycle, DAYS, AMOUNTS), max_size=3).map(tuple)
+
+
+@st.composite
+def books(draw: st.DrawFn) -> settlement.Books:
+    debts = draw(DEBTS)
+    return settlement.Books(debts, 0 if debts else draw(AMOUNTS), draw(CYCLES), draw(DAYS))
+
+
+@st.composite
+def settled(draw: st.DrawFn) -> settlement.Repayment:
+    portions, balance = draw(DEBTS), draw(MINOR)
+    amount = balance + sum(portion.amount_minor for portion in portions)
+    told = draw(st.integers(0, amount))
+    return settlement.Repayment(
+        builders.REPAYMENT,
+        "settled",
+        amount,
+        method=draw(st.sampled_from(["auto", "manual"])),
+        repaid_at=draw(INSTANTS),
+        credited_on=draw(DAYS),
+        final_on=draw(DAYS),
+        portions=portions,
+        credit_balance_minor=balance,
+        restorable_minor=told,
+        reallocated_minor=draw(st.integers(-told, amount - told)),
+        folded=draw(st.booleans()),
+    )
+
+
+LANES = st.sampled_from(["waiting", "rejected", "returned_first"])
+MONEY_LANES = st.builds(settlement.Repayment, st.just(builders.REPAYMENT), LANES, MINOR) | settled()
+ENTRIES = st.builds(
+    settlement.Entry,
+    st.just("purchase:purchase_1"),
+    st.sampled_from(get_args(settlement.EntryKind)),
+    INSTANTS,
+    DAYS,
+    st.lists(AMOUNTS, min_size=1, max_size=13).map(tuple),
+    st.just("") | WORDS,
+    st.just("") | WORDS,
+    st.integers(0, 100_000),
+    st.none() | DAYS,
+    st.booleans(),
 )
-DEBTS = st.builds(
+LATEST = st.builds(settlement.Latest, WORDS, st.sampled_from(["auto", "manual"]), INSTANTS)
+DEBTORS = st.builds(
     settlement.Account,
     st.just(ACCOUNT),
     WORDS,
     CURRENCIES,
-    AMOUNTS,
-    AMOUNTS,
-    AMOUNTS,
-    AMOUNTS,
-    AMOUNTS,
-    repayments=st.builds(lambda one: {one.repayment_id: one}, MONEY_LANES),
+    books(),
+    INSTANTS,
+    st.none() | LATEST,
+    st.integers(0, 100),
+    st.integers(200, 300),
+    base=books(),
+    entries=ENTRIES.map(lambda one: {one.ref: one}),
+    repayments=MONEY_LANES.map(lambda one: {one.repayment_id: one}),
 )
 
 
 @FEW
-@given(debt=DEBTS, paid=AMOUNTS)
-async def test_debts(settings: Settings, debt: settlement.Account, paid: int) -> None:
-    asked = [builders.repayment_received(account_id=ACCOUNT)]
+@given(debtor=DEBTORS, paid=books())
+async def test_debts(settings: Settings, debtor: settlement.Account, paid: settlement.Books) -> None:
+    """Everything comes back when a return asks for the history, and only what an input names when nothing is late."""
+    later = datetime(2199, 1, 1, tzinfo=UTC)
+    late: list[Input] = [builders.return_received(account_id=ACCOUNT), builders.purchase_posted(account_id=ACCOUNT)]
+    timely: list[Input] = [builders.repayment_received(account_id=ACCOUNT, repaid_at=later)]
     async with trial(settings, "settlement") as connection:
-        assert await kept(SETTLE, connection, ACCOUNT, debt, asked) == debt
-        later = replace(debt, principal_minor=paid, repayments={})
-        found = await kept(SETTLE, connection, ACCOUNT, later, asked)
-        assert found == replace(later, repayments=debt.repayments), "what was not touched is as it was"
+        assert await kept(SETTLE, connection, ACCOUNT, debtor, late) == debtor
+        after = replace(debtor, books=paid, entries={}, repayments={})
+        found = await kept(SETTLE, connection, ACCOUNT, after, late)
+        assert found == replace(debtor, books=paid), "what was not touched is as it was"
+        (found,) = (await SETTLE.load(connection, timely)).values()
+    assert found == replace(debtor, books=paid, base=settlement.Books(), entries={}, complete=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"books": settlement.Books((settlement.Debt("due", "fee", -1),))},
+        {"books": settlement.Books((settlement.Debt("due", "fee", 1),), 1)},
+        {"books": settlement.Books((), -1)},
+        {"kept": -1},
+    ],
+)
+async def test_books_that_cannot_be_true_are_refused_by_the_database(settings: Settings, change: Any) -> None:
+    impossible = settlement.Account(ACCOUNT, "default", "CNY", **change)
+    async with trial(settings, "settlement") as connection:
+        with pytest.raises(CheckViolationError):
+            await SETTLE.save(connection, [(settlement.Account(ACCOUNT), impossible)])
 
 
 USES = st.lists(st.tuples(st.integers(0, 80), POSITIVE), max_size=5)

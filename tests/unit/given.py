@@ -26,6 +26,7 @@ from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
 from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.settlement import domain as settlement
+from services.settlement.model import Account as Debtor
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
 
@@ -151,11 +152,12 @@ class Pipe:
     policy: Profiles = field(default_factory=profiles)
     channels: notifier.Channels = field(default_factory=lambda: notifier.Channels(("log",)))
     references: dict[tuple[str, str], repayment_ingest.Reference] = field(default_factory=dict)
-    debt: settlement.Account = field(default_factory=lambda: settlement.Account(builders.ACCOUNT))
+    debt: Debtor = field(default_factory=lambda: Debtor(builders.ACCOUNT))
     risk: risk_scoring.Account = field(default_factory=lambda: risk_scoring.Account(builders.ACCOUNT))
     credit: State = field(default_factory=lambda: State(Account(builders.ACCOUNT)))
     told: notifier.Account = field(default_factory=lambda: notifier.Account(builders.ACCOUNT))
     timers: dict[str, Timer] = field(default_factory=dict)
+    debt_timers: dict[str, Timer] = field(default_factory=dict)
     parked: list[tuple[str, Event]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
@@ -174,11 +176,13 @@ class Pipe:
         if principal:
             self.buy(principal, ref="opening")
         if fee or interest:
-            self.take(builders.charges_accrued(penalty_minor=0, fee_minor=fee, interest_minor=interest))
+            charges = {"penalty_minor": 0, "fee_minor": fee, "interest_minor": interest}
+            self.take(builders.charges_accrued(**charges, occurred_at=builders.OPENED_AT))
         return self
 
     def buy(self, amount: int, *, ref: str, authorisation: str | None = None) -> list[Event]:
-        return self.take(builders.purchase_posted(purchase_id=ref, amount_minor=amount, authorisation_id=authorisation))
+        bought = {"purchase_id": ref, "amount_minor": amount, "authorisation_id": authorisation}
+        return self.take(builders.purchase_posted(**bought, occurred_at=self.now))
 
     def repay(self, amount: int, *, ref: str = "r1", at: datetime = FRIDAY, **changes: Any) -> list[Event]:
         """Report a repayment made at ``at``; it is decided two seconds later."""
@@ -208,11 +212,15 @@ class Pipe:
 
     def _fire_until(self, now: datetime, *, late: bool) -> list[Event]:
         facts: list[Event] = []
-        for timer in sorted(self.timers.values(), key=lambda t: (t.due_at, t.key)):
+        for timer in sorted((*self.timers.values(), *self.debt_timers.values()), key=lambda t: (t.due_at, t.key)):
             if timer.due_at <= now:
                 self.now = now if late else timer.due_at
-                del self.timers[timer.key]
-                decided = self._released(TimerFired(builders.ACCOUNT, timer))
+                fired = TimerFired(builders.ACCOUNT, timer)
+                if self.debt_timers.pop(timer.key, None):
+                    decided = self._settled(fired)
+                else:
+                    del self.timers[timer.key]
+                    decided = self._released(fired)
                 facts += self._drain(deque(decided))
         self.now = max(self.now, now)
         return facts
@@ -234,8 +242,7 @@ class Pipe:
             case "repayment-ingest" if isinstance(event, REPORTS):
                 return self._taken_in(event)
             case "settlement" if type(event) in SETTLEMENT.handles:
-                decision = settlement.decide(self.policy, self.debt, event, moment(self.now))
-                self.debt = decision.state
+                return self._settled(event)
             case "risk-scoring" if type(event) in RISK_SCORING.handles:
                 assessed = risk_scoring.decide(self.policy, self.risk, event, moment(self.now))
                 self.risk = assessed.state
@@ -248,7 +255,12 @@ class Pipe:
                 return self._facts(service, event, told)
             case _:
                 return []
-        return self._facts(service, event, decision)
+
+    def _settled(self, event: Event | Internal) -> list[Event]:
+        decision = settlement.decide(self.policy, self.debt, event, moment(self.now))
+        self.debt = decision.state
+        self.debt_timers |= {timer.key: timer for timer in decision.timers}
+        return self._facts("settlement", event, decision)
 
     def _taken_in(self, event: RepaymentReported | RepaymentFailed | RepaymentReturnReported) -> list[Event]:
         at = (event.source, event.external_ref)

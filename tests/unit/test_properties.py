@@ -24,6 +24,8 @@ from services.repayment_ingest.store import key as reference_of
 from services.risk_scoring import domain as risk_scoring
 from services.runtime.fold import Arrived, Folded, fold
 from services.settlement import domain as settlement
+from services.settlement.model import COMPONENTS
+from services.settlement.model import Account as Debtor
 from tests import builders
 from tests.unit.given import FRIDAY, Pipe, all_of, check_fact, check_ledger, check_repayment, moment, profiles
 
@@ -131,9 +133,9 @@ def test_the_books_are_true_after_every_step_and_money_is_conserved(steps: list[
         assert settled.amount_minor == sum(parts) + settled.credit_balance_minor
     for assessed in all_of(pipe.events, RiskAssessed):
         assert sum(tranche.amount_minor for tranche in assessed.tranches) == assessed.restorable_minor
-    for name in (*settlement.COMPONENTS, "credit_balance"):
+    for name in (*COMPONENTS, "credit_balance"):
         assert getattr(pipe.debt, f"{name}_minor") >= 0
-    owed = sum(getattr(pipe.debt, f"{name}_minor") for name in settlement.COMPONENTS)
+    owed = sum(getattr(pipe.debt, f"{name}_minor") for name in COMPONENTS)
     assert not (pipe.debt.credit_balance_minor and owed)
     waiting = sum(r.part("held", "parked", "lapsed") for r in pipe.credit.repayments.values())
     assert pipe.account.pending_minor == waiting
@@ -146,7 +148,7 @@ WITHOUT_PAY_OUT = STEPS.map(lambda steps: [step for step in steps if step.kind n
 def test_under_total_both_ledgers_say_the_same_debt_once_every_hold_is_over(steps: list[Step]) -> None:
     pipe = run(steps, "TOTAL")
     pipe.pass_until(pipe.now + timedelta(days=30))
-    owed = sum(getattr(pipe.debt, f"{name}_minor") for name in settlement.COMPONENTS)
+    owed = sum(getattr(pipe.debt, f"{name}_minor") for name in COMPONENTS)
     assert pipe.account.used_debt_minor == owed
     assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor
 
@@ -261,7 +263,7 @@ def test_a_batch_may_be_cut_anywhere(steps: list[Step], cuts: list[int]) -> None
     fed = recorded(steps)
     account = builders.ACCOUNT
     services: list[tuple[str, Any, object, object, Any]] = [
-        ("settlement", settlement.decide, POLICIES["PRINCIPAL"], settlement.Account(account), as_it_is),
+        ("settlement", settlement.decide, POLICIES["PRINCIPAL"], Debtor(account), as_it_is),
         ("risk-scoring", risk_scoring.decide, POLICIES["PRINCIPAL"], risk_scoring.Account(account), as_it_is),
         ("limit-release", limit_release.decide, POLICIES["PRINCIPAL"], State(Account(account)), reloaded),
         ("notifier", notifier.decide, notifier.Channels(("log", "webhook")), notifier.Account(account), as_it_is),

@@ -16,6 +16,7 @@ from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
 from services.risk_scoring.domain import due_at
 from services.settlement import domain as settlement
+from services.settlement.model import Account as Debtor
 from tests import builders
 from tests.unit.given import (
     ALL_HELD,
@@ -71,7 +72,7 @@ def restored_of_r9() -> list[CreditRestored]:
     taken = repayment_ingest.decide(
         None, repayment_ingest.Reference(report.source, report.external_ref), report, moment(ms("08:59:57.300"))
     )
-    debt = settlement.Account(builders.ACCOUNT)
+    debt = Debtor(builders.ACCOUNT)
     for event in (opened, bought):
         debt = settlement.decide(policy, debt, event, moment(FRIDAY)).state
     settled = settlement.decide(policy, debt, taken.events[0], moment(ms("08:59:59.100"), taken_at=ms("08:59:58.000")))

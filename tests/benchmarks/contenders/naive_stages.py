@@ -34,7 +34,9 @@ from services.runtime.clock import utc_now
 from services.runtime.codec import Outgoing, encode
 from services.runtime.postgres import COMMAND_SECONDS, SESSION, Connection
 from services.runtime.settings import Settings
-from services.settlement import domain as settlement
+from services.settlement import model as settlement
+from services.settlement.domain import decide as decide_settlement
+from services.settlement.store import account_of, account_row, repayment_row
 from tests.benchmarks.bed import dsn
 
 # The tables of ours that the naive pipelines fill, with their columns, keys and checks, and the same accounts.
@@ -75,21 +77,20 @@ INSERT INTO reference (source, external_ref, account_id, amount_minor, currency,
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 FIND_DEBT: Final = """
-SELECT account_id, product, currency, penalty_minor, fee_minor, interest_minor, principal_minor, credit_balance_minor
+SELECT account_id, product, currency, credit_balance_minor, books, last_at, latest, kept, fold_at
 FROM debt_account WHERE account_id = $1 FOR UPDATE
 """
-FIND_DEBT_REPAYMENT: Final = """
-SELECT repayment_id, status, amount_minor, penalty_minor, fee_minor, interest_minor, principal_minor,
-  credit_balance_minor, restorable_minor, repaid_at, credited_on, final_on FROM debt_repayment WHERE repayment_id = $1
-"""
+FIND_DEBT_REPAYMENT: Final = "SELECT status, amount_minor FROM debt_repayment WHERE repayment_id = $1"
 CHANGE_DEBT: Final = """
-UPDATE debt_account SET penalty_minor = $2, fee_minor = $3, interest_minor = $4, principal_minor = $5,
-  credit_balance_minor = $6 WHERE account_id = $1
+UPDATE debt_account SET buckets = $2::text::bigint[], credit_balance_minor = $3, books = $4, last_at = $5, latest = $6,
+  kept = $7, fold_at = $8, penalty_minor = $9, fee_minor = $10, interest_minor = $11, principal_minor = $12
+WHERE account_id = $1
 """
 ADD_DEBT_REPAYMENT: Final = """
-INSERT INTO debt_repayment (repayment_id, account_id, status, amount_minor, penalty_minor, fee_minor, interest_minor,
-  principal_minor, credit_balance_minor, restorable_minor, repaid_at, credited_on, final_on)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO debt_repayment (repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on, final_on,
+  portions, penalty_minor, fee_minor, interest_minor, principal_minor, credit_balance_minor, restorable_minor,
+  reallocated_minor, folded)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 """
 FIND_CREDIT: Final = """
 SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
@@ -150,17 +151,18 @@ async def ingest(db: Connection, policy: Profiles, event: RepaymentReported, mom
 
 async def settle(db: Connection, policy: Profiles, event: RepaymentReceived, moment: Moment) -> Sequence[Event]:
     """Allocate the repayment to the debt."""
-    account = _known(await db.fetchrow(FIND_DEBT, event.account_id))
-    row = await db.fetchrow(FIND_DEBT_REPAYMENT, event.repayment_id)
-    known = {} if row is None else {str(event.repayment_id): settlement.Repayment(**row)}
-    decision = settlement.decide(policy, settlement.Account(**{**account, "repayments": known}), event, moment)
-    a, r = decision.state, decision.state.repayments[event.repayment_id]
-    debt = (a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor, a.credit_balance_minor)
-    await db.execute(CHANGE_DEBT, a.account_id, *debt)
-    if row is None:
-        parts = (r.penalty_minor, r.fee_minor, r.interest_minor, r.principal_minor, r.credit_balance_minor)
-        days = (r.restorable_minor, r.repaid_at, r.credited_on, r.final_on)
-        await db.execute(ADD_DEBT_REPAYMENT, r.repayment_id, a.account_id, r.status, r.amount_minor, *parts, *days)
+    row = await db.fetchrow(FIND_DEBT, event.account_id)
+    lane = await db.fetchrow(FIND_DEBT_REPAYMENT, event.repayment_id)
+    known = {} if lane is None else {str(event.repayment_id): settlement.Repayment(str(event.repayment_id), **lane)}
+    before = account_of(event.account_id, row, known, {}, base=settlement.Books(), complete=False)
+    decision = decide_settlement(policy, before, event, moment)
+    a = decision.state
+    _, _, _, *books = account_row(a)
+    await db.execute(
+        CHANGE_DEBT, a.account_id, *books, a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor
+    )
+    if lane is None:
+        await db.execute(ADD_DEBT_REPAYMENT, *repayment_row(a.account_id, a.repayments[event.repayment_id]))
     return decision.events
 
 

@@ -1,0 +1,163 @@
+"""The facts settlement tells, built from the books as they are after the decision."""
+
+from collections.abc import Iterable
+from datetime import date, datetime
+
+from schemas.event import Event, extended
+from schemas.ids import AccountId, EventId, RepaymentId, event_id
+from schemas.intake import RepaymentReceived, ReturnReceived
+from schemas.reasons import Reason
+from schemas.settlement import (
+    Allocation,
+    Awaited,
+    DebtComponent,
+    Part,
+    Reallocation,
+    RepaymentRejected,
+    RepaymentReturned,
+    RepaymentSettled,
+    RepaymentsReallocated,
+    SettlementDelayed,
+    Standing,
+)
+from services.decision import Moment
+from services.policy import Profile
+from services.settlement.model import Account, Debt, Repayment
+
+PARTS_MAX = 256
+
+
+def settled(
+    profile: Profile,
+    state: Account,
+    event: RepaymentReceived,
+    moment: Moment,
+    *,
+    credited_on: date,
+    final_on: date,
+    doubles: str | None,
+    reallocated: tuple[Reallocation, ...],
+) -> RepaymentSettled:
+    """Tell what a repayment paid and what of it may be restored."""
+    repayment = state.repayments[event.repayment_id]
+    return RepaymentSettled(
+        event_id=event_id("RepaymentSettled", event.repayment_id),
+        account_id=event.account_id,
+        occurred_at=moment.now,
+        caused_by=event.event_id,
+        repayment_id=event.repayment_id,
+        repaid_at=event.repaid_at,
+        trail=extended(event.repaid_at, event.trail, "settlement", *moment.stretches()),
+        product=state.product,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+        rail=event.rail,
+        method=event.method,
+        funding_account_id=event.funding_account_id,
+        settled_at=moment.now,
+        credited_on=credited_on,
+        allocation=allocation(repayment.portions),
+        parts=parts(repayment.portions),
+        restorable_minor=repayment.restorable_minor,
+        credit_balance_minor=repayment.credit_balance_minor,
+        finality="final" if profile.rail(event.rail).rail_class == "FINAL" else "provisional",
+        final_on=final_on,
+        policy_version=profile.policy_version,
+        doubles=None if doubles is None else RepaymentId(doubles),
+        reallocated=reallocated,
+    )
+
+
+def returned(
+    repayment: Repayment,
+    event: ReturnReceived,
+    moment: Moment,
+    *,
+    after_final: bool,
+    reallocated: tuple[Reallocation, ...],
+) -> RepaymentReturned:
+    """Tell that a repayment was taken back, and what undoing it did to others."""
+    return RepaymentReturned(
+        event_id=event_id("RepaymentReturned", event.repayment_id),
+        account_id=event.account_id,
+        occurred_at=moment.now,
+        caused_by=event.event_id,
+        repayment_id=event.repayment_id,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+        code=event.code,
+        return_class=event.return_class,
+        fault=event.fault,
+        after_final=after_final,
+        allocation=allocation(repayment.portions),
+        parts=tuple(reversed(parts(repayment.portions))),
+        restorable_minor=repayment.restorable_now_minor,
+        credit_balance_minor=repayment.credit_balance_minor,
+        reallocated=reallocated,
+    )
+
+
+def rejected(event: RepaymentReceived | ReturnReceived, moment: Moment, reason: Reason) -> RepaymentRejected:
+    """Tell that a repayment was refused before it settled."""
+    return RepaymentRejected(
+        event_id=event_id("RepaymentRejected", event.repayment_id),
+        account_id=event.account_id,
+        occurred_at=moment.now,
+        caused_by=event.event_id,
+        repayment_id=event.repayment_id,
+        reason=reason,
+        next_attempt_at=event.next_attempt_at if isinstance(event, RepaymentReceived) else None,
+    )
+
+
+def reallocated(event: Event, moment: Moment, changes: tuple[Reallocation, ...]) -> RepaymentsReallocated:
+    """Tell what a late fact of billing's did to repayments."""
+    return RepaymentsReallocated(
+        event_id=event_id("RepaymentsReallocated", event.event_id),
+        account_id=event.account_id,
+        occurred_at=moment.now,
+        caused_by=event.event_id,
+        reallocated=changes,
+    )
+
+
+def delayed(account_id: AccountId, repayment_id: str, awaited: Awaited, since: datetime, moment: Moment) -> Event:
+    """Tell that a repayment or a return has waited too long."""
+    cause: EventId = event_id("wait", awaited, repayment_id, since.isoformat())
+    return SettlementDelayed(
+        event_id=event_id("SettlementDelayed", cause),
+        account_id=account_id,
+        occurred_at=moment.now,
+        caused_by=cause,
+        repayment_id=RepaymentId(repayment_id),
+        waits_for=awaited,
+        since=since,
+    )
+
+
+def allocation(portions: Iterable[Debt]) -> Allocation:
+    """Add portions up by component."""
+    total = {"penalty": 0, "fee": 0, "interest": 0, "principal": 0}
+    for portion in portions:
+        total[portion.component] += portion.amount_minor
+    return Allocation(
+        penalty_minor=total["penalty"],
+        fee_minor=total["fee"],
+        interest_minor=total["interest"],
+        principal_minor=total["principal"],
+    )
+
+
+def parts(portions: Iterable[Debt]) -> tuple[Part, ...]:
+    """Add portions up by bucket and plan, in the order in which each was first filled; by bucket alone when many."""
+    found = _grouped((p.standing, p.component, p.plan or None, p.amount_minor) for p in portions)
+    if len(found) > PARTS_MAX:
+        found = _grouped((standing, component, None, amount) for standing, component, _, amount in found)
+    return found
+
+
+def _grouped(portions: Iterable[tuple[Standing, DebtComponent, str | None, int]]) -> tuple[Part, ...]:
+    total: dict[tuple[Standing, DebtComponent, str | None], int] = {}
+    for standing, component, plan, amount in portions:
+        total[standing, component, plan] = total.get((standing, component, plan), 0) + amount
+    return tuple(Part(*bucket, amount) for bucket, amount in total.items())

@@ -1,0 +1,252 @@
+"""Facts in value order: one more at the end, or all of them again when one came late or was taken back (R24)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, Literal, assert_never
+
+from schemas.ids import RepaymentId
+from schemas.settlement import Reallocation
+from services.policy import Profile, Waterfall
+from services.settlement.model import RANKS, Account, Books, Cycle, Debt, Entry, Key, Latest, Repayment
+from services.settlement.waterfall import absorbed, advanced, issued, lessened, merged, owing, pay, uncovered
+
+LATE_DAYS: Final = 35
+"""Facts younger than this stay replayable though no repayment is returnable: the longest a report may come late."""
+KEPT_MAX: Final = 1_024
+"""Facts an account replays at most; beyond it the oldest are folded though a repayment among them is returnable."""
+FOLD_STEP: Final = 256
+"""Facts that come in between two foldings."""
+Fact = Entry | Repayment
+
+
+class HistoryMissing(Exception):
+    """A late fact needs the account's history and the store did not bring it: our own defect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a fact did to the account, and to other repayments than ``of``: one net change each."""
+
+    state: Account
+    reallocated: tuple[Reallocation, ...] = ()
+
+
+def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
+    """Book what billing told, in its place in value time."""
+    state = replace(state, entries={**state.entries, entry.ref: entry})
+    if late(state, entry.at):
+        return replayed(profile, _counted(state, entry.at, 1))
+    books = _entered(profile.waterfall, advanced(profile.waterfall, state.books, entry.day), entry, state.entries)
+    return Replayed(replace(_counted(state, entry.at, 1), books=books))
+
+
+def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime, day: date) -> Replayed:
+    """Let a repayment pay, in its place in value time; ``state.repayments`` holds what it paid."""
+    if late(state, at):
+        state = replace(state, repayments={**state.repayments, repayment.repayment_id: repayment})
+        return replayed(profile, _counted(state, at, 1), of=repayment.repayment_id)
+    books, repayment = _paid(profile, advanced(profile.waterfall, state.books, day), repayment)
+    repayment = replace(repayment, restorable_minor=restorable(profile, repayment))
+    return Replayed(
+        replace(
+            _counted(state, at, 1),
+            books=books,
+            repayments={**state.repayments, repayment.repayment_id: repayment},
+            latest=_latest(repayment),
+        )
+    )
+
+
+def taken_back(profile: Profile, state: Account, repayment: Repayment) -> Replayed:
+    """Undo a settled repayment: the books are what they would be without it (R24); its portions stay on its row.
+
+    One that is folded undoes what it took where it took it, and what came after is replayed on that.
+    """
+    gone = replace(repayment, status="returned")
+    state = replace(state, repayments={**state.repayments, repayment.repayment_id: gone})
+    if repayment.folded:
+        return replayed(profile, replace(state, base=_undone(profile.waterfall, state.base, repayment)))
+    return replayed(profile, replace(state, kept=state.kept - 1))
+
+
+def passed(profile: Profile, state: Account, day: date, at: datetime) -> Account:
+    """Let every day before ``day`` be over; ``at`` is that instant."""
+    books = advanced(profile.waterfall, state.books, day)
+    return replace(_counted(state, at, 0), books=books)
+
+
+def late(state: Account, at: datetime) -> bool:
+    """Return whether a fact of ``at`` belongs before or beside what the books know already."""
+    return state.last_at is not None and at <= state.last_at
+
+
+def replayed(profile: Profile, state: Account, of: str = "") -> Replayed:
+    """Let every fact that is not folded happen again in value order; ``of`` is the repayment that settles now."""
+    if not state.complete:
+        raise HistoryMissing(state.account_id)
+    facts = history(state)
+    books, after = _happened(profile, state.base, facts, state.entries)
+    books = advanced(profile.waterfall, books, state.books.day)
+    repayments = dict(state.repayments)
+    reallocated: list[Reallocation] = []
+    for repayment in after:
+        before = repayments[repayment.repayment_id]
+        repayments[repayment.repayment_id] = _revised(profile, before, repayment, of)
+        restored = repayments[repayment.repayment_id].restorable_now_minor - before.restorable_now_minor
+        balance = repayment.credit_balance_minor - before.credit_balance_minor
+        if repayment.repayment_id != of and (restored or balance):
+            reallocated.append(Reallocation(RepaymentId(repayment.repayment_id), restored, balance))
+    latest = _latest(after[-1]) if after else None
+    return Replayed(replace(state, books=books, repayments=repayments, latest=latest), tuple(reallocated))
+
+
+def _revised(profile: Profile, before: Repayment, after: Repayment, of: str) -> Repayment:
+    """Keep what was told of a repayment and note what changed; the one that settles now is told as it is."""
+    now = restorable(profile, after)
+    if after.repayment_id == of:
+        return replace(after, restorable_minor=now)
+    if after.portions == before.portions and after.credit_balance_minor == before.credit_balance_minor:
+        return before
+    return replace(after, reallocated_minor=now - after.restorable_minor)
+
+
+def history(state: Account) -> list[Fact]:
+    """Return the facts that are not folded, in value order."""
+    facts: list[Fact] = [entry for entry in state.entries.values() if not entry.folded]
+    facts += [one for one in state.repayments.values() if one.status == "settled" and not one.folded]
+    return sorted(facts, key=key_of)
+
+
+def trimmed(profile: Profile, state: Account, today: date) -> Account:
+    """Fold what no return and no late report can reach any more, when enough has come together."""
+    if state.kept < state.fold_at or not state.complete or state.last_at is None:
+        return state
+    facts = history(state)
+    horizon = state.last_at - timedelta(days=LATE_DAYS)
+    repayments = [fact for fact in facts if isinstance(fact, Repayment)]
+    returnable = (key_of(fact)[0] for fact in repayments if fact.final_on is not None and fact.final_on >= today)
+    horizon = min((horizon, *returnable))
+    fold = max(sum(key_of(fact)[0] < horizon for fact in facts), len(facts) - KEPT_MAX)
+    kept = replace(state, kept=len(facts) - fold, fold_at=len(facts) - fold + FOLD_STEP)
+    return _folded(profile, kept, facts[:fold])
+
+
+def _folded(profile: Profile, state: Account, facts: Sequence[Fact]) -> Account:
+    """Make ``facts`` part of the base."""
+    base, _ = _happened(profile, state.base, facts, state.entries)
+    entries = {fact.ref: replace(fact, folded=True) for fact in facts if isinstance(fact, Entry)}
+    paid = {fact.repayment_id: replace(fact, folded=True) for fact in facts if isinstance(fact, Repayment)}
+    return replace(state, base=base, entries={**state.entries, **entries}, repayments={**state.repayments, **paid})
+
+
+def key_of(fact: Fact) -> Key:
+    """Return the place of a fact in value time.
+
+    A later instant never has an earlier local day, so this is credited_on, then repaid_at, then repayment_id (R24).
+    """
+    if isinstance(fact, Entry):
+        return fact.at, RANKS["correction" if fact.kind == "charges" and min(fact.amounts) < 0 else fact.kind], fact.ref
+    return fact.repaid_at or datetime.max.replace(tzinfo=UTC), RANKS["repayment"], fact.repayment_id
+
+
+def restorable(profile: Profile, repayment: Repayment) -> int:
+    """Return what may become credit again: the principal part, or the whole debt part (R2)."""
+    if profile.limit_basis == "TOTAL":
+        return repayment.amount_minor - repayment.credit_balance_minor
+    return sum(portion.amount_minor for portion in repayment.portions if portion.component == "principal")
+
+
+def _happened(
+    profile: Profile, books: Books, facts: Iterable[Fact], entries: Mapping[str, Entry]
+) -> tuple[Books, list[Repayment]]:
+    """Let facts happen to ``books`` one after the other; return the books and what each repayment paid."""
+    paid: list[Repayment] = []
+    for fact in facts:
+        if isinstance(fact, Entry):
+            books = _entered(profile.waterfall, advanced(profile.waterfall, books, fact.day), fact, entries)
+        else:
+            books = advanced(profile.waterfall, books, fact.credited_on or books.day)
+            books, repayment = _paid(profile, books, fact)
+            paid.append(repayment)
+    return books, paid
+
+
+def _paid(profile: Profile, books: Books, repayment: Repayment) -> tuple[Books, Repayment]:
+    """Pay debts with a repayment; what nobody is owed is credit balance (R5)."""
+    minimum = books.cycles[0].left_minor if books.cycles else 0
+    paid = pay(profile.waterfall, books.debts, repayment.amount_minor, minimum)
+    debt = repayment.amount_minor - paid.left_minor
+    cycles = tuple(cycle._replace(left_minor=max(0, cycle.left_minor - debt)) for cycle in books.cycles)
+    after = Books(paid.debts, books.credit_balance_minor + paid.left_minor, cycles, books.day)
+    return after, replace(repayment, portions=paid.portions, credit_balance_minor=paid.left_minor)
+
+
+def _undone(waterfall: Waterfall, books: Books, repayment: Repayment) -> Books:
+    """Give every debt back what a repayment took, in mirror order, and take its part of the credit balance."""
+    owed = replace(books, debts=merged((*books.debts, *reversed(repayment.portions))))
+    return uncovered(waterfall, owed, repayment.credit_balance_minor)
+
+
+def _entered(waterfall: Waterfall, books: Books, entry: Entry, entries: Mapping[str, Entry]) -> Books:
+    """Let what billing told happen."""
+    match entry.kind:
+        case "purchase":
+            return owing(waterfall, books, _bought(entry))
+        case "charges":
+            return _charged(waterfall, books, entry.amounts)
+        case "refund":
+            order = _refund_order(waterfall, books.debts, entry, entries.get(f"purchase:{entry.subject}"))
+            return lessened(waterfall, books, entry.amounts[0], order)
+        case "statement":
+            due, minimum = entry.amounts
+            return issued(waterfall, books, due, Cycle(entry.due_on or entry.day, minimum))
+        case "payout":
+            return uncovered(waterfall, books, entry.amounts[0])
+        case _:
+            assert_never(entry.kind)
+
+
+def _bought(entry: Entry) -> Sequence[Debt]:
+    """Return the principal of a purchase: whole, or an instalment each."""
+    whole, *parts = entry.amounts
+    if not parts:
+        return (Debt("in_advance", "principal", whole, entry.plan, entry.apr_bps),)
+    place = (entry.plan, entry.apr_bps, None, entry.subject)
+    return [Debt("in_advance", "principal", part, *place, n, len(parts)) for n, part in enumerate(parts, start=1)]
+
+
+def _charged(waterfall: Waterfall, books: Books, amounts: Sequence[int]) -> Books:
+    """Add charges; a correction cancels the youngest first, and what was paid already is the customer's again."""
+    names: tuple[Literal["penalty", "fee", "interest"], ...] = ("penalty", "fee", "interest")
+    for name, amount in zip(names, amounts, strict=True):
+        if amount > 0:
+            books = replace(books, debts=merged((*books.debts, Debt("in_advance", name, amount))))
+        elif amount < 0:
+            ages = ("in_advance", "due", "past_due")
+            found = [i for age in ages for i, d in enumerate(books.debts) if (d.standing, d.component) == (age, name)]
+            books = lessened(waterfall, books, -amount, found)
+    return absorbed(waterfall, books)
+
+
+def _refund_order(waterfall: Waterfall, debts: Sequence[Debt], entry: Entry, purchase: Entry | None) -> list[int]:
+    """Return which debts a refund cancels: its instalments from the last backward, or the oldest due first (R21)."""
+    order = sorted(range(len(debts)), key=lambda i: (debts[i].due_on or date.max, debts[i].number))
+    if waterfall.refund == "last_instalment_first":
+        order.reverse()
+    if purchase is not None and len(purchase.amounts) > 1:
+        return [i for i in order if debts[i].purchase_id == entry.subject]
+    same = (purchase.plan, purchase.apr_bps) if purchase else None
+    plain = [i for i in order if debts[i].component == "principal" and not debts[i].purchase_id]
+    return [i for i in plain if same in (None, (debts[i].plan, debts[i].apr_bps))]
+
+
+def _counted(state: Account, when: datetime, facts: int) -> Account:
+    last = when if state.last_at is None else max(state.last_at, when)
+    return replace(state, last_at=last, kept=state.kept + facts)
+
+
+def _latest(repayment: Repayment) -> Latest | None:
+    if repayment.method is None or repayment.repaid_at is None:
+        return None
+    return Latest(repayment.repayment_id, repayment.method, repayment.repaid_at)
