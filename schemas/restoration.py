@@ -153,7 +153,8 @@ class RestorationDelayed(DerivedEvent):
 class RestorationReversed(DerivedEvent):
     """Restored or held credit was taken back after a return.
 
-    The available credit changes by -from_available_minor + reallocated_minor - uncovered_minor.
+    The available credit changes by -from_available_minor + reallocated_minor - uncovered_minor; the last is below 0
+    where a credit balance paid what the return left owing.
     """
 
     repayment_id: RepaymentId
@@ -163,7 +164,7 @@ class RestorationReversed(DerivedEvent):
     from_hold_minor: ShareMinor
     from_available_minor: ShareMinor
     reallocated_minor: BalanceMinor = 0
-    uncovered_minor: ShareMinor = 0
+    uncovered_minor: BalanceMinor = 0
     available_credit_minor: ShareMinor
     available_raw_minor: BalanceMinor
     zero_reason: Reason | None = None

@@ -14,6 +14,7 @@ from schemas.restoration import (
     HeldPart,
     HoldPlaced,
     HoldReleased,
+    MovedPart,
     NothingToRestore,
     PromiseMade,
     RestorationDelayed,
@@ -26,6 +27,16 @@ from services.limit_release.model import Account, Repayment, State, Tranche
 from services.policy import Profile
 
 Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a return changed, minor units: available credit by -from_available + reallocated - uncovered."""
+
+    from_hold_minor: int
+    from_available_minor: int
+    reallocated_minor: int
+    uncovered_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +72,11 @@ class Scene:
         taken_back: int = 0,
         late: int = 0,
         promised_by: datetime | None = None,
+        moved: MovedPart | None = None,
     ) -> tuple[State, Repayment, DecisionRecord]:
-        """Write the next version of the decision record from the books as they are now."""
-        held = sorted((t for t in repayment.tranches.values() if t.state == "held"), key=lambda t: t.number)
+        """Write the next version of the decision record from the books now."""
+        held = tuple(HeldPart(t.number, t.amount_minor, t.until) for t in repayment.waiting if t.state == "held")
+        at = repayment.repaid_at or self.now
         record = DecisionRecord(
             version=repayment.version + 1,
             decided_at=self.now,
@@ -71,31 +84,35 @@ class Scene:
             amount_minor=repayment.amount_minor,
             currency=repayment.currency,
             rail=repayment.rail,
-            repaid_at=repayment.repaid_at or self.now,
+            repaid_at=at,
+            credited_on=self.profile.credited_on(at),
             restored_minor=restored,
             promised_by=promised_by,
             late_minor=late,
-            held=tuple(HeldPart(t.number, t.amount_minor, t.until) for t in held),
+            held=held,
+            moved=moved,
             parked_minor=repayment.part("parked"),
             taken_back_minor=taken_back,
-            **self._changed(state.account, restored - taken_back),
+            other_minor=state.account.available_minor - self.before.available_minor - restored + taken_back,
             reasons=tuple(reasons)[:4],
             faster=repayment.faster if held else (),
-            policy_version=repayment.policy_version,
-            model_version=repayment.model_version,
-            calendar_version=repayment.calendar_version,
+            **self._shown(state.account),
+            **_versions(repayment),
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))
         return state.put(kept), kept, record
 
-    def _changed(self, account: Account, moved: int) -> dict[str, Any]:
-        """Return what is available now and was before, and what it changed by beside ``moved``."""
+    def _shown(self, account: Account) -> dict[str, Any]:
+        """Return both numbers, what was shown before, and why 0 is shown; the limit and its date where that is why."""
+        why = self.zero_reason(account)
+        lowered = why is Reason.LIMIT_LOWERED
         return {
             "available_credit_minor": self.available(account),
             "available_raw_minor": account.available_minor,
             "available_before_minor": self.available(self.before),
-            "other_minor": account.available_minor - self.before.available_minor - moved,
-            "zero_reason": self.zero_reason(account),
+            "zero_reason": why,
+            "credit_limit_minor": account.credit_limit_minor if lowered else None,
+            "limit_lowered_at": account.limit_lowered_at if lowered else None,
         }
 
     def base(self, state: State, name: str, repayment: Repayment, *number: int) -> dict[str, Any]:
@@ -109,15 +126,18 @@ class Scene:
             "repayment_id": RepaymentId(repayment.repayment_id),
         }
 
-    def promised(self, state: State, repayment: Repayment, t: Tranche, basis: Literal["clear", "hold"]) -> PromiseMade:
-        """Promise a tranche by its date."""
+    def promised(
+        self, state: State, repayment: Repayment, t: Tranche, basis: Literal["clear", "hold"], by: datetime
+    ) -> PromiseMade:
+        """Promise a tranche by a date; ``t`` counts this promise already, and revision 0 is what counts."""
         return PromiseMade(
             **self.base(state, "PromiseMade", repayment, t.number),
             tranche=t.number,
             amount_minor=t.amount_minor,
             currency=repayment.currency,
-            promised_by=t.promised_by,
+            promised_by=by,
             basis=basis,
+            revision=t.promises - 1,
             policy_version=repayment.policy_version,
             calendar_version=repayment.calendar_version,
         )
@@ -167,7 +187,7 @@ class Scene:
             amount_minor=t.amount_minor,
             currency=repayment.currency,
             cause=standing(state.account.status_reason)[0],
-            reason=t.reason,
+            reason=standing(state.account.status_reason)[1],
             condition="account_active",
             record=record,
         )
@@ -184,32 +204,40 @@ class Scene:
         )
 
     def delayed(
-        self, state: State, repayment: Repayment, t: Tranche, cause: Cause, record: DecisionRecord
+        self, state: State, repayment: Repayment, number: int, by: datetime, cause: Cause, record: DecisionRecord
     ) -> RestorationDelayed:
         """Tell that a promise was missed."""
         return RestorationDelayed(
-            **self.base(state, "RestorationDelayed", repayment, t.number),
-            tranche=t.number,
+            **self.base(state, "RestorationDelayed", repayment, number),
+            tranche=number,
             cause=cause,
-            promised_by=t.promised_by,
+            promised_by=by,
             record=record,
         )
 
     def reversed(
-        self, state: State, repayment: Repayment, event: RepaymentReturned, record: DecisionRecord, parts: Sequence[int]
+        self, state: State, repayment: Repayment, event: RepaymentReturned, record: DecisionRecord, taken: Taken
     ) -> RestorationReversed:
-        """Tell what was taken back: from holds, from available credit, and what was uncovered."""
-        from_hold, from_available, uncovered = parts
+        """Tell what was taken back: from holds, from available credit, and what the replay gave or uncovered."""
         return RestorationReversed(
             **self.base(state, "RestorationReversed", repayment),
             currency=event.currency,
             code=event.code,
             return_class=event.return_class,
-            from_hold_minor=from_hold,
-            from_available_minor=from_available,
-            uncovered_minor=uncovered,
+            from_hold_minor=taken.from_hold_minor,
+            from_available_minor=taken.from_available_minor,
+            reallocated_minor=taken.reallocated_minor,
+            uncovered_minor=taken.uncovered_minor,
             available_credit_minor=record.available_credit_minor,
             available_raw_minor=record.available_raw_minor,
             zero_reason=record.zero_reason,
             record=record,
         )
+
+
+def _versions(repayment: Repayment) -> dict[str, Any]:
+    return {
+        "policy_version": repayment.policy_version,
+        "model_version": repayment.model_version,
+        "calendar_version": repayment.calendar_version,
+    }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal
 
 from schemas.event import Segment
 from schemas.ids import AccountId
@@ -16,6 +16,22 @@ JournalKind = Literal[
     "SETTLE", "RELEASE", "VOID", "REVERSE", "REALLOCATE", "ABSORB", "UNCOVER",
 ]  # fmt: skip
 TrancheState = Literal["held", "parked", "restored", "voided", "reversed", "lapsed"]
+LANE: Final[frozenset[tuple[TrancheState, TrancheState]]] = frozenset(
+    {
+        ("held", "restored"),
+        ("held", "parked"),
+        ("held", "voided"),
+        ("held", "lapsed"),
+        ("parked", "restored"),
+        ("parked", "held"),
+        ("parked", "voided"),
+        ("parked", "lapsed"),
+        ("lapsed", "voided"),
+        ("restored", "reversed"),
+    }
+)
+"""Every step of the credit lane (domain 3.2); a tranche begins held, parked, restored or lapsed."""
+WAITING: Final[tuple[TrancheState, ...]] = ("held", "parked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +53,11 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Tranche:
-    """The credit lane of one part of a repayment."""
+    """The credit lane of one part of a repayment.
+
+    ``promised_by`` is the promise that counts; ``promises`` were made so far, so the next one is revision ``promises``.
+    ``delayed`` tells that its breach was told. ``reason`` is why it was held, parked or restored first.
+    """
 
     repayment_id: str
     number: int
@@ -47,6 +67,20 @@ class Tranche:
     reason: Reason
     promised_by: datetime
     restored_at: datetime | None = None
+    promises: int = 0
+    extensions: int = 0
+    delayed: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether it may still be restored."""
+        return self.state in WAITING
+
+    def to(self, state: TrancheState, **changes: Any) -> "Tranche":
+        """Move along the lane; raise ValueError where there is no such step."""
+        if (self.state, state) not in LANE:
+            raise ValueError(f"tranche {self.repayment_id}:{self.number} cannot go from {self.state} to {state}")
+        return replace(self, state=state, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +95,8 @@ class Authorisation:
 class Account:
     """One account's availability; ``product`` is empty until it was opened.
 
-    ``booked`` holds what of the purchases and refunds an input names was booked before.
+    ``booked`` holds what of the purchases and refunds an input names was booked before. ``spendable`` is the profile's
+    word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash.
     """
 
     account_id: AccountId
@@ -75,7 +110,10 @@ class Account:
     used_authorisation_minor: int = 0
     pending_minor: int = 0
     credit_balance_minor: int = 0
-    limit_lowered: bool = False
+    limit_lowered_at: datetime | None = None
+    spendable: bool = False
+    cash_sub_limit_minor: int | None = None
+    cash_used_minor: int = 0
     authorisations: Mapping[str, Authorisation] = field(default_factory=dict)
     journals: tuple[Journal, ...] = ()
     booked: frozenset[str] = frozenset()
@@ -83,14 +121,15 @@ class Account:
     def book(self, *journals: Journal) -> "Account":
         """Append entries, in order."""
         limit, available, debt = self.credit_limit_minor, self.available_minor, self.used_debt_minor
-        authorised, pending, lowered = self.used_authorisation_minor, self.pending_minor, self.limit_lowered
+        authorised, pending = self.used_authorisation_minor, self.pending_minor
+        lowered_at = self.limit_lowered_at
         for entry in journals:
             limit += entry.limit_minor
             available += entry.available_minor
             debt += entry.used_debt_minor
             authorised += entry.used_authorisation_minor
             pending += entry.pending_minor
-            lowered = (lowered or entry.kind == "CUT") and available <= 0
+            lowered_at = lowered_at if available <= 0 else None
         return replace(
             self,
             credit_limit_minor=limit,
@@ -98,9 +137,16 @@ class Account:
             used_debt_minor=debt,
             used_authorisation_minor=authorised,
             pending_minor=pending,
-            limit_lowered=lowered,
+            limit_lowered_at=lowered_at,
             journals=(*self.journals, *journals),
         )
+
+    def limited(self, ref: str, limit_minor: int, at: datetime) -> "Account":
+        """Raise or cut the credit limit; a cut is remembered while nothing is available (R18)."""
+        change = limit_minor - self.credit_limit_minor
+        if change >= 0:
+            return self.book(Journal("RAISE", ref, available_minor=change))
+        return replace(self, limit_lowered_at=at).book(Journal("CUT", ref, available_minor=change))
 
     def authorises(self, authorisation: Authorisation) -> "Account":
         """Remember what an authorisation comes to."""
@@ -136,7 +182,8 @@ class Account:
     def absorbed(self, ref: str) -> "Account":
         """Let a credit balance pay debt at once; what was paid beyond the debt becomes credit balance (domain 4.3).
 
-        So it makes no difference which topic was read first, and USED(debt) is never below 0.
+        A credit balance below 0 was paid out before it was earned, or taken back after: it is debt, uncovered. So it
+        makes no difference which topic was read first, and neither USED(debt) nor the credit balance is below 0.
         """
         amount = min(self.credit_balance_minor, self.used_debt_minor)
         if not amount:
@@ -145,11 +192,22 @@ class Account:
         kind: JournalKind = "ABSORB" if amount > 0 else "UNCOVER"
         return paid.book(Journal(kind, ref, available_minor=amount, used_debt_minor=-amount))
 
+    def balanced(self, change_minor: int, ref: str) -> "Account":
+        """Change the credit balance, then let it pay debt or be uncovered."""
+        return replace(self, credit_balance_minor=self.credit_balance_minor + change_minor).absorbed(ref)
+
     def shown(self, *, spendable: bool) -> int:
         """Return the available credit a customer is shown: never negative, 0 while frozen or closed."""
         if self.status != "active":
             return 0
         return max(0, self.available_minor + (self.credit_balance_minor if spendable else 0))
+
+    def cash_shown(self) -> int | None:
+        """Return what of the available credit may be drawn in cash; None without a cash sub-limit (R20)."""
+        if self.cash_sub_limit_minor is None:
+            return None
+        left = self.cash_sub_limit_minor - self.cash_used_minor
+        return max(0, min(left, self.shown(spendable=self.spendable)))
 
     def zero_reason(self, *, spendable: bool) -> Reason | None:
         """Return why 0 is shown; None when more is shown, or when all of the limit is simply used."""
@@ -159,25 +217,37 @@ class Account:
             return Reason.ACCOUNT_CLOSED
         if self.status == "frozen":
             return standing(self.status_reason)[1]
-        if self.limit_lowered:
+        if self.limit_lowered_at is not None:
             return Reason.LIMIT_LOWERED
         return Reason.OVER_LIMIT if self.available_minor < 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Repayment:
-    """One assessed repayment: what its later events need to tell its whole story."""
+    """One repayment: what its later events need to tell its whole story.
+
+    It is settled, then ``assessed``; ``late`` tells that the decision owed on it was told late. ``restorable_minor``
+    and ``credit_balance_minor`` are as assessed; replays change them by ``reallocated_minor``, of which
+    ``reallocated_available_minor`` went past the tranches, and by ``reallocated_balance_minor`` (R24). ``joined``
+    tells that its credit balance is the customer's.
+    """
 
     repayment_id: str
     assessed: bool = False
     returned: bool = False
+    late: bool = False
+    joined: bool = False
     amount_minor: int = 0
     restorable_minor: int = 0
     credit_balance_minor: int = 0
+    reallocated_minor: int = 0
+    reallocated_available_minor: int = 0
+    reallocated_balance_minor: int = 0
     currency: str = ""
     rail: str = ""
     repaid_at: datetime | None = None
     version: int = 0
+    revision: int = 0
     trail: tuple[Segment, ...] = ()
     reasons: tuple[Reason, ...] = ()
     faster: tuple[Faster, ...] = ()
@@ -185,12 +255,23 @@ class Repayment:
     model_version: str = ""
     calendar_version: str = ""
     clear_seconds: int = 60
+    hold_slack_seconds: int = 60
     tranches: Mapping[int, Tranche] = field(default_factory=dict)
     records: tuple[DecisionRecord, ...] = ()
 
     def part(self, *states: str) -> int:
         """Return the sum of the tranches in ``states``, minor units."""
         return sum(t.amount_minor for t in self.tranches.values() if t.state in states)
+
+    @property
+    def waiting(self) -> tuple[Tranche, ...]:
+        """Return the tranches that may still be restored, in the order of their numbers."""
+        return tuple(t for _, t in sorted(self.tranches.items()) if t.waits)
+
+    @property
+    def balance_minor(self) -> int:
+        """Return what of it is credit balance after replays."""
+        return self.credit_balance_minor + self.reallocated_balance_minor
 
     def put(self, *tranches: Tranche) -> "Repayment":
         """Return it with ``tranches`` replaced or added."""

@@ -14,8 +14,9 @@ from schemas.account import (
 from schemas.event import Trail
 from schemas.ids import AccountId
 from schemas.reasons import Reason
+from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import RiskAssessed
-from schemas.settlement import RepaymentReturned
+from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input, TimerFired
 from services.limit_release.model import Account, Authorisation, Repayment, State, Tranche
 from services.runtime.postgres import Connection, Row, columns
@@ -24,19 +25,21 @@ from services.runtime.worker import Store
 # The availability of these accounts, locked in the order of their keys.
 LOAD_ACCOUNTS = """
 SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
-  used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered
+  used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
+  cash_used_minor
 FROM limit_release.account WHERE account_id = ANY ($1::text[]) ORDER BY account_id FOR UPDATE
 """
 # Repayments by their ids, and those with a tranche that waits on an account whose status changes.
 LOAD_REPAYMENTS = """
-SELECT account_id, repayment_id, assessed, returned, amount_minor, restorable_minor, credit_balance_minor, currency,
-  rail, repaid_at, version, trail, reasons, faster, policy_version, model_version, calendar_version, clear_seconds
+SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor, credit_balance_minor,
+  reallocated_minor, reallocated_available_minor, reallocated_balance_minor, currency, rail, repaid_at, version,
+  revision, trail, reasons, faster, policy_version, model_version, calendar_version, clear_seconds, hold_slack_seconds
 FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[] || ARRAY(
   SELECT repayment_id FROM limit_release.tranche WHERE account_id = ANY ($2::text[]) AND state IN ('held', 'parked')))
 """
 # The tranches of these repayments.
 LOAD_TRANCHES = """
-SELECT repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at
+SELECT repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at, promises, extensions, delayed
 FROM limit_release.tranche WHERE repayment_id = ANY ($1::text[])
 """
 # Which of these purchases and refunds were booked before.
@@ -53,47 +56,61 @@ WHERE (account_id, authorisation_id) IN (SELECT * FROM unnest($1::text[], $2::te
 SAVE = """
 WITH accounts AS (
   INSERT INTO limit_release.account (account_id, product, currency, status, status_reason, credit_limit_minor,
-    available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered)
+    available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at,
+    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason)
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::boolean[])
+    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::boolean[], $14::bigint[],
+    $15::bigint[], $16::bigint[], $17::text[])
   ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, status_reason = excluded.status_reason,
     credit_limit_minor = excluded.credit_limit_minor, available_minor = excluded.available_minor,
     used_debt_minor = excluded.used_debt_minor, used_authorisation_minor = excluded.used_authorisation_minor,
     pending_minor = excluded.pending_minor, credit_balance_minor = excluded.credit_balance_minor,
-    limit_lowered = excluded.limit_lowered),
+    limit_lowered_at = excluded.limit_lowered_at, spendable = excluded.spendable,
+    cash_sub_limit_minor = excluded.cash_sub_limit_minor, cash_used_minor = excluded.cash_used_minor,
+    shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason),
 journals AS (
   INSERT INTO limit_release.journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor)
-  SELECT * FROM unnest($13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], $18::bigint[],
-    $19::bigint[], $20::bigint[])),
+  SELECT * FROM unnest($18::text[], $19::text[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[],
+    $24::bigint[], $25::bigint[])),
 repayments AS (
-  INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, amount_minor, restorable_minor,
-    credit_balance_minor, currency, rail, repaid_at, version, trail, reasons, faster, policy_version, model_version,
-    calendar_version, clear_seconds)
-  SELECT * FROM unnest($21::text[], $22::text[], $23::boolean[], $24::boolean[], $25::bigint[], $26::bigint[],
-    $27::bigint[], $28::text[], $29::text[], $30::timestamptz[], $31::integer[], $32::text[], $33::text[], $34::text[],
-    $35::text[], $36::text[], $37::text[], $38::integer[])
+  INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, late, joined, amount_minor,
+    restorable_minor, credit_balance_minor, reallocated_minor, reallocated_available_minor, reallocated_balance_minor,
+    currency, rail, repaid_at, version, revision, trail, reasons, faster, policy_version, model_version,
+    calendar_version, clear_seconds, hold_slack_seconds)
+  SELECT * FROM unnest($26::text[], $27::text[], $28::boolean[], $29::boolean[], $30::boolean[], $31::boolean[],
+    $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::text[], $39::text[],
+    $40::timestamptz[], $41::integer[], $42::integer[], $43::text[], $44::text[], $45::text[], $46::text[],
+    $47::text[], $48::text[], $49::integer[], $50::integer[])
   ON CONFLICT (repayment_id) DO UPDATE SET assessed = excluded.assessed, returned = excluded.returned,
-    amount_minor = excluded.amount_minor, restorable_minor = excluded.restorable_minor,
-    credit_balance_minor = excluded.credit_balance_minor, currency = excluded.currency, rail = excluded.rail,
-    repaid_at = excluded.repaid_at, version = excluded.version, trail = excluded.trail, reasons = excluded.reasons,
-    faster = excluded.faster, policy_version = excluded.policy_version, model_version = excluded.model_version,
-    calendar_version = excluded.calendar_version, clear_seconds = excluded.clear_seconds),
+    late = excluded.late, joined = excluded.joined, amount_minor = excluded.amount_minor,
+    restorable_minor = excluded.restorable_minor, credit_balance_minor = excluded.credit_balance_minor,
+    reallocated_minor = excluded.reallocated_minor,
+    reallocated_available_minor = excluded.reallocated_available_minor,
+    reallocated_balance_minor = excluded.reallocated_balance_minor, currency = excluded.currency, rail = excluded.rail,
+    repaid_at = excluded.repaid_at, version = excluded.version, revision = excluded.revision, trail = excluded.trail,
+    reasons = excluded.reasons, faster = excluded.faster, policy_version = excluded.policy_version,
+    model_version = excluded.model_version, calendar_version = excluded.calendar_version,
+    clear_seconds = excluded.clear_seconds, hold_slack_seconds = excluded.hold_slack_seconds),
 tranches AS (
   INSERT INTO limit_release.tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by,
-    restored_at)
-  SELECT * FROM unnest($39::text[], $40::text[], $41::integer[], $42::bigint[], $43::text[], $44::timestamptz[],
-    $45::text[], $46::timestamptz[], $47::timestamptz[])
-  ON CONFLICT (repayment_id, number) DO UPDATE SET state = excluded.state, until = excluded.until,
-    reason = excluded.reason, promised_by = excluded.promised_by, restored_at = excluded.restored_at),
+    restored_at, promises, extensions, delayed)
+  SELECT * FROM unnest($51::text[], $52::text[], $53::integer[], $54::bigint[], $55::text[], $56::timestamptz[],
+    $57::text[], $58::timestamptz[], $59::timestamptz[], $60::integer[], $61::integer[], $62::boolean[])
+  ON CONFLICT (repayment_id, number) DO UPDATE SET amount_minor = excluded.amount_minor, state = excluded.state,
+    until = excluded.until, reason = excluded.reason, promised_by = excluded.promised_by,
+    restored_at = excluded.restored_at, promises = excluded.promises, extensions = excluded.extensions,
+    delayed = excluded.delayed),
 authorisations AS (
   INSERT INTO limit_release.authorisation (account_id, authorisation_id, amount_minor)
-  SELECT * FROM unnest($48::text[], $49::text[], $50::bigint[])
+  SELECT * FROM unnest($63::text[], $64::text[], $65::bigint[])
   ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor)
 INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
-SELECT * FROM unnest($51::text[], $52::integer[], $53::text[], $54::timestamptz[], $55::text[])
+SELECT * FROM unnest($66::text[], $67::integer[], $68::text[], $69::timestamptz[], $70::text[])
 """
 _TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
+_OF_A_REPAYMENT = RepaymentSettled | RiskAssessed | RepaymentReturned | HoldReleaseApproved | HoldExtended
+_REPLAYS = RepaymentSettled | RepaymentReturned | RepaymentsReallocated
 _NAMES = ("account_id", "trail", "reasons", "faster")
 
 
@@ -122,10 +139,10 @@ async def save(connection: Connection, changes: Sequence[tuple[State, State]]) -
     accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
     await connection.execute(
         SAVE,
-        *columns(accounts, 12),
+        *columns(accounts, 17),
         *columns(journals, 8),
-        *columns(repayments, 18),
-        *columns(tranches, 9),
+        *columns(repayments, 25),
+        *columns(tranches, 12),
         *columns(authorisations, 3),
         *columns(records, 5),
     )
@@ -183,33 +200,40 @@ def _empty() -> Rows:
 
 def _account_row(a: Account) -> tuple[object, ...]:
     sums = (a.credit_limit_minor, a.available_minor, a.used_debt_minor, a.used_authorisation_minor, a.pending_minor)
+    shown = (a.shown(spendable=a.spendable), a.zero_reason(spendable=a.spendable))
     return (
-        a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor, a.limit_lowered
+        a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
+        a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown
     )  # fmt: skip
 
 
 def _repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:
-    waits = r.part("held", "parked") > 0
-    trail = _TRAIL.dump_json(r.trail).decode() if waits else "[]"
+    trail = _TRAIL.dump_json(r.trail).decode() if r.waiting else "[]"
     amounts = (r.amount_minor, r.restorable_minor, r.credit_balance_minor)
+    replayed = (r.reallocated_minor, r.reallocated_available_minor, r.reallocated_balance_minor)
     versions = (r.policy_version, r.model_version, r.calendar_version)
     return (
-        account_id, r.repayment_id, r.assessed, r.returned, *amounts, r.currency, r.rail, r.repaid_at, r.version, trail,
-        ",".join(r.reasons), ",".join(r.faster), *versions, r.clear_seconds
+        account_id, r.repayment_id, r.assessed, r.returned, r.late, r.joined, *amounts, *replayed, r.currency, r.rail,
+        r.repaid_at, r.version, r.revision, trail, ",".join(r.reasons), ",".join(r.faster), *versions, r.clear_seconds,
+        r.hold_slack_seconds
     )  # fmt: skip
 
 
 def _tranche_rows(account_id: str, old: Repayment | None, r: Repayment) -> Rows:
     known = old.tranches if old else {}
     return [
-        (account_id, t.repayment_id, t.number, t.amount_minor, t.state, t.until, t.reason, t.promised_by, t.restored_at)
+        (
+            account_id, t.repayment_id, t.number, t.amount_minor, t.state, t.until, t.reason, t.promised_by,
+            t.restored_at, t.promises, t.extensions, t.delayed
+        )
         for t in r.tranches.values()
         if known.get(t.number) is not t
-    ]
+    ]  # fmt: skip
 
 
 async def _repayments(connection: Connection, inputs: Sequence[Input]) -> dict[str, dict[str, Repayment]]:
-    named: list[str] = [event.repayment_id for event in inputs if isinstance(event, RiskAssessed | RepaymentReturned)]
+    named: list[str] = [event.repayment_id for event in inputs if isinstance(event, _OF_A_REPAYMENT)]
+    named += [change.repayment_id for event in inputs if isinstance(event, _REPLAYS) for change in event.reallocated]
     named += [event.timer.subject for event in inputs if isinstance(event, TimerFired)]
     touched = [event.account_id for event in inputs if isinstance(event, AccountStatusChanged)]
     if not named and not touched:

@@ -1,4 +1,4 @@
-"""limit-release: verdicts, returns and billing's account in, promises, holds and restored credit out."""
+"""limit-release: settled money, verdicts, reviews and billing's account in; promises, holds, restored credit out."""
 
 from schemas.account import (
     AccountOpened,
@@ -11,9 +11,10 @@ from schemas.account import (
     PurchasePosted,
     PurchaseRefunded,
 )
+from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import RiskAssessed
-from schemas.settlement import RepaymentReturned
-from schemas.topics import BILLING_ACCOUNT, RESTORATION, RISK, SETTLEMENT
+from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
+from schemas.topics import BILLING_ACCOUNT, RESTORATION, REVIEW_DECISION, RISK, SETTLEMENT
 from services.limit_release.domain import decide
 from services.limit_release.store import STORE
 from services.profiles import load_profiles
@@ -22,11 +23,15 @@ from services.runtime.worker import Worker
 
 WORKER = Worker(
     name="limit-release",
-    reads=(RISK, SETTLEMENT, BILLING_ACCOUNT),
+    reads=(RISK, SETTLEMENT, BILLING_ACCOUNT, REVIEW_DECISION),
     handles=frozenset(
         {
             RiskAssessed,
+            RepaymentSettled,
             RepaymentReturned,
+            RepaymentsReallocated,
+            HoldReleaseApproved,
+            HoldExtended,
             AccountOpened,
             AccountStatusChanged,
             CreditLimitChanged,

@@ -23,7 +23,9 @@ LEDGER = {
     "restored_once": "DELETE FROM journal WHERE kind = 'RELEASE'",
     "not_over_reversed": "UPDATE tranche SET state = 'voided', amount_minor = amount_minor * 10 WHERE number = 3",
     "available_at_most_limit": "UPDATE account SET available_minor = credit_limit_minor + 1",
+    "shown_is_true": "UPDATE account SET shown_minor = shown_minor + 1",
     "waits_explained": "UPDATE tranche SET state = 'parked' WHERE number = 3",
+    "late_is_told": "UPDATE tranche SET delayed = false, promised_by = until - interval '1 day' WHERE number = 1",
     "time_ordered": "UPDATE tranche SET restored_at = '2026-01-01Z' WHERE number = 1",
 }
 OPEN_DOORS = """

@@ -37,6 +37,7 @@ from tests.integration.support import role
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 AMOUNTS = st.integers(0, 10**15)
 POSITIVE = st.integers(1, 10**15)
+CHANGES = st.integers(-(10**15), 10**15)
 CURRENCIES = st.from_regex(r"[A-Z]{3}", fullmatch=True)
 WORDS = st.text("abcXYZ0189_.:/@+-", min_size=1, max_size=128)
 SAID = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), max_size=200)
@@ -239,6 +240,9 @@ def credit_lanes(draw: st.DrawFn) -> release.Repayment:
             draw(REASONS),
             draw(INSTANTS),
             draw(INSTANTS) if state in ("restored", "reversed") else None,
+            promises=draw(st.integers(0, 9)),
+            extensions=draw(st.integers(0, 9)),
+            delayed=draw(st.booleans()),
         )
         for n, state in enumerate(["held", *states], start=1)
     }
@@ -246,13 +250,19 @@ def credit_lanes(draw: st.DrawFn) -> release.Repayment:
         builders.REPAYMENT,
         assessed=draw(st.booleans()),
         returned=draw(st.booleans()),
+        late=draw(st.booleans()),
+        joined=draw(st.booleans()),
         amount_minor=10**15,
         restorable_minor=draw(AMOUNTS),
         credit_balance_minor=draw(AMOUNTS),
+        reallocated_minor=draw(CHANGES),
+        reallocated_available_minor=draw(CHANGES),
+        reallocated_balance_minor=draw(CHANGES),
         currency=draw(CURRENCIES),
         rail=draw(WORDS),
         repaid_at=repaid_at,
         version=draw(st.integers(0, 9_999)),
+        revision=draw(st.integers(0, 99)),
         trail=draw(trails(repaid_at)),
         reasons=tuple(draw(st.lists(REASONS, max_size=4))),
         faster=tuple(draw(st.lists(st.sampled_from(["final_rail", "verified_account", "within_cap"]), max_size=3))),
@@ -260,13 +270,14 @@ def credit_lanes(draw: st.DrawFn) -> release.Repayment:
         model_version=draw(WORDS),
         calendar_version=draw(WORDS),
         clear_seconds=draw(st.integers(1, 86_400)),
+        hold_slack_seconds=draw(st.integers(0, 86_400)),
         tranches=tranches,
     )
 
 
 @st.composite
 def availabilities(draw: st.DrawFn) -> release.Account:
-    limit, used = draw(AMOUNTS), draw(st.integers(0, 10**12))
+    limit, used = draw(AMOUNTS), draw(st.just(0) | st.integers(0, 10**12))
     opened = release.Journal("OPEN", "opened", available_minor=limit)
     taken = release.Journal("PURCHASE", "purchase", available_minor=-used, used_debt_minor=used)
     account = release.Account(ACCOUNT, draw(WORDS), draw(CURRENCIES)).book(opened).book(taken)
@@ -274,8 +285,11 @@ def availabilities(draw: st.DrawFn) -> release.Account:
         account,
         status=draw(st.sampled_from(["active", "frozen", "closed"])),
         status_reason=draw(WORDS),
-        credit_balance_minor=draw(AMOUNTS),
-        limit_lowered=draw(st.booleans()),
+        credit_balance_minor=0 if used else draw(AMOUNTS),
+        limit_lowered_at=draw(st.none() | INSTANTS),
+        spendable=draw(st.booleans()),
+        cash_sub_limit_minor=draw(st.none() | AMOUNTS),
+        cash_used_minor=draw(CHANGES),
     )
 
 

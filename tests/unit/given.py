@@ -114,7 +114,8 @@ def check_ledger(account: Account) -> None:
 def check_repayment(repayment: Repayment) -> None:
     """Assert that tranches add up to what may be restored, and lanes are told whole."""
     if repayment.assessed and not (repayment.returned and not repayment.tranches):
-        assert sum(t.amount_minor for t in repayment.tranches.values()) == repayment.restorable_minor
+        parts = sum(t.amount_minor for t in repayment.tranches.values()) + repayment.reallocated_available_minor
+        assert parts == repayment.restorable_minor + repayment.reallocated_minor
     assert [record.version for record in repayment.records] == list(range(1, repayment.version + 1))
 
 
@@ -166,6 +167,11 @@ class Pipe:
     @property
     def account(self) -> Account:
         return self.credit.account
+
+    @property
+    def waits(self) -> list[Timer]:
+        """Return the timers of holds and promises, without those that ask whether a decision was made."""
+        return [timer for timer in self.timers.values() if timer.kind != limit_release.DECISION_DUE]
 
     def repayment(self, ref: str) -> Repayment:
         return self.credit.repayments[repayment_id(builders.SOURCE, ref)]

@@ -186,7 +186,7 @@ def test_a_return_before_its_verdict_leaves_a_tombstone() -> None:
 def test_e16_a_verdict_is_taken_once() -> None:
     pipe = Pipe().open(600_000, principal=550_000)
     first = decide(pipe.policy, pipe.credit, builders.risk_assessed(), moment(FRIDAY))
-    again = decide(pipe.policy, first.state, builders.risk_assessed(revision=1), moment(FRIDAY))
+    again = decide(pipe.policy, first.state, builders.risk_assessed(tier="D"), moment(FRIDAY))
     assert (again.outcome, again.reason, again.state) == ("stale", "assessed_before", first.state)
 
 
@@ -204,7 +204,7 @@ def frozen_in_between() -> Pipe:
     pipe.status("frozen")
     parked = all_of(pipe.repay(500_000, rail="direct_debit"), RestorationParked)
     assert [event.amount_minor for event in parked] == [100_000, 200_000, 200_000]
-    assert not pipe.timers
+    assert not pipe.waits
     return pipe
 
 
@@ -216,7 +216,7 @@ def test_a_thaw_before_the_dates_restores_what_is_due_and_holds_the_rest_again()
     for hold in all_of(facts, HoldPlaced):
         assert hold.reasons == (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP)
     assert [event.basis for event in all_of(facts, PromiseMade)] == ["clear", "hold", "hold"]
-    assert len(pipe.timers) == 4
+    assert len(pipe.waits) == 4
     pipe.pass_until(NEXT_FRIDAY)
     assert pipe.account.available_minor == 550_000
 
@@ -235,7 +235,7 @@ def test_a_thaw_after_the_dates_restores_everything() -> None:
     pipe = frozen_in_between()
     facts = pipe.status("active", now=NEXT_FRIDAY)
     assert [event.amount_minor for event in all_of(facts, CreditRestored)] == [100_000, 200_000, 200_000]
-    assert not pipe.timers
+    assert not pipe.waits
 
 
 def test_a_hold_that_ends_while_frozen_is_parked() -> None:
@@ -300,10 +300,13 @@ def test_a_repayment_partly_for_fees_and_partly_beyond_the_debt_says_so() -> Non
     [
         (Account(builders.ACCOUNT, available_minor=1), None),
         (Account(builders.ACCOUNT), None),
-        (Account(builders.ACCOUNT, limit_lowered=True), Reason.LIMIT_LOWERED),
+        (Account(builders.ACCOUNT, limit_lowered_at=FRIDAY), Reason.LIMIT_LOWERED),
         (Account(builders.ACCOUNT, available_minor=-1), Reason.OVER_LIMIT),
-        (Account(builders.ACCOUNT, available_minor=-1, limit_lowered=True), Reason.LIMIT_LOWERED),
-        (Account(builders.ACCOUNT, available_minor=-1, limit_lowered=True, status="closed"), Reason.ACCOUNT_CLOSED),
+        (Account(builders.ACCOUNT, available_minor=-1, limit_lowered_at=FRIDAY), Reason.LIMIT_LOWERED),
+        (
+            Account(builders.ACCOUNT, available_minor=-1, limit_lowered_at=FRIDAY, status="closed"),
+            Reason.ACCOUNT_CLOSED,
+        ),
         (Account(builders.ACCOUNT, available_minor=5, status="frozen"), Reason.ACCOUNT_FROZEN),
         (Account(builders.ACCOUNT, status="frozen", status_reason="overdue"), Reason.ACCOUNT_OVERDUE),
     ],

@@ -329,7 +329,7 @@ def end_of(inputs: Sequence[Event], *, holds_over: bool) -> Account:
             check_ledger(state.account)
     for repayment in state.repayments.values():
         check_repayment(repayment)
-    return replace(state.account, journals=(), limit_lowered=False)
+    return replace(state.account, journals=(), limit_lowered_at=None)
 
 
 @given(verdicts(), st.lists(st.integers(1, 200), max_size=3), st.data())

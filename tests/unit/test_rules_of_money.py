@@ -60,7 +60,7 @@ def test_r03_a_repayment_of_fees_and_interest_alone_restores_nothing_under_princ
     assert only(facts, NothingToRestore).reason is Reason.PAID_FEES_AND_INTEREST
     assert not all_of(facts, HoldPlaced)
     assert pipe.account.available_minor == 200_000
-    assert not pipe.timers
+    assert not pipe.waits
 
 
 def test_r03_under_total_the_same_repayment_restores_all_of_it() -> None:

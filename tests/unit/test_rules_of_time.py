@@ -199,7 +199,7 @@ def test_r16_a_date_already_past_means_now() -> None:
     pipe.now = FRIDAY + timedelta(days=30)
     facts = pipe.repay(500_000, rail="direct_debit")
     assert [event.amount_minor for event in all_of(facts, CreditRestored)] == [100_000, 200_000, 200_000]
-    assert not pipe.timers
+    assert not pipe.waits
 
 
 def held() -> Pipe:

@@ -94,14 +94,14 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 """
 FIND_CREDIT: Final = """
 SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
-  used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered
+  used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable
 FROM credit_account WHERE account_id = $1 FOR UPDATE
 """
 FIND_CREDIT_REPAYMENT: Final = "SELECT assessed, returned FROM credit_repayment WHERE repayment_id = $1"
 CHANGE_CREDIT: Final = """
 UPDATE credit_account SET credit_limit_minor = $2, available_minor = $3, used_debt_minor = $4,
-  used_authorisation_minor = $5, pending_minor = $6, credit_balance_minor = $7, limit_lowered = $8
-WHERE account_id = $1
+  used_authorisation_minor = $5, pending_minor = $6, credit_balance_minor = $7, limit_lowered_at = $8, shown_minor = $9,
+  zero_reason = $10 WHERE account_id = $1
 """
 ADD_JOURNAL: Final = """
 INSERT INTO journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor, used_authorisation_minor,
@@ -110,12 +110,14 @@ INSERT INTO journal (kind, ref, account_id, limit_minor, available_minor, used_d
 ADD_CREDIT_REPAYMENT: Final = """
 INSERT INTO credit_repayment (account_id, repayment_id, assessed, returned, amount_minor, restorable_minor,
   credit_balance_minor, currency, rail, repaid_at, version, trail, reasons, faster, policy_version, model_version,
-  calendar_version, clear_seconds)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '[]', $12, $13, $14, $15, $16, $17)
+  calendar_version, clear_seconds, hold_slack_seconds, late, joined, reallocated_minor, reallocated_available_minor,
+  reallocated_balance_minor, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '[]', $12, $13, $14, $15, $16, $17, $18, false, true, 0, 0, 0, 0)
 """
 ADD_TRANCHE: Final = """
-INSERT INTO tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at,
+  promises, extensions, delayed)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 ADD_RECORD: Final = """
 INSERT INTO decision_record (repayment_id, version, account_id, decided_at, record) VALUES ($1, $2, $3, $4, $5)
@@ -184,7 +186,8 @@ async def release(db: Connection, policy: Profiles, event: RiskAssessed, moment:
 
 async def _keep(db: Connection, a: Credit, r: CreditRepayment) -> None:
     sums = (a.credit_limit_minor, a.available_minor, a.used_debt_minor, a.used_authorisation_minor, a.pending_minor)
-    await db.execute(CHANGE_CREDIT, a.account_id, *sums, a.credit_balance_minor, a.limit_lowered)
+    shown = (a.shown(spendable=a.spendable), a.zero_reason(spendable=a.spendable))
+    await db.execute(CHANGE_CREDIT, a.account_id, *sums, a.credit_balance_minor, a.limit_lowered_at, *shown)
     for j in a.journals:
         legs = (j.limit_minor, j.available_minor, j.used_debt_minor, j.used_authorisation_minor, j.pending_minor)
         await db.execute(ADD_JOURNAL, j.kind, j.ref, a.account_id, *legs)
@@ -192,12 +195,12 @@ async def _keep(db: Connection, a: Credit, r: CreditRepayment) -> None:
     rest = (r.currency, r.rail, r.repaid_at, r.version, ",".join(r.reasons), ",".join(r.faster))
     versions = (r.policy_version, r.model_version, r.calendar_version)
     flags = (r.assessed, r.returned)
-    await db.execute(
-        ADD_CREDIT_REPAYMENT, a.account_id, r.repayment_id, *flags, *amounts, *rest, *versions, r.clear_seconds
-    )
+    promise = (r.clear_seconds, r.hold_slack_seconds)
+    await db.execute(ADD_CREDIT_REPAYMENT, a.account_id, r.repayment_id, *flags, *amounts, *rest, *versions, *promise)
     for t in r.tranches.values():
         ends = (t.amount_minor, t.state, t.until, t.reason, t.promised_by, t.restored_at)
-        await db.execute(ADD_TRANCHE, a.account_id, t.repayment_id, t.number, *ends)
+        told = (t.promises, t.extensions, t.delayed)
+        await db.execute(ADD_TRANCHE, a.account_id, t.repayment_id, t.number, *ends, *told)
     for x in r.records:
         await db.execute(ADD_RECORD, r.repayment_id, x.version, a.account_id, x.decided_at, x.model_dump_json())
 

@@ -1,0 +1,89 @@
+"""What moves beside restorations: a credit balance, what a replay changed (R24), cash within its limit (R20)."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from schemas.settlement import Part, Reallocation
+from services.limit_release.model import Account, Journal, Repayment, State, Tranche
+
+CASH = "cash"
+"""The plan of purchases that are cash drawn; they have a sub-limit of their own."""
+PENDING = ("held", "parked", "lapsed")
+"""The states of a tranche whose amount is in PENDING_RELEASE."""
+
+
+def joins(state: State, repayment: Repayment) -> tuple[State, Repayment]:
+    """Make an overpayment the customer's, only when the repayment's last hold is over (domain 4.3)."""
+    if repayment.joined or repayment.waiting:
+        return state, repayment
+    account = state.account
+    if repayment.balance_minor:
+        account = account.balanced(repayment.balance_minor, f"joins:{repayment.repayment_id}")
+    return replace(state, account=account), replace(repayment, joined=True)
+
+
+def leaves(account: Account, repayment: Repayment) -> Account:
+    """Take a returned overpayment out of the credit balance, which may be below 0 until it is uncovered."""
+    if not repayment.joined:
+        return account
+    return replace(account, credit_balance_minor=account.credit_balance_minor - repayment.balance_minor)
+
+
+def reallocated(state: State, changes: Iterable[Reallocation], cause: str) -> State:
+    """Book what a replay changed for other repayments; what is not assessed yet is changed when it is.
+
+    The credit balance may be below 0 after it: the caller lets it be absorbed.
+    """
+    for change in changes:
+        known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
+        if not known.returned:
+            state = _changed(state, known, change, cause)
+    return state
+
+
+def _changed(state: State, known: Repayment, change: Reallocation, cause: str) -> State:
+    repayment = replace(
+        known,
+        reallocated_minor=known.reallocated_minor + change.restorable_delta_minor,
+        reallocated_balance_minor=known.reallocated_balance_minor + change.credit_balance_delta_minor,
+    )
+    if not known.assessed:
+        return state.put(repayment)
+    ref = f"{cause}:{repayment.repayment_id}"
+    state, repayment = shifted(state, repayment, change.restorable_delta_minor, ref)
+    if known.joined:
+        balance = state.account.credit_balance_minor + change.credit_balance_delta_minor
+        state = replace(state, account=replace(state.account, credit_balance_minor=balance))
+    else:
+        state, repayment = joins(state, repayment)
+    return state.put(repayment)
+
+
+def shifted(state: State, repayment: Repayment, change_minor: int, ref: str) -> tuple[State, Repayment]:
+    """Give to, or take from, the tranches that are pending, last first; the rest is AVAILABLE's: one journal."""
+    if not change_minor:
+        return state, repayment
+    left, moved = change_minor, []
+    for _, tranche in sorted(repayment.tranches.items(), reverse=True):
+        if left and tranche.state in PENDING:
+            part = max(left, -tranche.amount_minor)
+            moved.append(_resized(tranche, tranche.amount_minor + part))
+            left -= part
+    entry = Journal(
+        "REALLOCATE", ref, available_minor=left, used_debt_minor=-change_minor, pending_minor=change_minor - left
+    )
+    past = repayment.reallocated_available_minor + left
+    return state.book(entry), replace(repayment.put(*moved), reallocated_available_minor=past)
+
+
+def _resized(tranche: Tranche, amount_minor: int) -> Tranche:
+    return replace(tranche, amount_minor=amount_minor) if amount_minor else tranche.to("voided", amount_minor=0)
+
+
+def cash_paid(state: State, parts: Iterable[Part], sign: int) -> State:
+    """Follow what repayments pay of the debt drawn in cash; below 0 while a purchase is read after its repayment."""
+    paid = sum(part.amount_minor for part in parts if part.plan == CASH)
+    if not paid:
+        return state
+    used = state.account.cash_used_minor + sign * paid
+    return replace(state, account=replace(state.account, cash_used_minor=used))
