@@ -1,16 +1,19 @@
 """settlement: the money lane and the debt ledger."""
 
+import re
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
 from schemas.event import Event
 from schemas.reasons import Reason
 from schemas.settlement import Allocation, RepaymentRejected, RepaymentReturned, RepaymentSettled
+from services import settlement
 from services.decision import Decision, Malformed
 from services.policy import Profiles
 from services.settlement.domain import decide
-from services.settlement.model import COMPONENTS, Account
+from services.settlement.model import COMPONENTS, LANE, Account
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, only, profiles
 
@@ -188,3 +191,16 @@ def test_r26_billings_own_events_in_another_currency_are_malformed(event: Event)
 
 def test_what_does_not_concern_the_debt_is_ignored() -> None:
     assert after(OPENED, builders.account_status_changed()).outcome == "ignored"
+
+
+def test_e04_e12_the_database_lets_a_lane_move_where_the_table_does() -> None:
+    """A row is written first in any status it may begin with; the trigger sees only what changes it later."""
+    migration = Path(settlement.__file__).parent / "migrations" / "001_debt.sql"
+    guard = re.search(r"NOT IN\s*\((.*?)\) THEN", migration.read_text(), re.DOTALL)
+    assert guard is not None
+    allowed = set(re.findall(r"\('(\w+)', '(\w+)'\)", guard.group(1)))
+    assert allowed == {(start, end) for (start, _), end in LANE.items() if start != "new"}
+
+
+def test_every_end_of_the_money_lane_is_an_end() -> None:
+    assert {end for _, end in LANE.items()} - {start for start, _ in LANE} == {"rejected", "returned"}
