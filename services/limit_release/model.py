@@ -96,7 +96,8 @@ class Account:
     """One account's availability; ``product`` is empty until it was opened.
 
     ``booked`` holds what of the purchases and refunds an input names was booked before. ``spendable`` is the profile's
-    word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash.
+    word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash;
+    ``version`` counts what was written of it, for the store alone.
     """
 
     account_id: AccountId
@@ -117,6 +118,7 @@ class Account:
     authorisations: Mapping[str, Authorisation] = field(default_factory=dict)
     journals: tuple[Journal, ...] = ()
     booked: frozenset[str] = frozenset()
+    version: int = 0
 
     def book(self, *journals: Journal) -> "Account":
         """Append entries, in order."""

@@ -19,69 +19,69 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input, TimerFired
 from services.limit_release.model import Account, Authorisation, Repayment, State, Tranche
-from services.runtime.postgres import Connection, Row, columns
-from services.runtime.worker import Store
+from services.runtime.postgres import Row, columns, instant, listed
+from services.runtime.worker import Saved, Store
 
-# The availability of these accounts, locked in the order of their keys.
-LOAD_ACCOUNTS = """
-SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
-  used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
-  cash_used_minor
-FROM limit_release.account WHERE account_id = ANY ($1::text[]) ORDER BY account_id FOR UPDATE
+# The availability of these accounts; repayments by their ids, and those with a tranche that waits on an account whose
+# status changes; their tranches; which purchases and refunds were booked before; authorisations by their ids.
+READS = """
+(SELECT json_agg(a) FROM (
+  SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
+    used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
+    cash_used_minor, version
+  FROM limit_release.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
+(SELECT json_agg(r) FROM (
+  SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor,
+    credit_balance_minor, reallocated_minor, reallocated_available_minor, reallocated_balance_minor, currency, rail,
+    repaid_at, version, revision, trail, reasons, faster, policy_version, model_version, calendar_version,
+    clear_seconds, hold_slack_seconds,
+    (SELECT json_agg(t) FROM (
+      SELECT repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at, promises, extensions,
+        delayed
+      FROM limit_release.tranche WHERE repayment_id = r.repayment_id) AS t) AS tranches
+  FROM limit_release.repayment AS r WHERE repayment_id = ANY ($2::text[] || ARRAY(
+    SELECT repayment_id FROM limit_release.tranche
+    WHERE account_id = ANY ($3::text[]) AND state IN ('held', 'parked')))) AS r) AS repayments,
+(SELECT json_agg(j) FROM (
+  SELECT account_id, ref FROM limit_release.journal
+  WHERE kind IN ('POST', 'PURCHASE', 'REFUND') AND (account_id, ref) IN (SELECT * FROM unnest($4::text[], $5::text[]))
+  ) AS j) AS booked,
+(SELECT json_agg(h) FROM (
+  SELECT account_id, authorisation_id, amount_minor FROM limit_release.authorisation
+  WHERE (account_id, authorisation_id) IN (SELECT * FROM unnest($6::text[], $7::text[]))) AS h) AS authorisations
 """
-# Repayments by their ids, and those with a tranche that waits on an account whose status changes.
-LOAD_REPAYMENTS = """
-SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor, credit_balance_minor,
-  reallocated_minor, reallocated_available_minor, reallocated_balance_minor, currency, rail, repaid_at, version,
-  revision, trail, reasons, faster, policy_version, model_version, calendar_version, clear_seconds, hold_slack_seconds
-FROM limit_release.repayment WHERE repayment_id = ANY ($1::text[] || ARRAY(
-  SELECT repayment_id FROM limit_release.tranche WHERE account_id = ANY ($2::text[]) AND state IN ('held', 'parked')))
-"""
-# The tranches of these repayments.
-LOAD_TRANCHES = """
-SELECT repayment_id, number, amount_minor, state, until, reason, promised_by, restored_at, promises, extensions, delayed
-FROM limit_release.tranche WHERE repayment_id = ANY ($1::text[])
-"""
-# Which of these purchases and refunds were booked before.
-LOAD_BOOKED = """
-SELECT account_id, ref FROM limit_release.journal
-WHERE kind IN ('POST', 'PURCHASE', 'REFUND') AND (account_id, ref) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-"""
-# The authorisations these events speak of.
-LOAD_AUTHORISATIONS = """
-SELECT account_id, authorisation_id, amount_minor FROM limit_release.authorisation
-WHERE (account_id, authorisation_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-"""
-# Writes accounts, their new journals, and what repayments, tranches and records came to.
-SAVE = """
-WITH accounts AS (
-  INSERT INTO limit_release.account (account_id, product, currency, status, status_reason, credit_limit_minor,
+# Writes accounts as they were read, their new journals, and what repayments, tranches and records came to.
+WRITES = """
+guarded AS (
+  INSERT INTO limit_release.account AS a (account_id, product, currency, status, status_reason, credit_limit_minor,
     available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at,
-    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason)
+    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason, version)
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::boolean[], $14::bigint[],
-    $15::bigint[], $16::bigint[], $17::text[])
+    $15::bigint[], $16::bigint[], $17::text[], $18::bigint[])
   ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, status_reason = excluded.status_reason,
     credit_limit_minor = excluded.credit_limit_minor, available_minor = excluded.available_minor,
     used_debt_minor = excluded.used_debt_minor, used_authorisation_minor = excluded.used_authorisation_minor,
     pending_minor = excluded.pending_minor, credit_balance_minor = excluded.credit_balance_minor,
     limit_lowered_at = excluded.limit_lowered_at, spendable = excluded.spendable,
     cash_sub_limit_minor = excluded.cash_sub_limit_minor, cash_used_minor = excluded.cash_used_minor,
-    shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason),
+    shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason, version = excluded.version
+  WHERE a.version = excluded.version - 1
+  RETURNING 1),
 journals AS (
   INSERT INTO limit_release.journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor)
-  SELECT * FROM unnest($18::text[], $19::text[], $20::text[], $21::bigint[], $22::bigint[], $23::bigint[],
-    $24::bigint[], $25::bigint[])),
+  SELECT * FROM unnest($19::text[], $20::text[], $21::text[], $22::bigint[], $23::bigint[], $24::bigint[],
+    $25::bigint[], $26::bigint[])),
 repayments AS (
   INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, late, joined, amount_minor,
     restorable_minor, credit_balance_minor, reallocated_minor, reallocated_available_minor, reallocated_balance_minor,
     currency, rail, repaid_at, version, revision, trail, reasons, faster, policy_version, model_version,
     calendar_version, clear_seconds, hold_slack_seconds)
-  SELECT * FROM unnest($26::text[], $27::text[], $28::boolean[], $29::boolean[], $30::boolean[], $31::boolean[],
-    $32::bigint[], $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::text[], $39::text[],
-    $40::timestamptz[], $41::integer[], $42::integer[], $43::text[], $44::text[], $45::text[], $46::text[],
-    $47::text[], $48::text[], $49::integer[], $50::integer[])
+  SELECT * FROM unnest($27::text[], $28::text[], $29::boolean[], $30::boolean[], $31::boolean[], $32::boolean[],
+    $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::text[], $40::text[],
+    $41::timestamptz[], $42::integer[], $43::integer[], $44::text[], $45::text[], $46::text[], $47::text[],
+    $48::text[], $49::text[], $50::integer[], $51::integer[])
   ON CONFLICT (repayment_id) DO UPDATE SET assessed = excluded.assessed, returned = excluded.returned,
     late = excluded.late, joined = excluded.joined, amount_minor = excluded.amount_minor,
     restorable_minor = excluded.restorable_minor, credit_balance_minor = excluded.credit_balance_minor,
@@ -95,23 +95,24 @@ repayments AS (
 tranches AS (
   INSERT INTO limit_release.tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by,
     restored_at, promises, extensions, delayed)
-  SELECT * FROM unnest($51::text[], $52::text[], $53::integer[], $54::bigint[], $55::text[], $56::timestamptz[],
-    $57::text[], $58::timestamptz[], $59::timestamptz[], $60::integer[], $61::integer[], $62::boolean[])
+  SELECT * FROM unnest($52::text[], $53::text[], $54::integer[], $55::bigint[], $56::text[], $57::timestamptz[],
+    $58::text[], $59::timestamptz[], $60::timestamptz[], $61::integer[], $62::integer[], $63::boolean[])
   ON CONFLICT (repayment_id, number) DO UPDATE SET amount_minor = excluded.amount_minor, state = excluded.state,
     until = excluded.until, reason = excluded.reason, promised_by = excluded.promised_by,
     restored_at = excluded.restored_at, promises = excluded.promises, extensions = excluded.extensions,
     delayed = excluded.delayed),
 authorisations AS (
   INSERT INTO limit_release.authorisation (account_id, authorisation_id, amount_minor)
-  SELECT * FROM unnest($63::text[], $64::text[], $65::bigint[])
-  ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor)
-INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
-SELECT * FROM unnest($66::text[], $67::integer[], $68::text[], $69::timestamptz[], $70::text[])
+  SELECT * FROM unnest($64::text[], $65::text[], $66::bigint[])
+  ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor),
+records AS (
+  INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
+  SELECT * FROM unnest($67::text[], $68::integer[], $69::text[], $70::timestamptz[], $71::text[]))
 """
 _TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
 _OF_A_REPAYMENT = RepaymentSettled | RiskAssessed | RepaymentReturned | HoldReleaseApproved | HoldExtended
 _REPLAYS = RepaymentSettled | RepaymentReturned | RepaymentsReallocated
-_NAMES = ("account_id", "trail", "reasons", "faster")
+_NAMES = ("account_id", "repaid_at", "tranches", "trail", "reasons", "faster")
 
 
 def key(event: Input) -> str:
@@ -119,34 +120,56 @@ def key(event: Input) -> str:
     return event.account_id
 
 
-async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, State]:
-    """Return the account of every input, with what the inputs touch."""
+def ask(inputs: Sequence[Input]) -> Sequence[object]:
+    """Return the accounts of the inputs and what else they touch."""
     accounts = sorted({event.account_id for event in inputs})
-    found = {row["account_id"]: row for row in await connection.fetch(LOAD_ACCOUNTS, accounts)}
-    authorisations = await _authorisations(connection, inputs)
-    booked = await _booked(connection, inputs)
-    repayments = await _repayments(connection, inputs)
+    named: list[str] = [event.repayment_id for event in inputs if isinstance(event, _OF_A_REPAYMENT)]
+    named += [change.repayment_id for event in inputs if isinstance(event, _REPLAYS) for change in event.reallocated]
+    named += [event.timer.subject for event in inputs if isinstance(event, TimerFired)]
+    touched = [event.account_id for event in inputs if isinstance(event, AccountStatusChanged)]
+    booked = [(event.account_id, event.purchase_id) for event in inputs if isinstance(event, PurchasePosted)]
+    booked += [(event.account_id, event.refund_id) for event in inputs if isinstance(event, PurchaseRefunded)]
+    authorised = [
+        (event.account_id, event.authorisation_id)
+        for event in inputs
+        if isinstance(event, AuthorisationPlaced | AuthorisationReleased | PurchasePosted) and event.authorisation_id
+    ]
+    return (accounts, named, touched, *columns(booked, 2), *columns(authorised, 2))
+
+
+def states(inputs: Sequence[Input], row: Row) -> dict[str, State]:
+    """Return the account of every input, with what the inputs touch."""
+    found = {a["account_id"]: a for a in listed(row["accounts"])}
+    authorisations: dict[str, dict[str, Authorisation]] = {}
+    for h in listed(row["authorisations"]):
+        authorisation = Authorisation(h["authorisation_id"], h["amount_minor"])
+        authorisations.setdefault(h["account_id"], {})[authorisation.authorisation_id] = authorisation
+    booked: dict[str, set[str]] = {}
+    for j in listed(row["booked"]):
+        booked.setdefault(j["account_id"], set()).add(j["ref"])
+    repayments: dict[str, dict[str, Repayment]] = {}
+    for r in listed(row["repayments"]):
+        repayments.setdefault(r["account_id"], {})[r["repayment_id"]] = _repayment(r)
     return {
         at: State(
             _account(at, found.get(at), authorisations.get(at, {}), booked.get(at, set())), repayments.get(at, {})
         )
-        for at in accounts
+        for at in {event.account_id for event in inputs}
     }
 
 
-async def save(connection: Connection, changes: Sequence[tuple[State, State]]) -> tuple[()]:
-    """Write what changed, in one statement."""
+def save(changes: Sequence[tuple[State, State]]) -> Saved:
+    """Write what changed."""
     accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
-    await connection.execute(
-        SAVE,
-        *columns(accounts, 17),
+    values = (
+        *columns(accounts, 18),
         *columns(journals, 8),
         *columns(repayments, 25),
         *columns(tranches, 12),
         *columns(authorisations, 3),
         *columns(records, 5),
     )
-    return ()
+    return Saved(values, guarded=len(accounts))
 
 
 Rows = list[tuple[object, ...]]
@@ -164,7 +187,7 @@ def _rows(changes: Sequence[tuple[State, State]]) -> tuple[Rows, Rows, Rows, Row
     for before, after in changes:
         a = after.account
         if a.product:
-            accounts.append(_account_row(a))
+            accounts.append(_account_row(a, before.account.version + 1))
         journals += [
             (
                 j.kind,
@@ -198,12 +221,12 @@ def _empty() -> Rows:
     return []
 
 
-def _account_row(a: Account) -> tuple[object, ...]:
+def _account_row(a: Account, version: int) -> tuple[object, ...]:
     sums = (a.credit_limit_minor, a.available_minor, a.used_debt_minor, a.used_authorisation_minor, a.pending_minor)
     shown = (a.shown(spendable=a.spendable), a.zero_reason(spendable=a.spendable))
     return (
         a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
-        a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown
+        a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown, version
     )  # fmt: skip
 
 
@@ -231,63 +254,27 @@ def _tranche_rows(account_id: str, old: Repayment | None, r: Repayment) -> Rows:
     ]  # fmt: skip
 
 
-async def _repayments(connection: Connection, inputs: Sequence[Input]) -> dict[str, dict[str, Repayment]]:
-    named: list[str] = [event.repayment_id for event in inputs if isinstance(event, _OF_A_REPAYMENT)]
-    named += [change.repayment_id for event in inputs if isinstance(event, _REPLAYS) for change in event.reallocated]
-    named += [event.timer.subject for event in inputs if isinstance(event, TimerFired)]
-    touched = [event.account_id for event in inputs if isinstance(event, AccountStatusChanged)]
-    if not named and not touched:
-        return {}
-    rows = await connection.fetch(LOAD_REPAYMENTS, named, touched)
-    if not rows:
-        return {}
-    tranches: dict[str, dict[int, Tranche]] = {}
-    for row in await connection.fetch(LOAD_TRANCHES, [row["repayment_id"] for row in rows]):
-        tranche = Tranche(**{**row, "reason": Reason(row["reason"])})
-        tranches.setdefault(tranche.repayment_id, {})[tranche.number] = tranche
-    found: dict[str, dict[str, Repayment]] = {}
-    for row in rows:
-        repayment = _repayment(row, tranches.get(row["repayment_id"], {}))
-        found.setdefault(row["account_id"], {})[repayment.repayment_id] = repayment
-    return found
-
-
-async def _authorisations(connection: Connection, inputs: Sequence[Input]) -> dict[str, dict[str, Authorisation]]:
-    named = [
-        (event.account_id, event.authorisation_id)
-        for event in inputs
-        if isinstance(event, AuthorisationPlaced | AuthorisationReleased | PurchasePosted) and event.authorisation_id
-    ]
-    found: dict[str, dict[str, Authorisation]] = {}
-    for row in await connection.fetch(LOAD_AUTHORISATIONS, *columns(named, 2)) if named else ():
-        authorisation = Authorisation(row["authorisation_id"], row["amount_minor"])
-        found.setdefault(row["account_id"], {})[authorisation.authorisation_id] = authorisation
-    return found
-
-
-async def _booked(connection: Connection, inputs: Sequence[Input]) -> dict[str, set[str]]:
-    named = [(event.account_id, event.purchase_id) for event in inputs if isinstance(event, PurchasePosted)]
-    named += [(event.account_id, event.refund_id) for event in inputs if isinstance(event, PurchaseRefunded)]
-    found: dict[str, set[str]] = {}
-    for row in await connection.fetch(LOAD_BOOKED, *columns(named, 2)) if named else ():
-        found.setdefault(row["account_id"], set()).add(row["ref"])
-    return found
-
-
 def _account(
     account_id: AccountId, row: Row | None, authorisations: dict[str, Authorisation], booked: set[str]
 ) -> Account:
     if row is None:
         return Account(account_id, authorisations=authorisations)
-    return Account(**{**row, "authorisations": authorisations, "booked": frozenset(booked)})
+    at = instant(row["limit_lowered_at"])
+    return Account(**{**row, "limit_lowered_at": at, "authorisations": authorisations, "booked": frozenset(booked)})
 
 
-def _repayment(row: Row, tranches: dict[int, Tranche]) -> Repayment:
+def _repayment(row: Row) -> Repayment:
     plain = {name: value for name, value in row.items() if name not in _NAMES}
     reasons = tuple(Reason(code) for code in row["reasons"].split(",") if code)
     faster = tuple(name for name in row["faster"].split(",") if name)
-    trail = _TRAIL.validate_json(row["trail"])
-    return Repayment(**plain, tranches=tranches, trail=trail, reasons=reasons, faster=faster)
+    trail, repaid_at = _TRAIL.validate_json(row["trail"]), instant(row["repaid_at"])
+    tranches = {t["number"]: _tranche(t) for t in row["tranches"] or ()}
+    return Repayment(**plain, repaid_at=repaid_at, tranches=tranches, trail=trail, reasons=reasons, faster=faster)
 
 
-STORE = Store(key=key, load=load, save=save)
+def _tranche(row: Row) -> Tranche:
+    instants = {name: instant(row[name]) for name in ("until", "promised_by", "restored_at")}
+    return Tranche(**{**row, **instants, "reason": Reason(row["reason"])})
+
+
+STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -10,41 +10,48 @@ from schemas.ids import AccountId, NotificationId
 from schemas.notification import Channel, Template
 from services.decision import Input
 from services.notifier.domain import Account, Attempted, Notification, Told, notification_id
-from services.runtime.postgres import Connection, Row, columns
-from services.runtime.worker import Store
+from services.runtime.postgres import Connection, Row, columns, instant, listed
+from services.runtime.worker import Saved, Store
 
 CLAIM_MAX = 500
 LEASE_SECONDS = 60
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 TOLD = get_args(Told)
-# How these customers are spoken to, locked in the order of their keys, and which channels are disabled.
-LOAD_ACCOUNTS = """
-SELECT account_id, language, timezone FROM notifier.account WHERE account_id = ANY ($1::text[])
-ORDER BY account_id FOR UPDATE
+# How these customers are spoken to, which channels are disabled, and the messages these inputs speak of.
+READS = """
+(SELECT json_agg(a) FROM (
+  SELECT account_id, language, timezone FROM notifier.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
+(SELECT json_agg(d) FROM notifier.disabled_channel AS d) AS disabled,
+(SELECT json_agg(m) FROM (
+  SELECT n.account_id, n.notification_id, n.repayment_id, n.caused_by, n.channel, n.language, n.template,
+    n.record_version, n.text, n.requested_at, d.state, d.attempts, d.next_attempt_at, d.ended_at
+  FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
+  WHERE n.notification_id = ANY ($2::text[])) AS m) AS messages
 """
-LOAD_DISABLED = "SELECT channel FROM notifier.disabled_channel"
-# The messages these inputs speak of.
-LOAD_NOTIFICATIONS = """
-SELECT n.account_id, n.notification_id, n.repayment_id, n.caused_by, n.channel, n.language, n.template,
-  n.record_version, n.text, n.requested_at, d.state, d.attempts, d.next_attempt_at, d.ended_at
-FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
-WHERE n.notification_id = ANY ($1::text[])
-"""
-# Writes customers, new messages, how deliveries stand, and channels that said they are gone.
-SAVE = """
-WITH accounts AS (
+# Writes customers, new messages, how deliveries stand, and channels that said they are gone; a delivery only when no
+# other process counted a try since it was read.
+WRITES = """
+accounts AS (
   INSERT INTO notifier.account (account_id, language, timezone) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
   ON CONFLICT (account_id) DO UPDATE SET language = excluded.language, timezone = excluded.timezone),
-gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($19::text[]) ON CONFLICT DO NOTHING),
+gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($20::text[]) ON CONFLICT DO NOTHING),
 messages AS (
   INSERT INTO notifier.notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
     record_version, text, requested_at)
   SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-    $11::integer[], $12::text[], $13::timestamptz[]))
-INSERT INTO notifier.delivery (notification_id, state, attempts, next_attempt_at, ended_at)
-SELECT * FROM unnest($14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[])
-ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
-  next_attempt_at = excluded.next_attempt_at, ended_at = excluded.ended_at
+    $11::integer[], $12::text[], $13::timestamptz[])),
+started AS (
+  INSERT INTO notifier.delivery (notification_id, state, attempts, next_attempt_at, ended_at)
+  SELECT notification_id, state, attempts, next_attempt_at, ended_at
+  FROM unnest($14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::integer[])
+    AS d(notification_id, state, attempts, next_attempt_at, ended_at, attempts_before) WHERE attempts_before IS NULL),
+guarded AS (
+  UPDATE notifier.delivery AS d SET state = n.state, attempts = n.attempts, next_attempt_at = n.next_attempt_at,
+    ended_at = n.ended_at
+  FROM unnest($14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::integer[])
+    AS n(notification_id, state, attempts, next_attempt_at, ended_at, attempts_before)
+  WHERE d.notification_id = n.notification_id AND d.state = 'requested' AND d.attempts = n.attempts_before
+  RETURNING 1)
 """
 # Takes messages that are due under a lease, so that a crash gives them back and two processes share them.
 CLAIM = """
@@ -75,21 +82,25 @@ def key(event: Input) -> str:
     return event.account_id
 
 
-async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Account]:
+def ask(inputs: Sequence[Input]) -> Sequence[object]:
+    """Return the accounts of the inputs and the messages the inputs may be about."""
+    return (sorted({event.account_id for event in inputs}), sorted({at for event in inputs for at in _ids(event)}))
+
+
+def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with the messages the inputs may be about."""
-    accounts = sorted({event.account_id for event in inputs})
-    disabled = frozenset(row["channel"] for row in await connection.fetch(LOAD_DISABLED))
-    states = {at: Account(at, disabled=disabled) for at in map(str, accounts)}
-    for row in await connection.fetch(LOAD_ACCOUNTS, accounts):
-        states[row["account_id"]] = Account(row["account_id"], row["language"], row["timezone"], {}, disabled)
-    named = sorted({at for event in inputs for at in _ids(event)})
-    found: dict[str, dict[str, Notification]] = {}
-    for row in await connection.fetch(LOAD_NOTIFICATIONS, named) if named else ():
-        found.setdefault(row["account_id"], {})[row["notification_id"]] = _notification(row)
-    return {at: _with(state, found.get(at, {})) for at, state in states.items()}
+    messages: dict[str, dict[str, Notification]] = {}
+    for m in listed(row["messages"]):
+        messages.setdefault(m["account_id"], {})[m["notification_id"]] = _notification(m)
+    disabled: frozenset[Channel] = frozenset(d["channel"] for d in listed(row["disabled"]))
+    known = {a["account_id"]: (a["language"], a["timezone"]) for a in listed(row["accounts"])}
+    return {
+        at: Account(at, *known.get(at, (None, "")), messages.get(at, {}), disabled)
+        for at in {str(event.account_id) for event in inputs}
+    }
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> Sequence[Message]:
+def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     """Write what changed; new messages are leased to this process, which tries them right after the commit."""
     accounts, messages, deliveries = [], [], []
     gone: set[Channel] = set()
@@ -103,14 +114,15 @@ async def save(connection: Connection, changes: Sequence[tuple[Account, Account]
                 continue
             lease = timedelta(seconds=LEASE_SECONDS if known is None and n.next_attempt_at else 0)
             again = n.next_attempt_at and n.next_attempt_at + lease
-            deliveries.append((n.notification_id, n.state, n.attempts, again, n.ended_at))
+            tried = None if known is None else known.attempts
+            deliveries.append((n.notification_id, n.state, n.attempts, again, n.ended_at, tried))
             if known is None:
                 messages.append(_row(a.account_id, n))
                 if n.state == "requested":
                     leased.append(_message(a.account_id, n))
         gone |= a.disabled - before.disabled
-    await connection.execute(SAVE, *columns(accounts, 3), *columns(messages, 10), *columns(deliveries, 5), sorted(gone))
-    return leased
+    values = (*columns(accounts, 3), *columns(messages, 10), *columns(deliveries, 6), sorted(gone))
+    return Saved(values, sum(tried is not None for *_, tried in deliveries), leased)
 
 
 async def claim(connection: Connection) -> Sequence[Message]:
@@ -136,12 +148,9 @@ def _message(account_id: str, n: Notification) -> Message:
     return Message(AccountId(account_id), n.notification_id, n.repayment_id, *said)
 
 
-def _with(state: Account, notifications: dict[str, Notification]) -> Account:
-    return Account(state.account_id, state.language, state.timezone, notifications, state.disabled)
-
-
 def _notification(row: Row) -> Notification:
-    return Notification(**{name: value for name, value in row.items() if name != "account_id"})
+    instants = {name: instant(row[name]) for name in ("requested_at", "next_attempt_at", "ended_at")}
+    return Notification(**{name: value for name, value in row.items() if name != "account_id"} | instants)
 
 
-STORE = Store(key=key, load=load, save=save)
+STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -6,32 +6,36 @@ from typing import get_args
 from schemas.repayment import ReportedRepayment
 from services.decision import Input
 from services.repayment_ingest.domain import Content, Kind, Reference
-from services.runtime.postgres import Connection, columns
-from services.runtime.worker import Store
+from services.runtime.postgres import Row, columns, listed
+from services.runtime.worker import Saved, Store
 
-# What is known of these references, locked in the order of their keys.
-LOAD = """
-SELECT source, external_ref, account_id, amount_minor, currency, rail, kinds FROM repayment_ingest.reference
-WHERE (source, external_ref) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-ORDER BY source, external_ref FOR UPDATE
+# What is known of these references.
+READS = """
+(SELECT json_agg(r) FROM (
+  SELECT source, external_ref, account_id, amount_minor, currency, rail, kinds FROM repayment_ingest.reference
+  WHERE (source, external_ref) IN (SELECT * FROM unnest($1::text[], $2::text[]))) AS r) AS reported
 """
-# Keeps references for ever: a return may be redelivered on day 59. A new key taken meanwhile fails the batch.
-SAVE = """
-WITH new AS (
+# Keeps references for ever: a return may be redelivered on day 59. A new key taken meanwhile fails the batch, and so
+# does one whose kinds are not those read.
+WRITES = """
+created AS (
   INSERT INTO repayment_ingest.reference (source, external_ref, account_id, amount_minor, currency, rail, kinds)
   SELECT source, external_ref, account_id, amount_minor, currency, rail, string_to_array(kinds, ',')
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::boolean[])
-    AS n(source, external_ref, account_id, amount_minor, currency, rail, kinds, is_new) WHERE is_new),
-known AS (
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[])
+    AS n(source, external_ref, account_id, amount_minor, currency, rail, kinds, kinds_before) WHERE kinds_before = ''),
+guarded AS (
   UPDATE repayment_ingest.reference AS r SET kinds = string_to_array(n.kinds, ',')
-  FROM unnest($1::text[], $2::text[], $7::text[], $8::boolean[]) AS n(source, external_ref, kinds, is_new)
-  WHERE NOT n.is_new AND r.source = n.source AND r.external_ref = n.external_ref)
-INSERT INTO repayment_ingest.conflict
-  (event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs)
-SELECT event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, string_to_array(differs, ',')
-FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[],
-  $17::text[]) AS c(event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs)
-ON CONFLICT DO NOTHING
+  FROM unnest($1::text[], $2::text[], $7::text[], $8::text[]) AS n(source, external_ref, kinds, kinds_before)
+  WHERE n.kinds_before <> '' AND r.source = n.source AND r.external_ref = n.external_ref
+    AND r.kinds = string_to_array(n.kinds_before, ',')
+  RETURNING 1),
+conflicts AS (
+  INSERT INTO repayment_ingest.conflict
+    (event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs)
+  SELECT event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, string_to_array(differs, ',')
+  FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[],
+    $17::text[]) AS c(event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs)
+  ON CONFLICT DO NOTHING)
 """
 KINDS = get_args(Kind)
 
@@ -41,32 +45,41 @@ def key(event: Input) -> str:
     return f"{len(event.source)}:{event.source}{event.external_ref}" if isinstance(event, ReportedRepayment) else ""
 
 
-async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Reference]:
+def ask(inputs: Sequence[Input]) -> Sequence[object]:
+    """Return the names of every reference reported."""
+    reports = {(event.source, event.external_ref) for event in inputs if isinstance(event, ReportedRepayment)}
+    return columns(sorted(reports), 2)
+
+
+def states(inputs: Sequence[Input], row: Row) -> dict[str, Reference]:
     """Return what is known of every reference reported."""
     reports = {key(event): event for event in inputs if isinstance(event, ReportedRepayment)}
-    names = sorted({(event.source, event.external_ref) for event in reports.values()})
-    states = {at: Reference(event.source, event.external_ref) for at, event in reports.items()}
-    for row in await connection.fetch(LOAD, *columns(names, 2)):
-        content = Content(row["account_id"], row["amount_minor"], row["currency"], row["rail"])
-        source, external_ref = row["source"], row["external_ref"]
+    found = {at: Reference(event.source, event.external_ref) for at, event in reports.items()}
+    for known in listed(row["reported"]):
+        content = Content(known["account_id"], known["amount_minor"], known["currency"], known["rail"])
+        source, external_ref = known["source"], known["external_ref"]
         at = f"{len(source)}:{source}{external_ref}"
-        states[at] = Reference(source, external_ref, content, frozenset(row["kinds"]))
-    return {"": Reference("", "")} | states
+        found[at] = Reference(source, external_ref, content, frozenset(known["kinds"]))
+    return {"": Reference("", "")} | found
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Reference, Reference]]) -> tuple[()]:
+def save(changes: Sequence[tuple[Reference, Reference]]) -> Saved:
     """Keep new and changed references, and conflicts."""
     references, conflicts = [], []
     for before, after in changes:
         at, c = (after.source, after.external_ref), after.content
         if c is not None:
-            kinds = ",".join(kind for kind in KINDS if kind in after.kinds)
-            references.append((*at, c.account_id, c.amount_minor, c.currency, c.rail, kinds, before.content is None))
+            kinds = (_listed(after.kinds), _listed(before.kinds))
+            references.append((*at, c.account_id, c.amount_minor, c.currency, c.rail, *kinds))
         for x in after.conflicts:
             content = (x.content.account_id, x.content.amount_minor, x.content.currency, x.content.rail)
             conflicts.append((x.event_id, *at, *content, x.kind, ",".join(x.differs)))
-    await connection.execute(SAVE, *columns(references, 8), *columns(conflicts, 9))
-    return ()
+    known = sum(before.content is not None for before, _ in changes)
+    return Saved((*columns(references, 8), *columns(conflicts, 9)), guarded=known)
 
 
-STORE = Store(key=key, load=load, save=save)
+def _listed(kinds: frozenset[str]) -> str:
+    return ",".join(kind for kind in KINDS if kind in kinds)
+
+
+STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -1,7 +1,8 @@
-"""The way of one batch: claim, load, decide, save, record, commit. Everything that matters happens here."""
+"""The way of one batch: read, decide, write. Everything that matters happens here."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from services.runtime.clock import monotonic
 from services.runtime.codec import Outgoing, encode
 from services.runtime.dead_letter import Aside, Limit
 from services.runtime.fold import Arrived, Folded, fold
-from services.runtime.inbox import Move
+from services.runtime.inbox import Move, Progress
 from services.runtime.postgres import Connection
 from services.runtime.worker import AnyWorker
 
@@ -58,35 +59,41 @@ async def process(
 ) -> Committed:
     """Apply ``batch`` exactly once, or not at all; what Kafka acknowledged meanwhile is closed with it.
 
+    One statement reads, one writes and is its own transaction; what is rare makes it a transaction of several.
     Raises Refused when the offsets are no longer ours, Transient errors as they come, InvariantBroken for our own.
     """
-    async with connection.transaction():
-        arrived, unreadable = await _inputs(connection, worker, batch)
-        claim = await inbox.claim(connection, batch.moves, [a.event_key for a in arrived if a.event_key])
-        fresh, reused, repeated = _fresh(arrived, claim.known)
-        folded = await _decide(connection, worker, policy, batch, fresh, claim.now)
-        outgoing = [encode(event) for event in folded.events]
-        asides = [
-            *unreadable,
-            *(dead_letter.aside(a, why, "parked" if a.parked else "dead_letter") for a, why in (*folded.dead, *reused)),
-            *(dead_letter.aside(a, why, "parked") for a, outcome, why in folded.outcomes if outcome == "parked"),
-        ]
+    if not (batch.fires_timers_of or batch.again_of):
+        return await _applied(connection, worker, policy, batch, limit, acknowledged)
+    async with connection.transaction():  # due timers and set-aside records stay locked until they are handled
+        return await _applied(connection, worker, policy, batch, limit, acknowledged)
+
+
+async def _applied(
+    connection: Connection, worker: AnyWorker, policy: object, batch: Batch, limit: Limit, acknowledged: Collection[int]
+) -> Committed:
+    arrived, unreadable = await _inputs(connection, worker, batch)
+    now, folded, reused, repeated = await _decide(connection, worker, policy, batch, arrived)
+    outgoing = [encode(event) for event in folded.events]
+    asides = [
+        *unreadable,
+        *(Aside("parked" if a.parked else "dead_letter", a, why) for a, why in (*folded.dead, *reused)),
+        *(Aside("parked", a, why) for a, outcome, why in folded.outcomes if outcome == "parked"),
+    ]
+    counts = Counter(outcome for _, outcome, _ in folded.outcomes)
+    counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
+    after = limit.after(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
+    again = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None)
+    progress = Progress(batch.moves, again, after.in_a_row)
+    several = bool(asides or folded.wakes or batch.again_of)
+    async with connection.transaction() if several else nullcontext():
         publication_id = await outbox.record(
-            connection,
-            outcomes=folded.outcomes,
-            outgoing=outgoing,
-            timers=folded.timers,
-            fired=folded.fired,
-            acknowledged=acknowledged,
+            connection, progress, folded, outgoing, acknowledged=acknowledged, writes=worker.keeps.writes
         )
-        await _rare(connection, folded, asides, repeated)
-        counts = Counter(outcome for _, outcome, _ in folded.outcomes)
-        counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
-        after = limit.after(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
-        if after.in_a_row != limit.in_a_row:
-            await inbox.count_in_a_row(connection, batch.moves, after.in_a_row)
+        if several:
+            await _rare(connection, folded, asides, repeated)
     first = min((timer.due_at for _, timer in folded.timers), default=None)
-    return Committed(publication_id, outgoing, counts, after, first, claim.now, bool(folded.wakes), folded.work)
+    work = folded.saved.work if folded.saved else ()
+    return Committed(publication_id, outgoing, counts, after, first, now, bool(folded.wakes), work)
 
 
 async def _inputs(connection: Connection, worker: AnyWorker, batch: Batch) -> tuple[list[Arrived], list[Aside]]:
@@ -102,23 +109,24 @@ async def _inputs(connection: Connection, worker: AnyWorker, batch: Batch) -> tu
 
 
 async def _decide(
-    connection: Connection, worker: AnyWorker, policy: object, batch: Batch, fresh: Sequence[Arrived], now: datetime
-) -> Folded[Any]:
-    inputs: list[Input] = [a.input for a in fresh if a.input is not None]
-    before = await worker.keeps.load(connection, inputs) if inputs else {}
-    clock = _Clock(now, batch)
-    key = worker.keeps.key
-    folded = fold(
-        worker.decide,
-        policy,
-        before,
-        [(a, key(a.input) if a.input is not None else "", clock.moment(a)) for a in fresh],
-    )
+    connection: Connection, worker: AnyWorker, policy: object, batch: Batch, arrived: Sequence[Arrived]
+) -> tuple[datetime, Folded[Any], list[tuple[Arrived, str]], list[Arrived]]:
+    """Read what is known and the state at one instant, then decide in memory."""
+    store = worker.keeps
+    inputs: list[Input] = [a.input for a in arrived if a.input is not None]
+    asked = store.ask(inputs) if inputs else None
+    keys = [a.event_key for a in arrived if a.event_key]
+    row = await inbox.read(connection, keys, "" if asked is None else store.reads, asked or ())
+    fresh, reused, repeated = _fresh(arrived, inbox.known_digests(row))
+    before = store.states(inputs, row) if inputs else {}
+    clock = _Clock(to_millisecond(row["now"]), batch)
+    keyed = [(a, store.key(a.input) if a.input is not None else "", clock.moment(a)) for a in fresh]
+    folded = fold(worker.decide, policy, before, keyed)
     changed = [(before[at], state) for at, state in folded.states.items() if state is not before[at]]
     if changed:
-        folded.work = await worker.keeps.save(connection, changed)
+        folded.saved = store.save(changed)
     folded.fired.extend(a.input.timer.key for a in fresh if isinstance(a.input, TimerFired))
-    return folded
+    return clock.now, folded, reused, repeated
 
 
 class _Clock:
@@ -168,7 +176,6 @@ async def _rare(
     """Write what most batches do not have."""
     closed = [a.set_aside_id for a, _, _ in folded.outcomes if a.set_aside_id is not None]
     dropped = [a.set_aside_id for a in repeated if a.set_aside_id is not None]
-    counts = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None)
     if closed:
         await dead_letter.close(connection, closed, "done")
     if dropped:
@@ -176,6 +183,4 @@ async def _rare(
     if asides:
         await dead_letter.put_aside(connection, asides)
     if folded.wakes:
-        await dead_letter.wake(connection, folded.wakes)
-    if counts:
-        await inbox.count_duplicates(connection, counts)
+        await connection.execute(dead_letter.WAKE, folded.wakes)

@@ -20,7 +20,7 @@ from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
 from services.runtime.fold import Arrived
 from services.runtime.logs import LOGGER
-from services.runtime.postgres import Connection, connect
+from services.runtime.postgres import Connection, connect, one
 from services.runtime.publisher import Publisher
 from services.runtime.reader import Listener, check_positions, consumer_of, to_batch
 from services.runtime.settings import Settings
@@ -115,23 +115,25 @@ class BatchConsumer(mode.Service):
     @mode.Service.task
     async def perform(self) -> None:
         """Do the worker's step outside the transaction, if it has one; outcomes come back as inputs."""
+        claim_at = 0.0
         while self.step is not None and not self.draining.is_set():
-            if not await self._perform_once(self.step):
-                self.wanted.clear()
+            self.wanted.clear()
+            work = [self._work.popleft() for _ in range(min(len(self._work), self.step.at_once_max))]
+            if not work and monotonic() >= claim_at:  # what a dead process or a failed try left
+                async with self.busy:
+                    work = list(await self._retried(self.step.claim) or ())
+                claim_at = monotonic() + (0 if work else CHORES_SECONDS)
+            if work:
+                await self._perform(self.step, work)
+            else:
                 await _wait(self.wanted, CHORES_SECONDS)
 
-    async def _perform_once(self, step: Step) -> bool:
-        work = [self._work.popleft() for _ in range(min(len(self._work), step.at_once_max))]
-        if not work:
-            async with self.busy:
-                work = list(await self._retried(step.claim) or ())
-        if not work:
-            return False
+    async def _perform(self, step: Step, work: Sequence[Any]) -> None:
         async with asyncio.timeout(step.seconds_max):
             outcomes = await asyncio.gather(*(step.perform(item) for item in work))
         batch = Batch(taken=monotonic(), arrived=[Arrived(outcome, -1, utc_now()) for outcome in outcomes])
         async with self.busy:
-            return await self._apply(batch)
+            await self._apply(batch)
 
     async def _turn(self, records: Mapping[TopicPartition, Sequence[Any]]) -> None:
         """Apply what was read, then timers that are due, then chores."""
@@ -156,14 +158,14 @@ class BatchConsumer(mode.Service):
         self._chores_at, partitions = now + CHORES_SECONDS, self.partitions
         await self._settled()
         await self._retried(self.publisher.mark)
-        todo = await self._retried(lambda c: timers.chores(c, partitions))
+        todo = await self._retried(lambda c: one(c, timers.CHORES, list(partitions)))
         if todo is None:
             return
-        self._timer_at = monotonic() + (CHORES_SECONDS if todo.timer_in is None else max(0.0, todo.timer_in))
-        if todo.again:
+        self._timer_at = monotonic() + max(0.0, todo["timer_in"])
+        if todo["again"]:
             await self._apply(Batch(taken=now, again_of=partitions))
         try:
-            if todo.dead_letters:
+            if todo["dead_letters"]:
                 await self._retried(lambda c: self.publisher.publish_dead_letters(c, partitions))
             if now >= self._relay_at:
                 gc.collect()  # here and not inside a batch, which makes tens of thousands of objects and few cycles

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from importlib.metadata import version
+from typing import Literal, NamedTuple
 
 from schemas.topics import TOPICS
 from services.decision import Malformed
-from services.runtime.codec import Record, decode, headers_from_bytes, headers_to_bytes
+from services.runtime.codec import decode, headers_from_bytes, headers_to_bytes
 from services.runtime.errors import InvariantBroken
 from services.runtime.fold import Arrived
 from services.runtime.postgres import Connection, Row, columns
@@ -48,34 +48,12 @@ ORDER BY set_aside_id LIMIT $2
 MARK_PUBLISHED = "UPDATE set_aside SET published_at = clock_timestamp() WHERE set_aside_id = ANY ($1::bigint[])"
 
 
-@dataclass(frozen=True, slots=True)
-class Aside:
-    """A record to set aside, with all its bytes."""
+class Aside(NamedTuple):
+    """A record to set aside, with all its bytes, as a dead letter or parked for its account."""
 
-    kind: str
-    topic: str
-    partition: int
-    offset: int
-    broker_at: datetime
-    account_id: str | None
-    record: Record
+    kind: Literal["dead_letter", "parked"]
+    arrived: Arrived
     reason: str
-
-    @property
-    def row(self) -> tuple[object, ...]:
-        """Return the columns of SET_ASIDE."""
-        at = (self.kind, self.topic, self.partition, self.offset, self.broker_at, self.account_id)
-        kept = (self.record.key, headers_to_bytes(self.record.headers), self.record.value)
-        return (*at, *kept, self.reason)
-
-
-def aside(arrived: Arrived, reason: str, kind: str = "dead_letter") -> Aside:
-    """Return what to keep of an input that came from a record."""
-    if arrived.record is None:
-        raise InvariantBroken(f"an input without a record cannot be set aside: {reason}")
-    account = None if arrived.input is None else str(arrived.input.account_id)
-    at = (arrived.topic, arrived.partition, arrived.offset, arrived.broker_at)
-    return Aside(kind, *at, account, arrived.record, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +83,16 @@ class Limit:
 
 async def put_aside(connection: Connection, asides: Sequence[Aside]) -> None:
     """Keep records for later."""
-    await connection.execute(SET_ASIDE, *columns([aside.row for aside in asides], 10), BUILD)
+    await connection.execute(SET_ASIDE, *columns([_row(aside) for aside in asides], 10), BUILD)
 
 
-async def wake(connection: Connection, accounts: Collection[str]) -> None:
-    """Make ready what waited for ``accounts``."""
-    await connection.execute(WAKE, list(accounts))
+def _row(aside: Aside) -> tuple[object, ...]:
+    a, kept = aside.arrived, aside.arrived.record
+    if kept is None:
+        raise InvariantBroken(f"an input without a record cannot be set aside: {aside.reason}")
+    account_id = None if a.input is None else str(a.input.account_id)
+    at = (aside.kind, a.topic, a.partition, a.offset, a.broker_at, account_id)
+    return (*at, kept.key, headers_to_bytes(kept.headers), kept.value, aside.reason)
 
 
 async def close(connection: Connection, set_aside_ids: Collection[int], state: str) -> None:
@@ -140,7 +122,7 @@ async def ready(
         try:
             decoded = decode(TOPICS[kept.topic], record, worker.handles)
         except Malformed as error:
-            unreadable.append(aside(kept, str(error), row["kind"]))
+            unreadable.append(Aside(row["kind"], kept, str(error)))
         else:
             found = replace(kept, input=decoded.event, event_key=decoded.event_key, digest=decoded.digest)
             arrived.append(found)

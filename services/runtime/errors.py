@@ -8,7 +8,6 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
@@ -19,8 +18,8 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     TimeoutError,
 )
 """Errors of the world: roll back, back off with jitter, try again, never skip."""
-COLLISION = asyncpg.UniqueViolationError
-"""Two processes took the same new key at once; the retry sees the other's row."""
+COLLISION = (asyncpg.UniqueViolationError, asyncpg.SerializationError)
+"""Two processes took the same new key or changed the same row at once; the retry sees the other's row."""
 PUBLISH_FAILED = (KafkaError, OSError, TimeoutError)
 
 

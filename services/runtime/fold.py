@@ -9,6 +9,7 @@ from uuid import UUID
 from schemas.event import Event
 from services.decision import Decision, Input, Malformed, Moment, Timer
 from services.runtime.codec import Record
+from services.runtime.worker import Saved
 
 S = TypeVar("S")
 P = TypeVar("P")
@@ -42,7 +43,7 @@ class Folded(Generic[S]):
     outcomes: list[tuple[Arrived, str, str]] = field(default_factory=list)
     dead: list[tuple[Arrived, str]] = field(default_factory=list)
     wakes: list[str] = field(default_factory=list)
-    work: Sequence[object] = ()
+    saved: Saved | None = None
 
 
 def fold(

@@ -1,43 +1,23 @@
-"""Which records are new, and whether these offsets are still ours: one statement a batch."""
+"""Which records are new, what a batch knows before it decides, and how far each partition was read."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from uuid import UUID
 
-from schemas.event import to_millisecond
-from services.runtime.errors import InvariantBroken, Refused
-from services.runtime.postgres import Connection, Row, columns
+from services.runtime.postgres import Connection, Row, columns, one, shifted
 
-# Moves progress on only if nobody else did, and tells which events are known and what time it is.
-CLAIM = """
-WITH moved AS (
-  UPDATE progress AS p SET next_offset = b.next_offset, gaps = p.gaps + b.gaps
-  FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[])
-    AS b(topic, partition, first_offset, next_offset, gaps)
-  WHERE p.topic = b.topic AND p.partition = b.partition AND p.next_offset = b.first_offset
-  RETURNING 1)
-SELECT (SELECT count(*) FROM moved) AS moved, clock_timestamp() AS now,
-  ARRAY(SELECT event_id FROM inbox WHERE event_id = ANY ($6::uuid[]) ORDER BY event_id) AS known,
-  ARRAY(SELECT digest FROM inbox WHERE event_id = ANY ($6::uuid[]) ORDER BY event_id) AS digests
-"""
-# Counts records whose event was known already.
-COUNT_DUPLICATES = """
-UPDATE progress AS p SET duplicates = p.duplicates + b.n
-FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS b(topic, partition, n)
-WHERE p.topic = b.topic AND p.partition = b.partition
-"""
+# What time it is, and which events are known; a store's own reads follow.
+READ = """
+SELECT clock_timestamp() AS now,
+  (SELECT json_object_agg(event_id, digest) FROM inbox WHERE event_id = ANY ($1::uuid[])) AS known"""
 # Starts partitions never read before at the first offset the broker holds.
 START = """
 INSERT INTO progress (topic, partition, first_offset, next_offset)
 SELECT topic, partition, first_offset, first_offset
 FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS b(topic, partition, first_offset)
 ON CONFLICT DO NOTHING
-"""
-# Remembers how many dead letters came in a row, across restarts.
-COUNT_IN_A_ROW = """
-UPDATE progress AS p SET dead_in_a_row = $3 FROM unnest($1::text[], $2::integer[]) AS b(topic, partition)
-WHERE p.topic = b.topic AND p.partition = b.partition
 """
 # Where the books say reading goes on.
 POSITIONS = """
@@ -58,32 +38,38 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The database's clock, and the digests of the events known before."""
+class Progress:
+    """How far a batch goes, the duplicates in it by (topic, partition), and dead letters in a row after it."""
 
-    now: datetime
-    known: dict[UUID, int]
+    moves: Sequence[Move] = ()
+    duplicates: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    dead_in_a_row: int = 0
 
-
-async def claim(connection: Connection, moves: Sequence[Move], keys: Collection[UUID]) -> Claim:
-    """Move progress over ``moves`` and look ``keys`` up; raise Refused when another process moved it."""
-    rows = [(m.topic, m.partition, m.first_offset, m.next_offset, m.gaps) for m in moves]
-    row = await connection.fetchrow(CLAIM, *columns(rows, 5), list(keys))
-    if row is None:
-        raise InvariantBroken("the claim gave no row")
-    if row["moved"] != len(moves):
-        raise Refused(f"{len(moves) - row['moved']} of {len(moves)} partitions are not where this batch begins")
-    return Claim(to_millisecond(row["now"]), dict(zip(row["known"], row["digests"], strict=True)))
-
-
-async def count_duplicates(connection: Connection, counts: dict[tuple[str, int], int]) -> None:
-    """Add to the duplicates of each (topic, partition)."""
-    await connection.execute(COUNT_DUPLICATES, *columns([(*at, n) for at, n in counts.items()], 3))
+    @property
+    def rows(self) -> list[tuple[object, ...]]:
+        """Return the columns that move progress."""
+        again = self.duplicates
+        return [
+            (m.topic, m.partition, m.first_offset, m.next_offset, m.gaps, again.get((m.topic, m.partition), 0))
+            for m in self.moves
+        ]
 
 
-async def count_in_a_row(connection: Connection, moves: Sequence[Move], n: int) -> None:
-    """Remember ``n`` dead letters in a row at the partitions of ``moves``."""
-    await connection.execute(COUNT_IN_A_ROW, *columns([(m.topic, m.partition) for m in moves], 2), n)
+async def read(connection: Connection, keys: Collection[UUID], reads: str, values: Sequence[object]) -> Row:
+    """Return the row of READ and of a store's ``reads``, if it has any, seen at one instant."""
+    return await one(connection, reading(reads), list(keys), *values)
+
+
+@cache
+def reading(reads: str) -> str:
+    """Return the whole statement that reads."""
+    return f"{READ},{shifted(reads, 1)}" if reads else READ
+
+
+def known_digests(row: Row) -> dict[UUID, int]:
+    """Return the digest of each event that is known."""
+    found: dict[str, int] = json.loads(row["known"] or "{}")
+    return {UUID(event_id): digest for event_id, digest in found.items()}
 
 
 async def positions(

@@ -6,10 +6,7 @@ REGISTRY = CollectorRegistry()
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
 EVENTS = (1, 5, 20, 50, 100, 200, 350, 500)
 MESSAGES = Counter(
-    "credit_worker_messages",
-    "Records and timers handled, by what became of them.",
-    ["service", "outcome"],
-    registry=REGISTRY,
+    "credit_worker_messages", "Records and timers, by what became of them.", ["service", "outcome"], registry=REGISTRY
 )
 BATCH_SECONDS = Histogram(
     "credit_worker_batch_seconds",
@@ -23,11 +20,7 @@ BATCH_EVENTS = Histogram(
     "credit_worker_batch_events", "Inputs in one batch.", ["service"], buckets=EVENTS, registry=REGISTRY
 )
 TIME = Counter(
-    "credit_worker_time_seconds",
-    "Where the loop's time goes.",
-    ["service", "state"],
-    unit="seconds",
-    registry=REGISTRY,
+    "credit_worker_time_seconds", "Where the loop's time goes.", ["service", "state"], unit="seconds", registry=REGISTRY
 )
 BUILD = Gauge("credit_build_info", "1, with the version that runs.", ["version", "service"], registry=REGISTRY)
 OUTCOMES = ("applied", "duplicate", "stale", "conflict", "parked", "ignored", "dead_lettered", "retried")

@@ -1,12 +1,15 @@
 """PostgreSQL: one connection per loop, as the service's own role, with a deadline on everything."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 import asyncpg
 
-from services.runtime.errors import ConfigurationError
+from services.runtime.errors import ConfigurationError, InvariantBroken
 from services.runtime.settings import Settings
 
 Row = Mapping[str, Any]
@@ -67,6 +70,30 @@ def role_password(settings: Settings, role: str) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"no secret for role {role} at {path}: run `otb migrate`") from error
+
+
+async def one(connection: Connection, query: str, *args: object) -> Row:
+    """Return the row of a query that always gives one."""
+    row = await connection.fetchrow(query, *args)
+    if row is None:
+        raise InvariantBroken("a query that gives one row gave none")
+    return row
+
+
+def shifted(sql: str, by: int) -> str:
+    """Return ``sql`` with its parameters numbered from ``by`` + 1 on, to stand behind others."""
+    return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + by}", sql)
+
+
+def listed(found: str | None) -> list[Row]:
+    """Return the rows of a json_agg(), which is null for none."""
+    rows: list[Row] = json.loads(found) if found else []
+    return rows
+
+
+def instant(found: str | None) -> datetime | None:
+    """Return an instant of a json_agg()."""
+    return datetime.fromisoformat(found) if found else None
 
 
 def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

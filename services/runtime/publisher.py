@@ -96,7 +96,7 @@ class Publisher:
         """Close in the outbox what Kafka acknowledged."""
         marked = set(self.acknowledged)
         if marked:
-            await outbox.acknowledge(connection, marked)
+            await connection.execute(outbox.ACKNOWLEDGE, list(marked))
             self.acknowledged -= marked
 
     async def publish_dead_letters(self, connection: Connection, partitions: Sequence[int]) -> None:

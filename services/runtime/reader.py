@@ -10,7 +10,7 @@ from services.decision import Malformed
 from services.runtime.batch import Batch
 from services.runtime.clock import from_epoch_ms, monotonic
 from services.runtime.codec import decode
-from services.runtime.dead_letter import aside
+from services.runtime.dead_letter import Aside
 from services.runtime.errors import InvariantBroken
 from services.runtime.fold import Arrived
 from services.runtime.inbox import Move
@@ -75,7 +75,7 @@ def _decode_into(batch: Batch, worker: AnyWorker, record: Any) -> None:
         found = decode(worker.topics[record.topic], record, worker.handles)
     except Malformed as error:
         arrived = Arrived(None, at[1], broker_at, topic=at[0], offset=at[2], record=record)
-        batch.unreadable.append(aside(arrived, str(error)))
+        batch.unreadable.append(Aside("dead_letter", arrived, str(error)))
         return
     known = (found.event_key, found.digest, record)
     batch.arrived.append(Arrived(found.event, at[1], broker_at, at[0], at[2], *known))

@@ -1,7 +1,6 @@
 """Due timers of the partitions this process reads; firing one deletes it in the same transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from schemas.ids import AccountId
 from services.decision import Timer, TimerFired
@@ -15,10 +14,11 @@ SELECT timer_key, partition, account_id, kind, subject, number, due_at FROM time
 WHERE partition = ANY ($1::integer[]) AND due_at <= clock_timestamp()
 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# What there is to do without Kafka: the next timer, records that may be handled again, dead letters to copy.
+# What there is to do without Kafka: the seconds to the next timer, negative when it is overdue; records that may be
+# handled again; dead letters to copy.
 CHORES = """
-SELECT extract(epoch FROM (SELECT min(due_at) FROM timers WHERE partition = ANY ($1::integer[]))
-    - clock_timestamp())::double precision AS timer_in,
+SELECT coalesce(extract(epoch FROM (SELECT min(due_at) FROM timers WHERE partition = ANY ($1::integer[]))
+    - clock_timestamp())::double precision, 'Infinity') AS timer_in,
   EXISTS (SELECT FROM set_aside WHERE partition = ANY ($1::integer[]) AND state = 'ready') AS again,
   EXISTS (SELECT FROM set_aside WHERE kind = 'dead_letter' AND published_at IS NULL) AS dead_letters
 """
@@ -28,21 +28,6 @@ async def due(connection: Connection, partitions: Sequence[int]) -> list[Arrived
     """Return due timers as inputs, at most FIRED_MAX, oldest first."""
     rows: Sequence[Row] = await connection.fetch(DUE, list(partitions), FIRED_MAX)
     return [_arrived(row) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Chores:
-    """What there is to do without Kafka; ``timer_in`` is seconds, negative when overdue, None without timers."""
-
-    timer_in: float | None
-    again: bool
-    dead_letters: bool
-
-
-async def chores(connection: Connection, partitions: Sequence[int]) -> Chores:
-    """Return what waits on these partitions."""
-    row = await connection.fetchrow(CHORES, list(partitions))
-    return Chores(None, again=False, dead_letters=False) if row is None else Chores(**row)
 
 
 def _arrived(row: Row) -> Arrived:

@@ -7,24 +7,40 @@ from typing import Any, Generic, TypeVar
 from schemas.event import Event
 from schemas.topics import Topic
 from services.decision import Decision, Input, Internal, Moment
-from services.runtime.postgres import Connection
+from services.runtime.postgres import Connection, Row
 from services.runtime.settings import Settings
 
 S = TypeVar("S")
 P = TypeVar("P")
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The values of a store's writes, how many rows its guard must find, and work this process leases to itself."""
+
+    values: Sequence[object]
+    guarded: int = 0
+    work: Sequence[Any] = ()
+
+
 @dataclass(frozen=True)
 class Store(Generic[S]):
-    """How a service's state comes and goes, by the batch.
+    """How a service's state comes and goes, by the batch: one statement that reads and one that writes.
 
-    ``load`` locks and returns a state for every key of the inputs, new ones empty; ``save`` writes changed ones,
-    each given as (before, after), and returns work for the worker's step that this process leases to itself.
+    ``reads`` are items of a SELECT of one row, ``writes`` are data-modifying CTEs; the runtime adds its own to both,
+    and parameters count from $1 in each. ``ask`` gives the values of the reads, None when the inputs need none;
+    ``states`` makes a state for every key of the inputs of the row found, new ones empty; ``save`` gives the values of
+    the writes for (before, after) pairs. Nothing is locked in between: a CTE named ``guarded`` returns a row for each
+    row written that was still as it was read, and a batch that finds fewer than ``Saved.guarded`` leaves nothing and
+    comes again.
     """
 
     key: Callable[[Input], str]
-    load: Callable[[Connection, Sequence[Input]], Awaitable[dict[str, S]]]
-    save: Callable[[Connection, Sequence[tuple[S, S]]], Awaitable[Sequence[Any]]]
+    reads: str
+    ask: Callable[[Sequence[Input]], Sequence[object] | None]
+    states: Callable[[Sequence[Input], Row], dict[str, S]]
+    writes: str
+    save: Callable[[Sequence[tuple[S, S]]], Saved]
 
 
 @dataclass(frozen=True)

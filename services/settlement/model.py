@@ -149,7 +149,8 @@ class Account:
 
     ``books`` follow from ``base`` and the facts that are not folded, in value order. ``complete`` says that base and
     those facts are at hand: a store leaves them out when nothing of a batch comes late. ``last_at`` is the latest
-    instant the books know; ``kept`` counts facts not folded, at ``fold_at`` the oldest are folded.
+    instant the books know; ``kept`` counts facts not folded, at ``fold_at`` the oldest are folded. ``version`` counts
+    what was written of it, for the store alone.
     """
 
     account_id: str
@@ -164,6 +165,7 @@ class Account:
     base: Books = field(default_factory=Books)
     entries: Mapping[str, Entry] = field(default_factory=dict)
     repayments: Mapping[str, Repayment] = field(default_factory=dict)
+    version: int = 0
 
     @property
     def penalty_minor(self) -> int:

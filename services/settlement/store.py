@@ -2,82 +2,90 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from schemas.account import PurchaseRefunded
 from schemas.intake import RepaymentReceived, ReturnReceived
 from services.decision import Input, TimerFired
-from services.runtime.postgres import Connection, Row, columns
-from services.runtime.worker import Store
+from services.runtime.postgres import Row, columns, instant, listed
+from services.runtime.worker import Saved, Store
 from services.settlement.domain import ref_of, value_at
 from services.settlement.model import COMPONENTS, STANDINGS, Account, Books, Cycle, Debt, Entry, Latest, Repayment
 
-# The debt of these accounts, locked in the order of their keys.
-LOAD_ACCOUNTS = """
-SELECT account_id, product, currency, credit_balance_minor, books, last_at, latest, kept, fold_at
-FROM settlement.account WHERE account_id = ANY ($1::text[]) ORDER BY account_id FOR UPDATE
+# The debt of these accounts; the repayments and facts this batch speaks of; where something may come late (a return, a
+# fact before another one, facts to fold) the base and every fact and repayment that may be replayed.
+READS = """
+(SELECT json_agg(a) FROM (
+  SELECT account_id, product, currency, credit_balance_minor, books, last_at, latest, kept, fold_at, version
+  FROM settlement.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
+(SELECT json_agg(r) FROM (
+  SELECT repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on, final_on, portions,
+    credit_balance_minor, restorable_minor, reallocated_minor, folded
+  FROM settlement.repayment WHERE repayment_id = ANY ($5::text[])
+  UNION ALL
+  SELECT repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on, final_on, portions,
+    credit_balance_minor, restorable_minor, reallocated_minor, folded
+  FROM settlement.repayment WHERE account_id = ANY (late.ids) AND status = 'settled' AND NOT folded
+  ) AS r) AS repayments,
+(SELECT json_agg(e) FROM (
+  SELECT account_id, entry, kind, at, day, subject, content, folded FROM settlement.entry
+  WHERE (account_id, entry) IN (SELECT * FROM unnest($6::text[], $7::text[]))
+  UNION ALL
+  SELECT account_id, entry, kind, at, day, subject, content, folded FROM settlement.entry
+  WHERE account_id = ANY (late.ids) AND NOT folded
+  UNION ALL
+  SELECT p.account_id, p.entry, p.kind, p.at, p.day, p.subject, p.content, p.folded
+  FROM settlement.entry r JOIN settlement.entry p ON p.account_id = r.account_id AND p.entry = 'purchase:' || r.subject
+  WHERE r.account_id = ANY (late.ids) AND NOT r.folded AND r.kind = 'refund') AS e) AS entries,
+(SELECT json_agg(b) FROM (
+  SELECT account_id, books, credit_balance_minor FROM settlement.base WHERE account_id = ANY (late.ids)) AS b) AS bases,
+late.ids AS late
+FROM (SELECT ARRAY(
+  SELECT a.account_id FROM unnest($1::text[], $2::timestamptz[], $3::integer[], $4::boolean[])
+    AS n(account_id, first_at, facts, late) JOIN settlement.account AS a USING (account_id)
+  WHERE n.late OR n.first_at <= a.last_at OR a.kept + n.facts >= a.fold_at) AS ids OFFSET 0) AS late
 """
-# The repayments this batch speaks of, and every one that may be replayed of the accounts where something comes late.
-LOAD_REPAYMENTS = """
-SELECT repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on, final_on, portions,
-  credit_balance_minor, restorable_minor, reallocated_minor, folded
-FROM settlement.repayment WHERE repayment_id = ANY ($1::text[])
-UNION ALL
-SELECT repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on, final_on, portions,
-  credit_balance_minor, restorable_minor, reallocated_minor, folded
-FROM settlement.repayment WHERE account_id = ANY ($2::text[]) AND status = 'settled' AND NOT folded
-"""
-# Which of these facts were booked before, and every one that may be replayed where something comes late.
-LOAD_ENTRIES = """
-SELECT account_id, entry, kind, at, day, subject, content, folded FROM settlement.entry
-WHERE (account_id, entry) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-UNION ALL
-SELECT account_id, entry, kind, at, day, subject, content, folded FROM settlement.entry
-WHERE account_id = ANY ($3::text[]) AND NOT folded
-UNION ALL
-SELECT p.account_id, p.entry, p.kind, p.at, p.day, p.subject, p.content, p.folded
-FROM settlement.entry r JOIN settlement.entry p ON p.account_id = r.account_id AND p.entry = 'purchase:' || r.subject
-WHERE r.account_id = ANY ($3::text[]) AND NOT r.folded AND r.kind = 'refund'
-"""
-# What the facts that are not replayed any more came to.
-LOAD_BASES = "SELECT account_id, books, credit_balance_minor FROM settlement.base WHERE account_id = ANY ($1::text[])"
-# Writes changed accounts, repayments, facts and bases.
-SAVE = """
-WITH entries AS (
+# Writes changed accounts as they were read, repayments, facts and bases.
+WRITES = """
+entries AS (
   INSERT INTO settlement.entry AS e (account_id, entry, kind, at, day, subject, content, folded)
-  SELECT * FROM unnest($27::text[], $28::text[], $29::text[], $30::timestamptz[], $31::date[], $32::text[],
-    $33::jsonb[], $34::boolean[])
+  SELECT * FROM unnest($28::text[], $29::text[], $30::text[], $31::timestamptz[], $32::date[], $33::text[],
+    $34::jsonb[], $35::boolean[])
   ON CONFLICT (account_id, entry) DO UPDATE SET folded = excluded.folded),
 bases AS (
   INSERT INTO settlement.base AS b (account_id, books, credit_balance_minor)
-  SELECT * FROM unnest($35::text[], $36::jsonb[], $37::bigint[])
+  SELECT * FROM unnest($36::text[], $37::jsonb[], $38::bigint[])
   ON CONFLICT (account_id) DO UPDATE SET books = excluded.books, credit_balance_minor = excluded.credit_balance_minor),
-accounts AS (
+guarded AS (
   INSERT INTO settlement.account AS a (account_id, product, currency, buckets, credit_balance_minor, books, last_at,
-    latest, kept, fold_at, penalty_minor, fee_minor, interest_minor, principal_minor)
-  SELECT account_id, product, currency, b, credit_balance_minor, books, last_at, latest, kept, fold_at,
+    latest, kept, fold_at, version, penalty_minor, fee_minor, interest_minor, principal_minor)
+  SELECT account_id, product, currency, b, credit_balance_minor, books, last_at, latest, kept, fold_at, version,
     b[1] + b[5] + b[9], b[2] + b[6] + b[10], b[3] + b[7] + b[11], b[4] + b[8] + b[12]
   FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::timestamptz[],
-    $8::jsonb[], $9::integer[], $10::integer[]) AS n(account_id, product, currency, buckets, credit_balance_minor,
-    books, last_at, latest, kept, fold_at), LATERAL (SELECT n.buckets::bigint[]) AS l(b)
+    $8::jsonb[], $9::integer[], $10::integer[], $11::bigint[]) AS n(account_id, product, currency, buckets,
+    credit_balance_minor, books, last_at, latest, kept, fold_at, version), LATERAL (SELECT n.buckets::bigint[]) AS l(b)
   ON CONFLICT (account_id) DO UPDATE SET buckets = excluded.buckets, books = excluded.books,
     credit_balance_minor = excluded.credit_balance_minor, last_at = excluded.last_at, latest = excluded.latest,
     kept = excluded.kept, fold_at = excluded.fold_at, penalty_minor = excluded.penalty_minor,
     fee_minor = excluded.fee_minor, interest_minor = excluded.interest_minor,
-    principal_minor = excluded.principal_minor)
-INSERT INTO settlement.repayment AS r (repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on,
-  final_on, portions, penalty_minor, fee_minor, interest_minor, principal_minor, credit_balance_minor, restorable_minor,
-  reallocated_minor, folded)
-SELECT * FROM unnest($11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[], $16::timestamptz[],
-  $17::date[], $18::date[], $19::jsonb[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[],
-  $25::bigint[], $26::bigint[], $38::boolean[])
+    principal_minor = excluded.principal_minor, version = excluded.version
+  WHERE a.version = excluded.version - 1
+  RETURNING 1),
+repayments AS (
+  INSERT INTO settlement.repayment AS r (repayment_id, account_id, status, amount_minor, method, repaid_at,
+    credited_on, final_on, portions, penalty_minor, fee_minor, interest_minor, principal_minor,
+    credit_balance_minor, restorable_minor, reallocated_minor, folded)
+SELECT * FROM unnest($12::text[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::timestamptz[],
+  $18::date[], $19::date[], $20::jsonb[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
+  $26::bigint[], $27::bigint[], $39::boolean[])
 ON CONFLICT (repayment_id) DO UPDATE SET status = excluded.status, amount_minor = excluded.amount_minor,
   method = excluded.method, repaid_at = excluded.repaid_at, credited_on = excluded.credited_on,
   final_on = excluded.final_on, portions = excluded.portions, penalty_minor = excluded.penalty_minor,
   fee_minor = excluded.fee_minor, interest_minor = excluded.interest_minor, principal_minor = excluded.principal_minor,
   credit_balance_minor = excluded.credit_balance_minor, restorable_minor = excluded.restorable_minor,
-  reallocated_minor = excluded.reallocated_minor, folded = excluded.folded
+  reallocated_minor = excluded.reallocated_minor, folded = excluded.folded)
 """
 
 
@@ -86,50 +94,57 @@ def key(event: Input) -> str:
     return event.account_id
 
 
-async def load(connection: Connection, inputs: Sequence[Input]) -> dict[str, Account]:
-    """Return the account of every input with what the inputs speak of, and its history where something comes late."""
-    accounts = sorted({event.account_id for event in inputs})
-    found = {row["account_id"]: row for row in await connection.fetch(LOAD_ACCOUNTS, accounts)}
-    late = late_of(found, inputs)
-    named = [repayment_of(event) for event in inputs if repayment_of(event)]
+def ask(inputs: Sequence[Input]) -> Sequence[object]:
+    """Return the accounts of the inputs with what may make their history needed, and what the inputs speak of."""
+    pressing = {event.account_id: Pressing() for event in inputs}
+    for event in inputs:
+        pressing[event.account_id].add(event)
+    asked = [(at, each.first_at, each.facts, each.late) for at, each in sorted(pressing.items())]
     told = [(event.account_id, ref) for event in inputs for ref in refs_of(event)]
+    return (*columns(asked, 4), [at for event in inputs if (at := repayment_of(event))], *columns(told, 2))
+
+
+@dataclass(slots=True)
+class Pressing:
+    """What of a batch may need an account's history: its earliest instant, how many facts, if one is late anyway."""
+
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    facts: int = 0
+    late: bool = False
+
+    def add(self, event: Input) -> None:
+        """Take one more input in: a return, or a fact not after the one before it, is late whatever the books know."""
+        when = value_at(event)
+        self.late |= isinstance(event, ReturnReceived)
+        if when is None:
+            return
+        if not isinstance(event, TimerFired):
+            self.facts += 1
+            self.late |= self.last_at is not None and when <= self.last_at
+            self.first_at = when if self.first_at is None else min(self.first_at, when)
+        self.last_at = when if self.last_at is None else max(self.last_at, when)
+
+
+def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
+    """Return the account of every input with what the inputs speak of, and its history where something may be late."""
+    accounts = {str(event.account_id) for event in inputs}
+    found = {a["account_id"]: a for a in listed(row["accounts"])}
     repayments: dict[str, dict[str, Repayment]] = {at: {} for at in accounts}
-    for row in await connection.fetch(LOAD_REPAYMENTS, named, late) if named or late else ():
-        if row["account_id"] in repayments:
-            repayments[row["account_id"]][row["repayment_id"]] = _repayment(row)
+    for r in listed(row["repayments"]):
+        if r["account_id"] in repayments:
+            repayments[r["account_id"]][r["repayment_id"]] = _repayment(r)
     entries: dict[str, dict[str, Entry]] = {at: {} for at in accounts}
-    for row in await connection.fetch(LOAD_ENTRIES, *columns(told, 2), late) if told or late else ():
-        entries[row["account_id"]][row["entry"]] = _entry(row)
-    bases = {row["account_id"]: _books(row) for row in await connection.fetch(LOAD_BASES, late)} if late else {}
-    whole = set(late)
+    for e in listed(row["entries"]):
+        entries[e["account_id"]][e["entry"]] = _entry(e)
+    bases = {b["account_id"]: _books(b) for b in listed(row["bases"])}
+    whole = set(row["late"])
     return {
         at: account_of(
             at, found.get(at), repayments[at], entries[at], base=bases.get(at, Books()), complete=at in whole
         )
         for at in accounts
     }
-
-
-def late_of(found: dict[str, Row], inputs: Sequence[Input]) -> list[str]:
-    """Return the accounts whose history a decision may need: a return, a fact before another one, or facts to fold."""
-    last: dict[str, datetime | None] = {at: row["last_at"] for at, row in found.items()}
-    left = {at: row["fold_at"] - row["kept"] for at, row in found.items()}
-    late = set()
-    for event in inputs:
-        at, when = event.account_id, value_at(event)
-        if at not in found:
-            continue
-        if isinstance(event, ReturnReceived):
-            late.add(at)
-        if when is None:
-            continue
-        known = last[at]
-        if not isinstance(event, TimerFired):
-            left[at] -= 1
-            if left[at] <= 0 or (known is not None and when <= known):
-                late.add(at)
-        last[at] = when if known is None else max(known, when)
-    return sorted(late)
 
 
 def repayment_of(event: Input) -> str:
@@ -151,7 +166,7 @@ def refs_of(event: Input) -> tuple[str, ...]:
     return (ref,) if ref else ()
 
 
-async def save(connection: Connection, changes: Sequence[tuple[Account, Account]]) -> tuple[()]:
+def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     """Write accounts, and the repayments, facts and bases that changed."""
     repayments = [
         repayment_row(after.account_id, repayment)
@@ -171,15 +186,8 @@ async def save(connection: Connection, changes: Sequence[tuple[Account, Account]
         if after.base is not before.base
     ]
     lanes = columns(repayments, 17)
-    await connection.execute(
-        SAVE,
-        *columns([account_row(after) for _, after in changes], 10),
-        *lanes[:16],
-        *columns(entries, 8),
-        *columns(bases, 3),
-        lanes[16],
-    )
-    return ()
+    accounts = columns([account_row(after, before.version + 1) for before, after in changes], 11)
+    return Saved((*accounts, *lanes[:16], *columns(entries, 8), *columns(bases, 3), lanes[16]), guarded=len(changes))
 
 
 def books_of(books: Books) -> str:
@@ -197,15 +205,15 @@ def buckets_of(debts: Iterable[Debt]) -> str:
     return f"{{{','.join(map(str, total))}}}"
 
 
-def account_row(a: Account) -> tuple[object, ...]:
-    """Return an account in the order of SAVE's columns."""
+def account_row(a: Account, version: int) -> tuple[object, ...]:
+    """Return an account in the order of the columns written."""
     latest = None if a.latest is None else json.dumps([a.latest[0], a.latest[1], a.latest[2].isoformat()])
     books = (buckets_of(a.books.debts), a.books.credit_balance_minor, books_of(a.books))
-    return (a.account_id, a.product, a.currency, *books, a.last_at, latest, a.kept, a.fold_at)
+    return (a.account_id, a.product, a.currency, *books, a.last_at, latest, a.kept, a.fold_at, version)
 
 
 def repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:
-    """Return a repayment in the order of SAVE's columns."""
+    """Return a repayment in the order of the columns written."""
     paid = dict.fromkeys(COMPONENTS, 0)
     for portion in r.portions:
         paid[portion.component] += portion.amount_minor
@@ -232,13 +240,13 @@ def account_of(
     """Return an account from its row and what was loaded beside it; None is an account nobody opened."""
     if row is None:
         return Account(account_id, repayments=repayments, entries=entries)
-    latest = None if row["latest"] is None else json.loads(row["latest"])
+    latest = row["latest"]
     return Account(
         account_id,
         row["product"],
         row["currency"],
         _books(row),
-        row["last_at"],
+        instant(row["last_at"]),
         None if latest is None else Latest(latest[0], latest[1], datetime.fromisoformat(latest[2])),
         row["kept"],
         row["fold_at"],
@@ -246,11 +254,12 @@ def account_of(
         base,
         entries,
         repayments,
+        row["version"],
     )
 
 
 def _books(row: Row) -> Books:
-    debts, cycles, day = json.loads(row["books"])
+    debts, cycles, day = row["books"]
     open_cycles = tuple(Cycle(date.fromisoformat(due_on), left) for due_on, left in cycles)
     return Books(_debts(debts), row["credit_balance_minor"], open_cycles, date.fromisoformat(day))
 
@@ -260,14 +269,15 @@ def _debts(rows: Sequence[Any]) -> tuple[Debt, ...]:
 
 
 def _entry(row: Row) -> Entry:
-    amounts, plan, apr_bps, due_on = json.loads(row["content"])
-    when = (row["entry"], row["kind"], row["at"], row["day"])
+    amounts, plan, apr_bps, due_on = row["content"]
+    when = (row["entry"], row["kind"], datetime.fromisoformat(row["at"]), date.fromisoformat(row["day"]))
     return Entry(*when, tuple(amounts), row["subject"], plan, apr_bps, _date(due_on), row["folded"])
 
 
 def _repayment(row: Row) -> Repayment:
     values = {name: value for name, value in row.items() if name != "account_id"}
-    return Repayment(**{**values, "portions": _debts(json.loads(row["portions"]))})
+    days = {name: _date(row[name]) for name in ("credited_on", "final_on")}
+    return Repayment(**{**values, **days, "repaid_at": instant(row["repaid_at"]), "portions": _debts(row["portions"])})
 
 
 def _day(day: date | None) -> str | None:
@@ -278,4 +288,4 @@ def _date(text: str | None) -> date | None:
     return None if text is None else date.fromisoformat(text)
 
 
-STORE = Store(key=key, load=load, save=save)
+STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from aiokafka import TopicPartition
@@ -11,17 +11,20 @@ from aiokafka import TopicPartition
 from schemas.event import BillingEvent, Event
 from schemas.topics import TOPIC_OF
 from services.billing_simulator.headers import billing_headers
-from services.runtime import inbox
+from services.decision import Input
+from services.runtime import inbox, outbox
 from services.runtime.batch import Batch, Committed, process
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.codec import encode
 from services.runtime.dead_letter import Limit
+from services.runtime.fold import Folded
 from services.runtime.postgres import Connection, Row, connect
 from services.runtime.reader import to_batch
 from services.runtime.settings import Settings
-from services.runtime.worker import AnyWorker
+from services.runtime.worker import AnyWorker, Store
 from tests.conftest import dsn_of
 
+S = TypeVar("S")
 SOURCE = "core"
 VIEWS = """
 SELECT schemaname || '.' || viewname AS name FROM pg_views
@@ -58,6 +61,18 @@ def written(event: Event) -> Raw:
     if isinstance(event, BillingEvent):
         return Raw(topic, event.model_dump_json().encode(), key, billing_headers(event, SOURCE))
     return Raw(topic, encode(event).payload, key, encode(event).headers())
+
+
+async def load(store: Store[S], connection: Connection, inputs: Sequence[Input]) -> dict[str, S]:
+    """Read what a store knows of ``inputs``, as a batch does."""
+    asked = store.ask(inputs)
+    row = await inbox.read(connection, [], "" if asked is None else store.reads, asked or ())
+    return store.states(inputs, row)
+
+
+async def save(store: Store[S], connection: Connection, changes: Sequence[tuple[S, S]]) -> None:
+    """Write (before, after) pairs, as a batch does."""
+    await outbox.record(connection, inbox.Progress(), Folded({}, saved=store.save(changes)), (), writes=store.writes)
 
 
 class Feed:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier.worker import WORKER as NOTIFIER
 from services.repayment_ingest.worker import WORKER as INGEST
 from services.risk_scoring.worker import WORKER as RISK
+from services.runtime import inbox
 from services.runtime.batch import Batch
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.errors import COLLISION, Refused
@@ -321,3 +323,28 @@ async def test_the_credit_lane_refuses_going_back(feed_of: MakeFeed) -> None:
     for state in ("held", "parked", "voided", "lapsed"):
         with pytest.raises(asyncpg.RestrictViolationError, match="cannot go"):
             await feed.connection.execute("UPDATE tranche SET state = $1 WHERE state = 'restored'", state)
+
+
+@pytest.mark.parametrize("worker", [SETTLEMENT, LIMIT_RELEASE], ids=["settlement", "limit-release"])
+async def test_a_batch_that_decided_on_books_changed_meanwhile_leaves_nothing_and_comes_again(
+    feed_of: MakeFeed, worker: AnyWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, other = await feed_of(worker), await feed_of(worker)
+    await feed.deliver(opened())
+    other.partition, read = 1, inbox.read
+
+    async def read_then_changed(*args: Any) -> Any:
+        row = await read(*args)
+        monkeypatch.setattr(inbox, "read", read)
+        await other.deliver(builders.purchase_posted(event_id="theirs", purchase_id="theirs"))
+        return row
+
+    batch = feed.batch(builders.purchase_posted())
+    monkeypatch.setattr(inbox, "read", read_then_changed)
+    with pytest.raises(COLLISION, match="0 of 1 rows are as they were"):
+        await feed.apply(batch)
+    assert await feed.value("SELECT count(*) FROM inbox") == 2
+    assert (await feed.apply(batch)).counts["applied"] == 1
+    owed = "principal_minor" if worker is SETTLEMENT else "used_debt_minor"
+    [account] = await feed.connection.fetch("SELECT * FROM account")
+    assert account[owed] == 2 * builders.purchase_posted().amount_minor

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.cli.workers import WORKERS
 from services.limit_release import store as limit_release
 from services.notifier import store as notifier
 from services.repayment_ingest import store as ingest
@@ -18,7 +19,6 @@ from tests.integration.support import owner
 ROWS = 50_000
 KEY = "md5('event' || n)::uuid"
 FILL = f"""
-INSERT INTO limit_release.inbox SELECT {KEY}, n, 'topic', n % 24, n, 'applied', '' FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.publication (partitions, published_at)
   SELECT ARRAY[n % 24], clock_timestamp() FROM generate_series(1, {ROWS}) n;
 UPDATE limit_release.publication SET published_at = NULL WHERE publication_id > {ROWS} - 20;
@@ -30,7 +30,7 @@ INSERT INTO limit_release.set_aside (kind, state, topic, partition, "offset", br
   build, published_at) SELECT 'parked', CASE WHEN n % 5000 = 0 THEN 'ready' ELSE 'done' END, 't', n % 24, n, now(),
   'account-' || n, '[]', '', '', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.account SELECT 'account-' || n, 'default', 'CNY', 'active', '', 0, 0, 0, 0, 0, 0, NULL, false,
-  NULL, 0, 0, NULL
+  NULL, 0, 0, NULL, 1
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.repayment SELECT 'account-' || n, 'repayment-' || n, true, false, false, true, 1, 1,
   0, 0, 0, 0, 'CNY', 'wallet', now(), 1, 0, '[]', '', '', '', '', '', 60, 60 FROM generate_series(1, {ROWS}) n;
@@ -39,7 +39,7 @@ INSERT INTO limit_release.tranche SELECT 'account-' || n, 'repayment-' || n, 1, 
   CASE WHEN n % 1000 = 0 THEN NULL ELSE now() END, 1, 0, false FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.authorisation SELECT 'account-' || n, 'a-' || n, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO settlement.account SELECT 'account-' || n, 'default', 'CNY', array_fill(0, ARRAY[12]), 0, '[]', now(), NULL,
-  2, 256, 0, 0, 0, 0 FROM generate_series(1, {ROWS}) n;
+  2, 256, 0, 0, 0, 0, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO settlement.repayment SELECT 'repayment-' || n, 'account-' || n, 'settled', 1, 'auto', now(), now(), now(),
   '[]', 0, 0, 0, 1, 0, 1, 0, false FROM generate_series(1, {ROWS}) n;
 INSERT INTO settlement.base SELECT 'account-' || n, '[]', 0 FROM generate_series(1, {ROWS}) n;
@@ -59,12 +59,12 @@ INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n, 'purcha
 INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n, 0, -1, 1, 0, 0
   FROM generate_series(1, {ROWS}) n;
 """  # noqa: S608  # numbers of our own
+INBOX = f"SELECT {KEY}, n, 'topic', n % 24, n, 'applied', '' FROM generate_series(1, {ROWS}) n"  # noqa: S608
 ACCOUNTS = [f"account-{n}" for n in range(1, 20_000, 500)]
 REPAYMENTS = [f"repayment-{n}" for n in range(1, 20_000, 500)]
 BOOKED = (ACCOUNTS, ["p-1"] * len(ACCOUNTS))
 KEYS = "ARRAY(SELECT md5('event' || n)::uuid FROM generate_series(1, 40) n)"
 QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
-    "claim": ("limit_release", inbox.CLAIM, (["topic"], [0], [0], [1], [0], "keys")),
     "unpublished": ("limit_release", outbox.UNPUBLISHED, ([0, 1, 2], 5.0, [])),
     "acknowledge": ("limit_release", outbox.ACKNOWLEDGE, (list(range(1, 50)),)),
     "timers due": ("limit_release", timers.DUE, ([0, 1, 2], 500)),
@@ -72,19 +72,23 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "ready": ("limit_release", dead_letter.READY, ([0, 1, 2], 200)),
     "wake": ("limit_release", dead_letter.WAKE, (ACCOUNTS,)),
     "dead letters": ("limit_release", dead_letter.UNPUBLISHED, ([0, 1, 2], 200)),
-    "availability": ("limit_release", limit_release.LOAD_ACCOUNTS, (ACCOUNTS,)),
-    "assessed": ("limit_release", limit_release.LOAD_REPAYMENTS, (REPAYMENTS, ACCOUNTS[:5])),
-    "tranches": ("limit_release", limit_release.LOAD_TRANCHES, (REPAYMENTS,)),
-    "authorisations": ("limit_release", limit_release.LOAD_AUTHORISATIONS, (ACCOUNTS, ["a-1"] * len(ACCOUNTS))),
-    "booked": ("limit_release", limit_release.LOAD_BOOKED, BOOKED),
-    "entries": ("settlement", settlement.LOAD_ENTRIES, (ACCOUNTS, ["purchase:p-1"] * len(ACCOUNTS), ACCOUNTS[:5])),
-    "bases": ("settlement", settlement.LOAD_BASES, (ACCOUNTS[:5],)),
-    "debt": ("settlement", settlement.LOAD_ACCOUNTS, (ACCOUNTS,)),
-    "repayments": ("settlement", settlement.LOAD_REPAYMENTS, (REPAYMENTS, ACCOUNTS[:5])),
-    "references": ("repayment_ingest", ingest.LOAD, (["core"] * 40, [f"ref-{n}" for n in range(40)])),
-    "risk": ("risk_scoring", risk.LOAD, (ACCOUNTS,)),
-    "customers": ("notifier", notifier.LOAD_ACCOUNTS, (ACCOUNTS,)),
-    "messages": ("notifier", notifier.LOAD_NOTIFICATIONS, ([f"n-{n}" for n in range(40)],)),
+    "limit-release": (
+        "limit_release",
+        inbox.reading(limit_release.READS),
+        ("keys", ACCOUNTS, REPAYMENTS, ACCOUNTS[:5], *BOOKED, ACCOUNTS, ["a-1"] * len(ACCOUNTS)),
+    ),
+    "settlement": (
+        "settlement",
+        inbox.reading(settlement.READS),
+        ("keys", ACCOUNTS, [None] * 40, [1] * 40, [True] * 40, REPAYMENTS, ACCOUNTS, ["purchase:p-1"] * 40),
+    ),
+    "references": (
+        "repayment_ingest",
+        inbox.reading(ingest.READS),
+        ("keys", ["core"] * 40, [f"ref-{n}" for n in range(40)]),
+    ),
+    "risk": ("risk_scoring", inbox.reading(risk.READS), ("keys", ACCOUNTS)),
+    "notifier": ("notifier", inbox.reading(notifier.READS), ("keys", ACCOUNTS, [f"n-{n}" for n in range(40)])),
     "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
 }
 SMALL = {"progress", "disabled_channel"}
@@ -112,6 +116,8 @@ async def full(settings: Settings) -> Settings:
     """Fill the tables that grow."""
     async with owner(settings) as connection:
         await connection.execute(FILL)
+        for worker in WORKERS:
+            await connection.execute(f"INSERT INTO {worker.package}.inbox {INBOX}")
         await connection.execute("ANALYZE")
     return settings
 

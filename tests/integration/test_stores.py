@@ -32,7 +32,7 @@ from services.runtime.worker import Store
 from services.settlement import model as settlement
 from services.settlement.store import STORE as SETTLE
 from tests import builders
-from tests.integration.support import role
+from tests.integration.support import load, role, save
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 AMOUNTS = st.integers(0, 10**15)
@@ -61,13 +61,13 @@ async def trial(given: Settings, package: str) -> Any:
 
 async def kept(store: Store[Any], connection: Connection, key: str, state: Any, inputs: Sequence[Input]) -> Any:
     """Save a state over what there is and return what is loaded then."""
-    before = (await store.load(connection, inputs))[key]
-    await store.save(connection, [(before, state)])
-    return (await store.load(connection, inputs))[key]
+    before = (await load(store, connection, inputs))[key]
+    await save(store, connection, [(before, state)])
+    return (await load(store, connection, inputs))[key]
 
 
 CONTENTS = st.builds(ingest.Content, WORDS, POSITIVE, CURRENCIES, WORDS)
-KINDS = st.frozensets(st.sampled_from(get_args(ingest.Kind)))
+KINDS = st.frozensets(st.sampled_from(get_args(ingest.Kind)), min_size=1)
 NAMES = st.from_regex(REFERENCE_PATTERN, alphabet="abcXYZ0189_.:/@+-", fullmatch=True)
 REFERENCES = st.builds(ingest.Reference, NAMES, NAMES, CONTENTS, KINDS)
 
@@ -169,12 +169,13 @@ async def test_debts(settings: Settings, debtor: settlement.Account, paid: settl
     late: list[Input] = [builders.return_received(account_id=ACCOUNT), builders.purchase_posted(account_id=ACCOUNT)]
     timely: list[Input] = [builders.repayment_received(account_id=ACCOUNT, repaid_at=later)]
     async with trial(settings, "settlement") as connection:
-        assert await kept(SETTLE, connection, ACCOUNT, debtor, late) == debtor
+        assert await kept(SETTLE, connection, ACCOUNT, debtor, late) == replace(debtor, version=1)
         after = replace(debtor, books=paid, entries={}, repayments={})
         found = await kept(SETTLE, connection, ACCOUNT, after, late)
-        assert found == replace(debtor, books=paid), "what was not touched is as it was"
-        (found,) = (await SETTLE.load(connection, timely)).values()
-    assert found == replace(debtor, books=paid, base=settlement.Books(), entries={}, complete=False)
+        assert found == replace(debtor, books=paid, version=2), "what was not touched is as it was"
+        (found,) = (await load(SETTLE, connection, timely)).values()
+    alone = replace(debtor, books=paid, base=settlement.Books(), entries={}, complete=False)
+    assert found == replace(alone, version=2)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ async def test_books_that_cannot_be_true_are_refused_by_the_database(settings: S
     impossible = settlement.Account(ACCOUNT, "default", "CNY", **change)
     async with trial(settings, "settlement") as connection:
         with pytest.raises(CheckViolationError):
-            await SETTLE.save(connection, [(settlement.Account(ACCOUNT), impossible)])
+            await save(SETTLE, connection, [(settlement.Account(ACCOUNT), impossible)])
 
 
 USES = st.lists(st.tuples(st.integers(0, 80), POSITIVE), max_size=5)
@@ -305,7 +306,7 @@ async def test_availability_and_credit_lanes(
     ]
     authorisations = {"a-1": release.Authorisation("a-1", authorised)}
     state = release.State(replace(account, authorisations=authorisations), {repayment.repayment_id: repayment})
-    expected = release.State(replace(state.account, journals=()), state.repayments)
+    expected = release.State(replace(state.account, journals=(), version=1), state.repayments)
     async with trial(settings, "limit_release") as connection:
         found = await kept(RELEASE, connection, ACCOUNT, state, asked)
         assert found == expected
@@ -349,6 +350,8 @@ async def test_customers_and_messages(
     asked: list[Input] = [builders.credit_restored(account_id=ACCOUNT)]
     async with trial(settings, "notifier") as connection:
         assert await kept(NOTIFIER, connection, ACCOUNT, account, asked) == _leased(account, message)
+        if message.state != "requested":
+            return
         ended_at = message.ended_at or builders.REPAID_AT
         done = replace(
             message, state="delivered", attempts=message.attempts + 1, next_attempt_at=None, ended_at=ended_at
@@ -356,7 +359,7 @@ async def test_customers_and_messages(
         later = replace(account, notifications={message.notification_id: done})
         assert await kept(NOTIFIER, connection, ACCOUNT, later, asked) == later
         attempt = notifier.Attempted(ACCOUNT, NotificationId(message.notification_id), "delivered")
-        assert (await NOTIFIER.load(connection, [attempt]))[ACCOUNT] == later
+        assert (await load(NOTIFIER, connection, [attempt]))[ACCOUNT] == later
 
 
 def _leased(account: notifier.Account, message: notifier.Notification) -> notifier.Account:
@@ -370,5 +373,5 @@ def _leased(account: notifier.Account, message: notifier.Notification) -> notifi
 async def test_an_unknown_key_gives_an_empty_state(settings: Settings, count: int) -> None:
     asked = [builders.repayment_received(account_id=f"account-{n}") for n in range(count)]
     async with trial(settings, "settlement") as connection:
-        found = await SETTLE.load(connection, asked)
+        found = await load(SETTLE, connection, asked)
     assert found == {f"account-{n}": settlement.Account(f"account-{n}") for n in range(count)}

@@ -17,6 +17,7 @@ CREATE TABLE account (
   cash_used_minor bigint NOT NULL,
   shown_minor bigint NOT NULL CHECK (shown_minor >= 0),
   zero_reason text,
+  version bigint NOT NULL,
   CHECK (credit_balance_minor = 0 OR used_debt_minor = 0),
   CHECK (zero_reason IS NULL OR shown_minor = 0),
   CHECK (available_minor + used_debt_minor + used_authorisation_minor + pending_minor = credit_limit_minor),

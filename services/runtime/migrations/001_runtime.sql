@@ -82,6 +82,15 @@ CREATE INDEX set_aside_open ON set_aside (kind, account_id) WHERE state = 'open'
 CREATE INDEX set_aside_ready ON set_aside (partition) WHERE state = 'ready';
 CREATE INDEX set_aside_unpublished ON set_aside (partition) WHERE kind = 'dead_letter' AND published_at IS NULL;
 
+-- Undoes a statement that wrote other than it meant to: its condition, not its rows, is what is wrong.
+CREATE FUNCTION expect(rows bigint, meant bigint, code text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF rows <> meant THEN
+    RAISE EXCEPTION '% of % rows are as they were', rows, meant USING ERRCODE = code;
+  END IF;
+  RETURN true;
+END $$;
+
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'restrict_violation'; END $$;
 CREATE TRIGGER inbox_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON inbox

@@ -16,6 +16,7 @@ CREATE TABLE account (
   fee_minor bigint NOT NULL CHECK (fee_minor = buckets[2] + buckets[6] + buckets[10]),
   interest_minor bigint NOT NULL CHECK (interest_minor = buckets[3] + buckets[7] + buckets[11]),
   principal_minor bigint NOT NULL CHECK (principal_minor = buckets[4] + buckets[8] + buckets[12]),
+  version bigint NOT NULL,
   CHECK (credit_balance_minor = 0 OR 0 = ALL (buckets))
 ) WITH (fillfactor = 80);
 

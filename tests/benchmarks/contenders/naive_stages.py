@@ -4,6 +4,7 @@ A row at a time, as a careful engineer writes it first: remember the event, lock
 the caller publishes afterwards. A crash between the two loses what was not published, which ours does not.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,13 +78,13 @@ INSERT INTO reference (source, external_ref, account_id, amount_minor, currency,
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 FIND_DEBT: Final = """
-SELECT account_id, product, currency, credit_balance_minor, books, last_at, latest, kept, fold_at
-FROM debt_account WHERE account_id = $1 FOR UPDATE
+SELECT to_json(a) AS account FROM debt_account AS a WHERE account_id = $1 FOR UPDATE
 """
 FIND_DEBT_REPAYMENT: Final = "SELECT status, amount_minor FROM debt_repayment WHERE repayment_id = $1"
 CHANGE_DEBT: Final = """
 UPDATE debt_account SET buckets = $2::text::bigint[], credit_balance_minor = $3, books = $4, last_at = $5, latest = $6,
-  kept = $7, fold_at = $8, penalty_minor = $9, fee_minor = $10, interest_minor = $11, principal_minor = $12
+  kept = $7, fold_at = $8, penalty_minor = $9, fee_minor = $10, interest_minor = $11, principal_minor = $12,
+  version = $13
 WHERE account_id = $1
 """
 ADD_DEBT_REPAYMENT: Final = """
@@ -153,15 +154,17 @@ async def ingest(db: Connection, policy: Profiles, event: RepaymentReported, mom
 
 async def settle(db: Connection, policy: Profiles, event: RepaymentReceived, moment: Moment) -> Sequence[Event]:
     """Allocate the repayment to the debt."""
-    row = await db.fetchrow(FIND_DEBT, event.account_id)
+    row = _known(await db.fetchrow(FIND_DEBT, event.account_id))
     lane = await db.fetchrow(FIND_DEBT_REPAYMENT, event.repayment_id)
     known = {} if lane is None else {str(event.repayment_id): settlement.Repayment(str(event.repayment_id), **lane)}
-    before = account_of(event.account_id, row, known, {}, base=settlement.Books(), complete=False)
+    before = account_of(
+        event.account_id, json.loads(row["account"]), known, {}, base=settlement.Books(), complete=False
+    )
     decision = decide_settlement(policy, before, event, moment)
     a = decision.state
-    _, _, _, *books = account_row(a)
+    _, _, _, *books, version = account_row(a, before.version + 1)
     await db.execute(
-        CHANGE_DEBT, a.account_id, *books, a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor
+        CHANGE_DEBT, a.account_id, *books, a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor, version
     )
     if lane is None:
         await db.execute(ADD_DEBT_REPAYMENT, *repayment_row(a.account_id, a.repayments[event.repayment_id]))
