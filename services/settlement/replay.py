@@ -38,7 +38,7 @@ def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
     if late(state, entry.at):
         return replayed(profile, _counted(state, entry.at, 1))
     books = _entered(profile.waterfall, advanced(profile.waterfall, state.books, entry.day), entry, state.entries)
-    return Replayed(replace(_counted(state, entry.at, 1), books=books))
+    return Replayed(replace(state, books=books, last_at=entry.at, kept=state.kept + 1))
 
 
 def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime, day: date) -> Replayed:
@@ -48,14 +48,15 @@ def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime,
         return replayed(profile, _counted(state, at, 1), of=repayment.repayment_id)
     books, repayment = _paid(profile, advanced(profile.waterfall, state.books, day), repayment)
     repayment = replace(repayment, restorable_minor=restorable(profile, repayment))
-    return Replayed(
-        replace(
-            _counted(state, at, 1),
-            books=books,
-            repayments={**state.repayments, repayment.repayment_id: repayment},
-            latest=_latest(repayment),
-        )
+    after = replace(
+        state,
+        books=books,
+        last_at=at,
+        kept=state.kept + 1,
+        repayments={**state.repayments, repayment.repayment_id: repayment},
+        latest=_latest(repayment),
     )
+    return Replayed(after)
 
 
 def taken_back(profile: Profile, state: Account, repayment: Repayment) -> Replayed:
@@ -196,8 +197,10 @@ def _entered(waterfall: Waterfall, books: Books, entry: Entry, entries: Mapping[
         case "charges":
             return _charged(waterfall, books, entry.amounts)
         case "refund":
-            order = _refund_order(waterfall, books.debts, entry, entries.get(f"purchase:{entry.subject}"))
-            return lessened(waterfall, books, entry.amounts[0], order)
+            purchase = entries.get(f"purchase:{entry.subject}")
+            if purchase is not None and key_of(purchase) > key_of(entry):
+                purchase = None  # What happens later cannot say what happens now, however early it was heard.
+            return lessened(waterfall, books, entry.amounts[0], _refund_order(waterfall, books.debts, entry, purchase))
         case "statement":
             due, minimum = entry.amounts
             return issued(waterfall, books, due, Cycle(entry.due_on or entry.day, minimum))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -95,6 +95,23 @@ def test_r24_a_charge_heard_late_changes_what_a_repayment_paid_and_says_so() -> 
     told = only(ledger.take(late, NOVEMBER + DAY).events, RepaymentsReallocated)
     assert (told.reallocated, told.caused_by) == ((("r1", -15_000, 0),), late.event_id)
     assert ledger.owed() == {("in_advance", "principal"): 765_000}
+
+
+@pytest.mark.parametrize("first", ["purchase", "refund"])
+def test_e16_a_refund_dated_before_its_purchase_does_the_same_whichever_is_heard_first(first: str) -> None:
+    ledger = Ledger()
+    ledger.buy(OCTOBER, 500, "p0")
+    ledger.charge(OCTOBER, fee=50)
+
+    def bought() -> None:
+        ledger.buy(NOVEMBER + DAY, 45, "p1", plan="cash")
+
+    if first == "purchase":
+        bought()
+    ledger.refund(NOVEMBER, 200, "p1")
+    if first == "refund":
+        bought()
+    assert plans(ledger) == {"purchase": 300, "cash": 45, "": 50}
 
 
 def test_r24_a_charge_heard_in_order_changes_nothing_that_was_paid() -> None:
@@ -349,6 +366,11 @@ def lived(policy: Profiles, news: Sequence[Event], fires: Sequence[bool] = ()) -
     return ledger
 
 
+def owing(state: Account) -> Books:
+    """Return the books without their day: a report whose return came first never passed the days before it."""
+    return replace(state.books, day=date.min)
+
+
 @given(FACTS, st.sampled_from(POLICIES), st.lists(st.booleans(), max_size=5), st.data())
 def test_e07_e16_any_order_of_news_ends_in_the_same_books(
     facts: list[Fact], policy: Profiles, fires: list[bool], data: st.DataObject
@@ -356,7 +378,7 @@ def test_e07_e16_any_order_of_news_ends_in_the_same_books(
     news = news_of(facts)
     straight = lived(policy, news)
     shuffled = lived(policy, data.draw(st.permutations(news)), fires)
-    assert shuffled.state.books == straight.state.books
+    assert owing(shuffled.state) == owing(straight.state)
     assert lanes(shuffled.state) == lanes(straight.state)
 
 
