@@ -52,7 +52,7 @@ def _decided(scene: Scene, state: State, event: Input) -> Decision[State]:
         case RepaymentReturned():
             return returned(scene, state, event)
         case RepaymentsReallocated(event_id=ref):
-            moved = reallocated(state, event.reallocated, ref)
+            moved = reallocated(scene.profile, state, event.reallocated, ref)
             return Decision(replace(moved, account=moved.account.absorbed(ref)))
         case TimerFired(timer=timer):
             return _timer(scene, state, timer)
@@ -96,18 +96,14 @@ def _account(profile: Profile, state: State, event: Input) -> Decision[State]:
             account = account.balanced(-amount, event.event_id)
         case PurchasePosted(purchase_id=ref) | PurchaseRefunded(refund_id=ref) if ref in account.booked:
             return Decision(state, outcome="stale", reason="booked_before")
-        case PurchasePosted() | PurchaseRefunded() | ChargesAccrued() if _moves_debt(profile, event):
-            account = _debt(account, event).absorbed(event.event_id)
+        case PurchasePosted() | PurchaseRefunded() | ChargesAccrued():
+            account = _debt(profile, account, event).absorbed(event.event_id)
         case _:
             return Decision(state, outcome="ignored")
     return Decision(replace(state, account=account))
 
 
-def _moves_debt(profile: Profile, event: Event) -> bool:
-    return profile.limit_basis == "TOTAL" or not isinstance(event, ChargesAccrued)
-
-
-def _debt(account: Account, event: PurchasePosted | PurchaseRefunded | ChargesAccrued) -> Account:
+def _debt(profile: Profile, account: Account, event: PurchasePosted | PurchaseRefunded | ChargesAccrued) -> Account:
     match event:
         case PurchasePosted():
             posted = account.posted(event.purchase_id, event.authorisation_id or "", event.amount_minor)
@@ -118,6 +114,8 @@ def _debt(account: Account, event: PurchasePosted | PurchaseRefunded | ChargesAc
             return replace(account.book(entry), booked=account.booked | {ref})
         case ChargesAccrued():
             charges = event.penalty_minor + event.fee_minor + event.interest_minor
+            if profile.limit_basis == "PRINCIPAL":
+                return replace(account, charges_minor=account.charges_minor + charges)
             return account.book(Journal("CHARGE", event.event_id, available_minor=-charges, used_debt_minor=charges))
 
 

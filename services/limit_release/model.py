@@ -96,7 +96,8 @@ class Account:
     """One account's availability; ``product`` is empty until it was opened.
 
     ``booked`` holds what of the purchases and refunds an input names was booked before. ``spendable`` is the profile's
-    word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash;
+    word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash.
+    ``charges_minor`` is owed beside USED(debt) where charges do not use the limit (PRINCIPAL): credit balance pays it.
     ``version`` counts what was written of it, for the store alone.
     """
 
@@ -111,6 +112,7 @@ class Account:
     used_authorisation_minor: int = 0
     pending_minor: int = 0
     credit_balance_minor: int = 0
+    charges_minor: int = 0
     limit_lowered_at: datetime | None = None
     spendable: bool = False
     cash_sub_limit_minor: int | None = None
@@ -184,13 +186,18 @@ class Account:
     def absorbed(self, ref: str) -> "Account":
         """Let a credit balance pay debt at once; what was paid beyond the debt becomes credit balance (domain 4.3).
 
-        A credit balance below 0 was paid out before it was earned, or taken back after: it is debt, uncovered. So it
-        makes no difference which topic was read first, and neither USED(debt) nor the credit balance is below 0.
+        A credit balance below 0 was paid out before it was earned, or taken back after: it is debt, uncovered. Charges
+        below 0 were paid and then corrected: they are credit balance again. So it makes no difference which topic was
+        read first, and neither USED(debt) nor the credit balance is below 0.
         """
-        amount = min(self.credit_balance_minor, self.used_debt_minor)
-        if not amount:
+        charges = min(max(self.credit_balance_minor, 0), self.charges_minor)
+        balance = self.credit_balance_minor - charges
+        amount = min(balance, self.used_debt_minor)
+        if not (amount or charges):
             return self
-        paid = replace(self, credit_balance_minor=self.credit_balance_minor - amount)
+        paid = replace(self, credit_balance_minor=balance - amount, charges_minor=self.charges_minor - charges)
+        if not amount:
+            return paid
         kind: JournalKind = "ABSORB" if amount > 0 else "UNCOVER"
         return paid.book(Journal(kind, ref, available_minor=amount, used_debt_minor=-amount))
 

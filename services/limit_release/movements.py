@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from schemas.settlement import Part, Reallocation
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
+from services.policy import Profile
 
 CASH = "cash"
 """The plan of purchases that are cash drawn; they have a sub-limit of their own."""
@@ -29,7 +30,7 @@ def leaves(account: Account, repayment: Repayment) -> Account:
     return replace(account, credit_balance_minor=account.credit_balance_minor - repayment.balance_minor)
 
 
-def reallocated(state: State, changes: Iterable[Reallocation], cause: str) -> State:
+def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation], cause: str) -> State:
     """Book what a replay changed for other repayments; what is not assessed yet is changed when it is.
 
     The credit balance may be below 0 after it: the caller lets it be absorbed.
@@ -38,7 +39,16 @@ def reallocated(state: State, changes: Iterable[Reallocation], cause: str) -> St
         known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
         if not known.returned:
             state = _changed(state, known, change, cause)
+            state = charged(profile, state, change.restorable_delta_minor + change.credit_balance_delta_minor)
     return state
+
+
+def charged(profile: Profile, state: State, change_minor: int) -> State:
+    """Follow what is owed of charges where they do not use the limit: a credit balance pays them too (PRINCIPAL)."""
+    if not change_minor or profile.limit_basis == "TOTAL":
+        return state
+    charges = state.account.charges_minor + change_minor
+    return replace(state, account=replace(state.account, charges_minor=charges))
 
 
 def _changed(state: State, known: Repayment, change: Reallocation, cause: str) -> State:

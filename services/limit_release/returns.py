@@ -7,7 +7,7 @@ from schemas.settlement import RepaymentReturned
 from services.decision import Decision
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Journal, Repayment, State, Tranche
-from services.limit_release.movements import PENDING, cash_paid, leaves, reallocated
+from services.limit_release.movements import PENDING, cash_paid, charged, leaves, reallocated
 
 
 def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[State]:
@@ -15,13 +15,15 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     known = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
-    repayment, state = replace(known, returned=True), cash_paid(state, event.parts, 1)
+    charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
+    state = charged(scene.profile, cash_paid(state, event.parts, 1), charges)
+    repayment = replace(known, returned=True)
     if not repayment.assessed:
-        state = _replayed(state.put(repayment), event)
+        state = _replayed(scene, state.put(repayment), event)
         return Decision(state, reason="waits_for_its_assessment")
     state, repayment = _undone(state, repayment, event)
     own = len(state.account.journals)
-    state = _replayed(state.put(repayment), event)
+    state = _replayed(scene, state.put(repayment), event)
     taken = Taken(
         from_hold_minor=known.part(*PENDING),
         from_available_minor=known.part("restored") + known.reallocated_available_minor,
@@ -57,8 +59,8 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
     return state, repayment
 
 
-def _replayed(state: State, event: RepaymentReturned) -> State:
-    state = reallocated(state, event.reallocated, event.event_id)
+def _replayed(scene: Scene, state: State, event: RepaymentReturned) -> State:
+    state = reallocated(scene.profile, state, event.reallocated, event.event_id)
     return replace(state, account=state.account.absorbed(event.event_id))
 
 

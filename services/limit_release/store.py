@@ -28,7 +28,7 @@ READS = """
 (SELECT json_agg(a) FROM (
   SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
-    cash_used_minor, version
+    cash_used_minor, charges_minor, version
   FROM limit_release.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
 (SELECT json_agg(r) FROM (
   SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor,
@@ -55,33 +55,35 @@ WRITES = """
 guarded AS (
   INSERT INTO limit_release.account AS a (account_id, product, currency, status, status_reason, credit_limit_minor,
     available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at,
-    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason, version)
+    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason, charges_minor,
+    version)
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::boolean[], $14::bigint[],
-    $15::bigint[], $16::bigint[], $17::text[], $18::bigint[])
+    $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::bigint[])
   ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, status_reason = excluded.status_reason,
     credit_limit_minor = excluded.credit_limit_minor, available_minor = excluded.available_minor,
     used_debt_minor = excluded.used_debt_minor, used_authorisation_minor = excluded.used_authorisation_minor,
     pending_minor = excluded.pending_minor, credit_balance_minor = excluded.credit_balance_minor,
     limit_lowered_at = excluded.limit_lowered_at, spendable = excluded.spendable,
     cash_sub_limit_minor = excluded.cash_sub_limit_minor, cash_used_minor = excluded.cash_used_minor,
-    shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason, version = excluded.version
+    shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason, charges_minor = excluded.charges_minor,
+    version = excluded.version
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 journals AS (
   INSERT INTO limit_release.journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor)
-  SELECT * FROM unnest($19::text[], $20::text[], $21::text[], $22::bigint[], $23::bigint[], $24::bigint[],
-    $25::bigint[], $26::bigint[])),
+  SELECT * FROM unnest($20::text[], $21::text[], $22::text[], $23::bigint[], $24::bigint[], $25::bigint[],
+    $26::bigint[], $27::bigint[])),
 repayments AS (
   INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, late, joined, amount_minor,
     restorable_minor, credit_balance_minor, reallocated_minor, reallocated_available_minor, reallocated_balance_minor,
     currency, rail, repaid_at, version, revision, trail, reasons, faster, policy_version, model_version,
     calendar_version, clear_seconds, hold_slack_seconds)
-  SELECT * FROM unnest($27::text[], $28::text[], $29::boolean[], $30::boolean[], $31::boolean[], $32::boolean[],
-    $33::bigint[], $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::text[], $40::text[],
-    $41::timestamptz[], $42::integer[], $43::integer[], $44::text[], $45::text[], $46::text[], $47::text[],
-    $48::text[], $49::text[], $50::integer[], $51::integer[])
+  SELECT * FROM unnest($28::text[], $29::text[], $30::boolean[], $31::boolean[], $32::boolean[], $33::boolean[],
+    $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], $40::text[], $41::text[],
+    $42::timestamptz[], $43::integer[], $44::integer[], $45::text[], $46::text[], $47::text[], $48::text[],
+    $49::text[], $50::text[], $51::integer[], $52::integer[])
   ON CONFLICT (repayment_id) DO UPDATE SET assessed = excluded.assessed, returned = excluded.returned,
     late = excluded.late, joined = excluded.joined, amount_minor = excluded.amount_minor,
     restorable_minor = excluded.restorable_minor, credit_balance_minor = excluded.credit_balance_minor,
@@ -95,19 +97,19 @@ repayments AS (
 tranches AS (
   INSERT INTO limit_release.tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by,
     restored_at, promises, extensions, delayed)
-  SELECT * FROM unnest($52::text[], $53::text[], $54::integer[], $55::bigint[], $56::text[], $57::timestamptz[],
-    $58::text[], $59::timestamptz[], $60::timestamptz[], $61::integer[], $62::integer[], $63::boolean[])
+  SELECT * FROM unnest($53::text[], $54::text[], $55::integer[], $56::bigint[], $57::text[], $58::timestamptz[],
+    $59::text[], $60::timestamptz[], $61::timestamptz[], $62::integer[], $63::integer[], $64::boolean[])
   ON CONFLICT (repayment_id, number) DO UPDATE SET amount_minor = excluded.amount_minor, state = excluded.state,
     until = excluded.until, reason = excluded.reason, promised_by = excluded.promised_by,
     restored_at = excluded.restored_at, promises = excluded.promises, extensions = excluded.extensions,
     delayed = excluded.delayed),
 authorisations AS (
   INSERT INTO limit_release.authorisation (account_id, authorisation_id, amount_minor)
-  SELECT * FROM unnest($64::text[], $65::text[], $66::bigint[])
+  SELECT * FROM unnest($65::text[], $66::text[], $67::bigint[])
   ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor),
 records AS (
   INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
-  SELECT * FROM unnest($67::text[], $68::integer[], $69::text[], $70::timestamptz[], $71::text[]))
+  SELECT * FROM unnest($68::text[], $69::integer[], $70::text[], $71::timestamptz[], $72::text[]))
 """
 _TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
 _OF_A_REPAYMENT = RepaymentSettled | RiskAssessed | RepaymentReturned | HoldReleaseApproved | HoldExtended
@@ -162,7 +164,7 @@ def save(changes: Sequence[tuple[State, State]]) -> Saved:
     """Write what changed."""
     accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
     values = (
-        *columns(accounts, 18),
+        *columns(accounts, 19),
         *columns(journals, 8),
         *columns(repayments, 25),
         *columns(tranches, 12),
@@ -226,7 +228,8 @@ def _account_row(a: Account, version: int) -> tuple[object, ...]:
     shown = (a.shown(spendable=a.spendable), a.zero_reason(spendable=a.spendable))
     return (
         a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
-        a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown, version
+        a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown, a.charges_minor,
+        version
     )  # fmt: skip
 
 

@@ -287,6 +287,7 @@ def availabilities(draw: st.DrawFn) -> release.Account:
         status=draw(st.sampled_from(["active", "frozen", "closed"])),
         status_reason=draw(WORDS),
         credit_balance_minor=0 if used else draw(AMOUNTS),
+        charges_minor=draw(CHANGES),
         limit_lowered_at=draw(st.none() | INSTANTS),
         spendable=draw(st.booleans()),
         cash_sub_limit_minor=draw(st.none() | AMOUNTS),

@@ -143,7 +143,19 @@ def test_charges_use_credit_under_total_and_a_correction_never_gives_more_than_t
 def test_charges_do_not_use_credit_under_principal() -> None:
     pipe = Pipe().open(500, principal=100)
     pipe.take(builders.charges_accrued())
-    assert pipe.outcomes[-1] == ("limit-release", "ignored")
+    assert (pipe.account.available_minor, pipe.account.charges_minor) == (400, 350)
+    assert kinds(pipe.account) == ["OPEN", "PURCHASE"]
+
+
+def test_a_credit_balance_pays_charges_that_do_not_use_credit_too() -> None:
+    pipe = Pipe().open(500, principal=100)
+    pipe.repay(150)
+    later = FRIDAY + timedelta(days=1)
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=20, interest_minor=0, occurred_at=later), later)
+    later += timedelta(days=1)
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=40, occurred_at=later), later)
+    assert (pipe.account.available_minor, pipe.account.credit_balance_minor) == (490, 0)
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 10
 
 
 def test_r26_billings_own_events_in_another_currency_are_malformed() -> None:

@@ -18,18 +18,22 @@ from schemas.settlement import Reallocation
 from services.decision import Timer, TimerFired
 from services.limit_release.domain import decide
 from services.limit_release.model import Account, Journal, State
+from services.policy import Profiles
 from tests import builders
 from tests.unit.given import FRIDAY, all_of, check_ledger, check_repayment, moment, only, profiles
 
-POLICY = profiles()
+POLICY = profiles({"limit_basis": "TOTAL"})
+PRINCIPAL = profiles()
 LATER = FRIDAY + timedelta(days=3)
 
 
-def taken(state: State, *events: Event | TimerFired, days: float = 0) -> tuple[State, list[Event]]:
+def taken(
+    state: State, *events: Event | TimerFired, days: float = 0, policy: Profiles = POLICY
+) -> tuple[State, list[Event]]:
     """Decide on events one after the other; the ledger is checked after each."""
     facts: list[Event] = []
     for event in events:
-        decision = decide(POLICY, state, event, moment(FRIDAY + timedelta(days=days)))
+        decision = decide(policy, state, event, moment(FRIDAY + timedelta(days=days)))
         state, facts = decision.state, [*facts, *decision.events]
         check_ledger(state.account)
         for repayment in state.repayments.values():
@@ -60,11 +64,10 @@ def verdict(name: str, *parts: tuple[int, float], balance: int = 0, charges: int
     return builders.risk_assessed(**{**values, **changes})
 
 
-def gone(name: str, restorable: int, *moved: Reallocation, balance: int = 0) -> Event:
+def gone(name: str, restorable: int, *moved: Reallocation, balance: int = 0, charges: int = 0) -> Event:
     paid = {"restorable_minor": restorable, "credit_balance_minor": balance}
-    return builders.repayment_returned(
-        repayment_id=name, amount_minor=max(1, restorable + balance), reallocated=moved, **paid
-    )
+    amount = max(1, restorable + balance + charges)
+    return builders.repayment_returned(repayment_id=name, amount_minor=amount, reallocated=moved, **paid)
 
 
 def booked(state: State, kind: str) -> list[Journal]:
@@ -88,19 +91,26 @@ def test_r13_e06_a_refund_chain_is_replayed_and_what_was_paid_out_is_uncovered()
 
 
 def test_r24_a_return_takes_its_own_part_and_what_the_later_repayment_pays_of_charges_again() -> None:
-    state = opened(1_000_000, 800_000)
-    state, _ = taken(state, verdict("first", (85_000, 0), charges=15_000))
+    def paid(name: str, restorable: int, charges: int) -> list[Event]:
+        amounts = {"repayment_id": name, "amount_minor": restorable + charges, "restorable_minor": restorable}
+        settled = builders.repayment_settled(**amounts, settled_at=FRIDAY)
+        return [settled, verdict(name, (restorable, 0), charges=charges)]
+
+    accrued = builders.charges_accrued(penalty_minor=0, fee_minor=3_000, interest_minor=12_000)
+    state, _ = taken(opened(1_000_000, 800_000), accrued, *paid("first", 85_000, 15_000), policy=PRINCIPAL)
     assert state.account.available_minor == 285_000
-    state, _ = taken(state, verdict("second", (50_000, 0)))
+    state, _ = taken(state, *paid("second", 50_000, 0), policy=PRINCIPAL)
     assert state.account.available_minor == 335_000
-    state, facts = taken(state, gone("first", 85_000, shift("second", -15_000, 0)))
+    first = gone("first", 85_000, shift("second", -15_000, 0), charges=15_000)
+    state, facts = taken(state, first, policy=PRINCIPAL)
     reversal = only(facts, RestorationReversed)
     assert (reversal.from_available_minor, reversal.reallocated_minor) == (85_000, -15_000)
     assert (state.account.available_minor, reversal.available_credit_minor) == (235_000, 235_000)
     assert booked(state, "REALLOCATE")[0].ref.endswith(":second")
-    state, facts = taken(state, gone("second", 35_000))
+    state, facts = taken(state, gone("second", 35_000, charges=15_000), policy=PRINCIPAL)
     assert only(facts, RestorationReversed).from_available_minor == 35_000
     assert (state.account.available_minor, state.account.used_debt_minor) == (200_000, 800_000)
+    assert (state.account.charges_minor, state.account.credit_balance_minor) == (15_000, 0)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ CREATE TABLE account (
   used_authorisation_minor bigint NOT NULL CHECK (used_authorisation_minor >= 0),
   pending_minor bigint NOT NULL CHECK (pending_minor >= 0),
   credit_balance_minor bigint NOT NULL CHECK (credit_balance_minor >= 0),
+  charges_minor bigint NOT NULL,
   limit_lowered_at timestamptz,
   spendable boolean NOT NULL,
   cash_sub_limit_minor bigint CHECK (cash_sub_limit_minor >= 0),
