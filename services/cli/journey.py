@@ -49,11 +49,18 @@ WHERE repayment_id = $1 ORDER BY number
 """
 ACCOUNT = "SELECT language, timezone FROM notifier.account WHERE account_id = $1"
 STATUS = "SELECT status, status_reason FROM limit_release.account WHERE account_id = $1"
-RECORD = "SELECT record FROM limit_release.decision_record WHERE repayment_id = $1 ORDER BY version DESC LIMIT 1"
+RECORDS = "SELECT record FROM limit_release.decision_record WHERE repayment_id = $1 ORDER BY version"
+# What the customer was sent, oldest first.
 TOLD = """
-SELECT n.template, n.channel, n.language, d.state, d.attempts, n.requested_at, d.next_attempt_at, n.text
+SELECT n.template, n.channel, n.language, n.record_version, d.state, d.attempts, n.requested_at, d.next_attempt_at,
+  d.ended_at, n.text
 FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
 WHERE n.repayment_id = $1 ORDER BY n.requested_at
+"""
+# What was shown to those who asked, oldest first.
+SHOWN = """
+SELECT record_version, audience, channel, language, text, shown_at FROM notifier.shown
+WHERE repayment_id = $1 ORDER BY shown_at, shown_id
 """
 CONFLICTS = """
 SELECT amount_minor, currency, rail, account_id, differs, received_at FROM repayment_ingest.conflict
@@ -136,8 +143,9 @@ class Journey:
     reference: Row | None
     settled: Row | None
     tranches: Sequence[Row]
-    record: DecisionRecord | None
+    records: tuple[DecisionRecord, ...]
     told: Sequence[Row]
+    shown: Sequence[Row]
     conflicts: Sequence[Row]
     aside: Sequence[Row]
     timelines: tuple[Timeline, ...]
@@ -151,6 +159,11 @@ class Journey:
     def name(self) -> str:
         """Return billing's reference, or the id where billing's is not known."""
         return self.reference["external_ref"] if self.reference else self.repayment_id
+
+    @property
+    def record(self) -> DecisionRecord | None:
+        """Return the decision in force now."""
+        return self.records[-1] if self.records else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +208,7 @@ async def told_of(connection: Connection, found: Found) -> Journey:
     events = await connection.fetch(EVENTS, account_id, at.encode())
     about = await connection.fetchrow(ACCOUNT, account_id)
     status = await connection.fetchrow(STATUS, account_id)
-    record = await connection.fetchval(RECORD, at)
+    records = await connection.fetch(RECORDS, at)
     now = await connection.fetchval(NOW)
     conflicts = await connection.fetch(CONFLICTS, reference["source"], external_ref) if reference else []
     return Journey(
@@ -204,8 +217,9 @@ async def told_of(connection: Connection, found: Found) -> Journey:
         reference=reference,
         settled=await connection.fetchrow(SETTLED, at),
         tranches=tranches,
-        record=DecisionRecord.model_validate_json(record) if record else None,
+        records=tuple(DecisionRecord.model_validate_json(row["record"]) for row in records),
         told=await connection.fetch(TOLD, at),
+        shown=await connection.fetch(SHOWN, at),
         conflicts=conflicts,
         aside=await connection.fetch(ASIDE, at.encode(), f'"{external_ref}"'.encode()),
         timelines=timelines(events, tranches, now),

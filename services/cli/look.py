@@ -1,34 +1,24 @@
-"""Where is my credit? The journey of one repayment, and its explanation in words."""
+"""Where is my credit? The journey of one repayment to the millisecond."""
 
 import asyncio
 from collections.abc import Iterator
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
 from schemas.account import Language
-from schemas.reasons import Cause, Reason, Stage
+from schemas.reasons import Cause, Stage
 from services.cli.journey import Journey, Timeline, journey
 from services.cli.picture import journey_svg
 from services.cli.servers import attached, connected
 from services.cli.terminal import EPILOG, NOT_FOUND, Json, Problem, local, print_json, stdout, table
-from services.wording import (
-    agent_text,
-    audit,
-    cause_label,
-    customer_text,
-    duration_text,
-    money_text,
-    reason_texts,
-    stage_label,
-)
+from services.wording import cause_label, duration_text, money_text, stage_label
 
 BAR = 24
-TIMEZONE = "UTC"
+Named = Annotated[str, typer.Argument(metavar="REPAYMENT", help="An id, a unique prefix, or billing's reference.")]
 
 
 class Lang(StrEnum):
@@ -38,58 +28,9 @@ class Lang(StrEnum):
     EN = "en"
 
 
-class For(StrEnum):
-    """Who is spoken to."""
-
-    CUSTOMER = "customer"
-    AGENT = "agent"
-    AUDIT = "audit"
-
-
-Named = Annotated[str, typer.Argument(metavar="REPAYMENT", help="An id, a unique prefix, or billing's reference.")]
-
-# What is said of a repayment that no decision was made on yet.
-WAITS: dict[str, dict[str, str]] = {
-    "parked": {
-        "en": "It waits in {service} since {since} because its account is not known yet: {ends}.",
-        "zh-CN": "自 {since} 起在 {service} 等待，因为尚未收到其账户信息：{ends}。",
-    },
-    "dead_letter": {
-        "en": "It could not be read ({reason}) and waits in {service} for a person since {since}: "
-        "`otb dlq show {id}` says what is wrong.",
-        "zh-CN": "报文无法读取（{reason}），自 {since} 起在 {service} 等待人工处理：`otb dlq show {id}` 说明原因。",
-    },
-    "returned_first": {
-        "en": "The bank took it back before it was reported: nothing was restored, nothing will be.",
-        "zh-CN": "在报告之前已被银行退回：没有恢复额度，也不会恢复。",
-    },
-    "rejected": {
-        "en": "It was refused before it settled, nothing was restored: {why}.",
-        "zh-CN": "入账前被拒绝，没有恢复额度：{why}。",
-    },
-    "waiting": {
-        "en": "The rail has not said yet that the money is final; it waits for {waited} ({cause}).",
-        "zh-CN": "支付渠道尚未确认到账；已等待 {waited}（{cause}）。",
-    },
-    "on_its_way": {
-        "en": "No decision yet: it waits for {waited} in the stage \u201c{stage}\u201d ({cause}).",
-        "zh-CN": "尚未作出决定：在“{stage}”环节已等待 {waited}（{cause}）。",
-    },
-    "unknown": {
-        "en": "It was reported, and nothing more is known of it yet.",
-        "zh-CN": "已收到报告，尚无更多信息。",
-    },
-    "conflict": {
-        "en": "Another report of the same reference differs ({differs}): it changed nothing and waits for a person.",
-        "zh-CN": "同一参考号的另一份报告内容不同（{differs}）：未产生任何影响，等待人工处理。",
-    },
-}
-
-
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("trace", epilog=EPILOG)(trace)
-    app.command("explain", epilog=EPILOG)(explain)
 
 
 def trace(
@@ -116,25 +57,6 @@ def trace(
     show_told(console, found)
 
 
-def explain(
-    repayment: Named,
-    lang: Annotated[Lang | None, typer.Option(help="Default: the account's own.")] = None,
-    whom: Annotated[For, typer.Option("--for", help="Who is spoken to.")] = For.CUSTOMER,
-    as_json: Json = False,
-) -> None:
-    """Say why credit is back or not, and when, as the customer, an agent or an auditor is told."""
-    found = load(repayment)
-    language: Language = (lang.value if lang else None) or found.language or "en"
-    texts = list(explanation(found, language, whom))
-    if as_json:
-        record = audit(found.record) if found.record else None
-        print_json({"repayment_id": found.repayment_id, "language": language, "texts": texts, "record": record})
-    elif whom is For.AUDIT and found.record is not None:
-        print_json(audit(found.record))
-    else:
-        stdout().print("\n".join(texts), soft_wrap=True, markup=False)
-
-
 def load(named: str) -> Journey:
     """Read a repayment's journey."""
     settings = attached()
@@ -144,23 +66,6 @@ def load(named: str) -> Journey:
             return await journey(connection, named)
 
     return asyncio.run(read())
-
-
-def explanation(found: Journey, language: Language, whom: For = For.CUSTOMER) -> Iterator[str]:
-    """Yield what is true of a repayment now: the decision's own text, else where it waits and why."""
-    timezone = found.timezone or TIMEZONE
-    if found.record is not None:
-        if whom is For.AGENT:
-            yield agent_text(found.record, language=language, timezone=timezone)
-        else:
-            yield customer_text(found.record, language=language, timezone=timezone)
-    else:
-        yield from _waits(found, language)
-    if found.conflicts:
-        differs = ", ".join(sorted({name for row in found.conflicts for name in row["differs"]}))
-        yield WAITS["conflict"][language].format(differs=differs)
-    if found.record is not None:
-        yield from _aside(found, language)
 
 
 def headline(found: Journey, language: Language) -> Iterator[str]:
@@ -271,43 +176,3 @@ def _chosen(found: Journey, tranche: int | None) -> Timeline | None:
         if line.tranche == tranche:
             return line
     raise Problem(f"no restored tranche {tranche} of {found.name}", NOT_FOUND)
-
-
-def _waits(found: Journey, language: Language) -> Iterator[str]:
-    """Yield where a repayment without a decision is, and why."""
-    status = found.settled["status"] if found.settled else None
-    if status == "rejected" and found.refused:
-        yield WAITS["rejected"][language].format(why=reason_texts(Reason(found.refused), language).why)
-    elif status == "returned_first":
-        yield WAITS["returned_first"][language]
-    elif found.aside:
-        yield from _aside(found, language)
-    elif found.timelines and found.timelines[-1].stretches:
-        line = found.timelines[-1]
-        last = line.stretches[-1]
-        cause = "external.settlement_wait" if status == "waiting" else last.cause
-        yield WAITS["waiting" if status == "waiting" else "on_its_way"][language].format(
-            waited=duration_text(last.milliseconds, language),
-            stage=stage_label(cast(Stage, last.stage), language),
-            cause=cause_label(cast(Cause, cause), language),
-        )
-    else:
-        yield WAITS["unknown"][language]
-
-
-def _aside(found: Journey, language: Language) -> Iterator[str]:
-    for row in found.aside:
-        yield WAITS[row["kind"]][language].format(
-            service=row["service"],
-            since=_day(row["first_seen_at"]),
-            reason=row["reason"],
-            ends=reason_texts(Reason.ACCOUNT_UNKNOWN, language).ends,
-            id=f"{row['service']}:{row['set_aside_id']}",
-        )
-
-
-def _day(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-LANGUAGES: tuple[Language, ...] = get_args(Language)

@@ -6,9 +6,10 @@ from typing import Final
 from schemas.ids import repayment_id
 from schemas.restoration import DecisionRecord
 from services.billing_simulator.plan import Reference, Repayment, Scenario
+from services.cli.explain import explanation
 from services.cli.journey import Found, Journey, told_of
 from services.cli.lag import PHASES, phase_of
-from services.cli.look import explanation, standing_of
+from services.cli.look import standing_of
 from services.cli.servers import Connection
 from services.wording import customer_text, duration_text, money_text
 

@@ -54,10 +54,11 @@ def _console(terminal: bool, *, stderr: bool) -> Console:
 
 def print_json(value: object) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=plain_json) + "\n")
 
 
-def _plain(value: object) -> object:
+def plain_json(value: object) -> object:
+    """Return what JSON has no type for: instants in UTC to the millisecond, days, anything else as text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value.isoformat() if isinstance(value, date) else str(value)

@@ -132,40 +132,36 @@ def retry_at(notification: Notification, now: datetime, after_seconds: int) -> d
 
 
 def _requested(policy: Channels, state: Account, language: Language, event: Told, moment: Moment) -> Decision[Account]:
-    """Ask for one message a channel unless an event of the same commit asked before."""
+    """Ask for one message a channel unless an event of the same commit asked before; all channels say the same."""
+    owed = [
+        (at, channel) for channel in policy.names if (at := notification_id(event, channel)) not in state.notifications
+    ]
+    if not owed:
+        return Decision(state, outcome="stale", reason="told_before")
+    template, version, text = _said(event, language, state.timezone)
     facts: list[Event] = []
     notifications = dict(state.notifications)
-    for channel in policy.names:
-        at = notification_id(event, channel)
-        if at in notifications:
-            continue
-        told = _notification(state, language, event, channel, moment.now)
+    for at, channel in owed:
+        disabled = channel in state.disabled
+        told = Notification(
+            notification_id=at,
+            repayment_id=_repayment_of(event),
+            caused_by=event.caused_by,
+            channel=channel,
+            language=language,
+            template=template,
+            record_version=version,
+            text=text,
+            requested_at=moment.now,
+            state="suppressed" if disabled else "requested",
+            next_attempt_at=None if disabled else moment.now,
+            ended_at=moment.now if disabled else None,
+        )
         notifications[at] = told
         facts.append(NotificationRequested(**_fact(state, told, "NotificationRequested", moment), **_about(told)))
-        if told.state == "suppressed":
+        if disabled:
             facts.append(_suppressed(state, told, moment))
-    if not facts:
-        return Decision(state, outcome="stale", reason="told_before")
     return Decision(replace(state, notifications=notifications), tuple(facts))
-
-
-def _notification(state: Account, language: Language, event: Told, channel: Channel, now: datetime) -> Notification:
-    template, version, text = _said(event, language, state.timezone)
-    disabled = channel in state.disabled
-    return Notification(
-        notification_id=notification_id(event, channel),
-        repayment_id=_repayment_of(event),
-        caused_by=event.caused_by,
-        channel=channel,
-        language=language,
-        template=template,
-        record_version=version,
-        text=text,
-        requested_at=now,
-        state="suppressed" if disabled else "requested",
-        next_attempt_at=None if disabled else now,
-        ended_at=now if disabled else None,
-    )
 
 
 def _said(event: Told, language: Language, timezone: str) -> tuple[Template, int, str]:

@@ -4,7 +4,9 @@ from services.wording.catalogue import (
     Audience,
     ReasonTexts,
     Wait,
+    as_told_texts,
     cause_label,
+    outcome_label,
     preview_text,
     reason_label,
     reason_texts,
@@ -13,7 +15,7 @@ from services.wording.catalogue import (
 from services.wording.formats import decided_text, due_text, duration_text, money_text, repaid_text
 from services.wording.limit import limit_agent_text, limit_audit, limit_text
 from services.wording.renderer import RecordTemplate, asked_text, customer_text, template_of
-from services.wording.views import agent_text, audit
+from services.wording.views import agent_text, audit, timeline_text
 from services.wording.waiting import rejected_text, waiting_line, waiting_text
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "RecordTemplate",
     "Wait",
     "agent_text",
+    "as_told_texts",
     "asked_text",
     "audit",
     "cause_label",
@@ -33,6 +36,7 @@ __all__ = [
     "limit_audit",
     "limit_text",
     "money_text",
+    "outcome_label",
     "preview_text",
     "reason_label",
     "reason_texts",
@@ -40,6 +44,7 @@ __all__ = [
     "repaid_text",
     "stage_label",
     "template_of",
+    "timeline_text",
     "waiting_line",
     "waiting_text",
 ]

@@ -134,6 +134,26 @@ class AgentTexts(_Texts):
     credited: str
     limit: str
     promised: str
+    timeline: str
+    timeline_open: str
+    stretch: str
+
+
+class AsToldTexts(_Texts):
+    """The lines about what was told, beside what was true, at an instant."""
+
+    head: str
+    true: str
+    nothing_true: str
+    told: str
+    delivered: str
+    undeliverable: str
+    suppressed: str
+    requested: str
+    nothing_told: str
+    shown: str
+    untold: str
+    since: str
 
 
 class LimitTexts(_Texts):
@@ -199,6 +219,7 @@ class Catalogue(_Texts):
     patterns: Patterns
     customer: CustomerTexts
     agent: AgentTexts
+    as_told: AsToldTexts
     limit: LimitTexts
     left: TimeLeft
     previews: dict[Template, str]
@@ -235,6 +256,16 @@ def cause_label(cause: Cause, language: Language, *, audience: Audience = "custo
     """Return what a wait is made of, in the customer's words or in ours."""
     label = CATALOGUES[language].causes[cause]
     return label.customer if audience == "customer" else label.agent
+
+
+def outcome_label(template: Template, language: Language) -> str:
+    """Return the agent's short name of what a record came to."""
+    return CATALOGUES[language].outcomes[template]
+
+
+def as_told_texts(language: Language) -> AsToldTexts:
+    """Return the lines that put what was told beside what was true."""
+    return CATALOGUES[language].as_told
 
 
 def preview_text(template: Template, language: Language) -> str:

@@ -1,14 +1,19 @@
 """Render a decision record for the agent, line by line, and for the audit, whole (domain 8.1)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from pydantic_core import to_jsonable_python
 
 from schemas.account import Language
+from schemas.reasons import Cause, Stage
 from schemas.restoration import DecisionRecord
-from services.wording.catalogue import CATALOGUES
-from services.wording.formats import date_text, decided_text, due_text, money_text
+from services.wording.catalogue import CATALOGUES, cause_label, stage_label
+from services.wording.formats import date_text, decided_text, due_text, duration_text, money_text
 from services.wording.renderer import customer_text, named_why, template_of
+
+Stretch = tuple[Stage, Cause, int, datetime]
+"""A stretch of a timeline: its stage, cause, milliseconds and end."""
 
 
 def agent_text(record: DecisionRecord, *, language: Language, timezone: str) -> str:
@@ -83,6 +88,22 @@ def _promise_lines(record: DecisionRecord, language: Language, timezone: str) ->
         yield texts.late.format(amount=amount, promised=promised)
     else:
         yield texts.promised.format(promised=promised)
+
+
+def timeline_text(
+    tranche: int | None, stretches: Sequence[Stretch], *, language: Language, timezone: str
+) -> Iterable[str]:
+    """Yield where the time went, line by line; ``tranche`` is None of a repayment that is not restored."""
+    texts = CATALOGUES[language].agent
+    total = duration_text(sum(milliseconds for _, _, milliseconds, _ in stretches), language)
+    yield (texts.timeline_open if tranche is None else texts.timeline).format(tranche=tranche, total=total)
+    for stage, cause, milliseconds, until in stretches:
+        yield texts.stretch.format(
+            stage=stage_label(stage, language, audience="agent"),
+            cause=cause_label(cause, language, audience="agent"),
+            duration=duration_text(milliseconds, language),
+            until=decided_text(until, timezone, language),
+        )
 
 
 def audit(record: DecisionRecord) -> dict[str, object]:

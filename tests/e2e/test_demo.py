@@ -143,16 +143,21 @@ def test_explain_says_the_same_in_both_languages_and_to_everyone(demo: Demo, otb
     assert "¥1,000.00" in chinese["texts"][0]
     assert "CN¥1,000.00" in english["texts"][0]
     assert "RELEASE_TIMER" in otb.says("explain", named, "--for", "agent")
+    told = otb.json("explain", named, "--as-of", english["record"]["decided_at"])
+    assert told["true"] == english["record"]
+    assert {row["language"] for row in told["told"]} == {"zh-CN"}
 
 
 def test_explain_is_honest_without_a_decision(demo: Demo, otb: Otb) -> None:
     refused = otb.says("explain", f"rep_demo_return_first_{demo.run}", "--lang", "en")
     assert refused == (
-        "It was refused before it settled, nothing was restored: the bank took this repayment back before it counted.\n"
+        "This repayment did not count, and no credit comes back from it. Why: the bank took this repayment back before "
+        "it counted. You can repay again in another way.\n"
     )
-    unreadable = otb.says("explain", f"rep_demo_poison_{demo.run}_bad_2", "--lang", "en")
+    exact = ("--lang", "en", "--for", "agent")
+    unreadable = otb.says("explain", f"rep_demo_poison_{demo.run}_bad_2", *exact)
     assert "could not be read (invalid:amount_minor:int_type)" in unreadable
-    assert "differs (amount_minor)" in otb.says("explain", f"rep_demo_conflict_{demo.run}", "--lang", "en")
+    assert "differs (amount_minor)" in otb.says("explain", f"rep_demo_conflict_{demo.run}", *exact)
     otb.says("explain", "no_such_repayment", code=4)
 
 

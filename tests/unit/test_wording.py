@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from string import Formatter
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import pytest
+from babel.dates import format_datetime
 from babel.numbers import format_currency
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from schemas.risk import Faster
 from services.wording import (
     cause_label,
     customer_text,
+    decided_text,
     due_text,
     duration_text,
     money_text,
@@ -163,6 +166,25 @@ def test_r26_money_is_written_as_babel_writes_it(currency: str, language: Langua
     locale = {"zh-CN": "zh_Hans_CN", "en": "en"}[language]
     expected = format_currency(Decimal(minor).scaleb(-exponent), currency, locale=locale)
     assert money_text(minor, currency, language) == expected
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),
+    st.sampled_from(["Asia/Shanghai", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]),
+    st.sampled_from(LANGUAGES),
+)
+def test_instants_are_written_as_babel_writes_them(instant: datetime, zone: str, language: Language) -> None:
+    locale = {"zh-CN": "zh_Hans_CN", "en": "en"}[language]
+    patterns = CATALOGUES[language].patterns
+
+    def babels(at: datetime, pattern: str) -> str:
+        return format_datetime(at, pattern, ZoneInfo(zone), locale=locale)
+
+    whole = instant.replace(microsecond=0)
+    due = whole if whole == instant else whole + timedelta(seconds=1)
+    assert repaid_text(instant, zone, language) == babels(whole, patterns.repaid)
+    assert decided_text(instant, zone, language) == babels(whole, patterns.decided)
+    assert due_text(instant, zone, language) == babels(due, patterns.due_to_the_second if due.second else patterns.due)
 
 
 def test_r26_money_has_the_exponent_of_iso_4217_where_cldr_gives_fewer_digits() -> None:

@@ -26,6 +26,22 @@ CREATE INDEX notification_by_repayment ON notification (repayment_id);
 CREATE TRIGGER notification_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON notification
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- What was shown of a repayment to someone who asked, once and for ever; record_version is NULL before a decision.
+CREATE TABLE shown (
+  shown_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  account_id text NOT NULL,
+  repayment_id text NOT NULL,
+  record_version integer CHECK (record_version >= 1),
+  audience text NOT NULL CHECK (audience IN ('customer', 'agent', 'audit')),
+  channel text NOT NULL,
+  language text NOT NULL,
+  text text NOT NULL,
+  shown_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX shown_by_repayment ON shown (repayment_id);
+CREATE TRIGGER shown_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON shown
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 -- How its delivery stands; next_attempt_at is also the lease of whoever tries it now.
 CREATE TABLE delivery (
   notification_id text PRIMARY KEY,
