@@ -169,7 +169,7 @@ def test_r26_money_is_written_as_babel_writes_it(currency: str, language: Langua
 
 
 @given(
-    st.datetimes(datetime(2000, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),
+    st.integers(946_684_800_000, 7_258_000_000_000).map(lambda ms: datetime.fromtimestamp(ms / 1000, UTC)),
     st.sampled_from(["Asia/Shanghai", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]),
     st.sampled_from(LANGUAGES),
 )
