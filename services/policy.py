@@ -93,8 +93,8 @@ class Strikes(_Table):
     """What returns of a funding account do to its next repayments, and for how long."""
 
     days: Annotated[int, Field(ge=1, le=400)] = 90
-    hold_from: Annotated[int, Field(ge=1, le=99)] = 1
-    refer_from: Annotated[int, Field(ge=1, le=99)] = 2
+    hold_from: Annotated[int, Field(ge=1, le=99)] = 2
+    refer_from: Annotated[int, Field(ge=1, le=99)] = 3
 
 
 class Hold(_Table):

@@ -1,40 +1,45 @@
-"""Whether restorable credit may go back now: the rail first, then the instant cap, then the schedule."""
+"""Whether restorable credit may go back now: the rail first, then guards, then the instant cap, then the schedule."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from itertools import accumulate
 
-from schemas.account import FundingAccountLinked
+from schemas.account import AccountOpened, CreditLimitChanged, FundingAccountLinked, StatementIssued
 from schemas.event import extended
 from schemas.ids import event_id
 from schemas.reasons import Reason
-from schemas.risk import Faster, RiskAssessed, Tranche
-from schemas.settlement import RepaymentSettled
+from schemas.review import HoldExtended, HoldReleaseApproved
+from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
+from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Moment
-from services.policy import Profile, Profiles, RailClass, Rest
+from services.policy import Hold, Profile, Profiles, RailClass, Rest
+from services.risk_scoring.model import Account, Assessment, Strike, window
 
 MODEL_VERSION = "rail-rule-1"
-TIER: Literal["unknown"] = "unknown"
+Part = tuple[int, datetime]
+"""An amount in minor units and when it comes back."""
 
 
 @dataclass(frozen=True, slots=True)
-class InstantUse:
-    """Credit restored at once from a rail that may take the money back (R14)."""
+class Question:
+    """Everything a verdict depends on beside the policy, so that it can be asked again with one input changed.
 
-    repayment_id: str
-    used_at: datetime
+    ``instant_left_minor`` is what is left of the instant cap, ``settled_minor`` what was restorable in this statement
+    cycle before (R15), ``strikes`` how often its funding account returned a repayment lately.
+    """
+
     amount_minor: int
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What risk-scoring knows of one account: its verified funding accounts and its use of the instant cap."""
-
-    account_id: str
-    verified: frozenset[str] = frozenset()
-    uses: tuple[InstantUse, ...] = ()
-    linked: Mapping[str, bool] = field(default_factory=dict)
+    restorable_minor: int
+    credit_balance_minor: int
+    rail: RailClass
+    verified: bool
+    strikes: int
+    instant_left_minor: int
+    settled_minor: int
+    credit_limit_minor: int
+    repaid_at: datetime
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,82 +48,217 @@ class Verdict:
 
     tranches: tuple[Tranche, ...]
     reasons: tuple[Reason, ...]
-    instant_minor: int = 0
+    refer: bool = False
+    patterns: tuple[Pattern, ...] = ()
 
-    @property
-    def clear(self) -> bool:
-        """Tell whether all of it goes back at once."""
-        return all(tranche.reason in _AT_ONCE for tranche in self.tranches)
+    def held_at(self, now: datetime) -> bool:
+        """Tell whether any of it comes back later than ``now``."""
+        return any(tranche.due_at > now for tranche in self.tranches)
 
-
-_AT_ONCE = (Reason.RELEASE_FINAL_RAIL, Reason.RELEASE_WITHIN_CAP)
+    def at_once_minor(self, now: datetime) -> int:
+        """Return what is due at once."""
+        return sum(tranche.amount_minor for tranche in self.tranches if tranche.due_at <= now)
 
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
-    """Assess a settled repayment, or learn of a funding account."""
+    """Assess a settled repayment, or learn what the next assessment depends on."""
     match event:
         case RepaymentSettled():
-            return _assessed(policy.of(event.product), state, event, moment)
-        case FundingAccountLinked(funding_account_id=name, verified=verified):
-            known = state.verified | {name} if verified else state.verified - {name}
-            return Decision(replace(state, verified=known, linked={**state.linked, name: verified}))
+            known = state.without_holds(change.repayment_id for change in event.reallocated)
+            return _assessed(policy.of(event.product), known, event, moment)
+        case RepaymentReturned():
+            return _returned(state, event)
+        case RepaymentsReallocated():
+            return Decision(state.without_holds(change.repayment_id for change in event.reallocated))
+        case HoldReleaseApproved() | HoldExtended():
+            # A person decided: the machine leaves these dates alone from now on.
+            return Decision(state.without_holds((event.repayment_id,)))
+        case FundingAccountLinked():
+            return _linked(policy, state, event, moment)
+        case _:
+            return _account(state, event)
+
+
+def _account(state: Account, event: Input) -> Decision[Account]:
+    match event:
+        case AccountOpened(credit_limit_minor=limit) if state.credit_limit_minor is None:
+            return Decision(replace(state, credit_limit_minor=limit))
+        case AccountOpened():
+            return Decision(state, outcome="stale", reason="opened_before")
+        case CreditLimitChanged(credit_limit_minor=limit):
+            return Decision(replace(state, credit_limit_minor=limit))
+        case StatementIssued(occurred_at=at):
+            if state.cycle.started_at is not None and at <= state.cycle.started_at:
+                return Decision(state, outcome="stale", reason="older_statement")
+            return Decision(replace(state, cycle=state.cycle.next(at)))
         case _:
             return Decision(state, outcome="ignored")
 
 
-def assess(profile: Profile, state: Account, event: RepaymentSettled, rail: RailClass, now: datetime) -> Verdict:
-    """Return the verdict of one policy on one repayment; pure, so it can be asked again with another rail."""
-    if event.restorable_minor == 0:
-        paid = Reason.PAID_CREDIT_BALANCE if event.credit_balance_minor else Reason.PAID_FEES_AND_INTEREST
+def judge(profile: Profile, asked: Question) -> Verdict:
+    """Return the verdict of one policy on one question; pure, so it can be asked again (domain 8.2)."""
+    if asked.restorable_minor == 0:
+        paid = Reason.PAID_CREDIT_BALANCE if asked.credit_balance_minor else Reason.PAID_FEES_AND_INTEREST
         return Verdict((), (paid,))
-    if rail == "FINAL":
-        at_once = Tranche(1, event.restorable_minor, now, Reason.RELEASE_FINAL_RAIL)
-        return Verdict((at_once,), (Reason.RELEASE_FINAL_RAIL,))
-    instant = min(event.restorable_minor, instant_left(profile, state, now))
-    held = event.restorable_minor - instant
-    why = Reason.HOLD_RAIL_PENDING if rail == "PENDING" else Reason.HOLD_RAIL_REVERSIBLE
-    parts = [(instant, now, Reason.RELEASE_WITHIN_CAP)] if instant else []
-    verified = event.funding_account_id in state.verified
-    parts += [(amount, due_at, why) for amount, due_at in schedule(profile, event, held, verified=verified)]
+    patterns = _patterns(profile, asked)
+    if asked.rail == "FINAL":
+        cleared = Tranche(1, asked.restorable_minor, asked.now, Reason.RELEASE_FINAL_RAIL)
+        return Verdict((cleared,), (cleared.reason,), patterns=tuple(p for p in patterns if p == "credit_cycling"))
+    if patterns:
+        return _referred(profile, asked, patterns)
+    return _scheduled(profile, asked)
+
+
+def _patterns(profile: Profile, asked: Question) -> tuple[Pattern, ...]:
+    """Return what a person should look at: the limit repaid too often in a cycle (R15), returns of the same account."""
+    found: list[Pattern] = []
+    turned_over = asked.settled_minor + asked.restorable_minor
+    if asked.credit_limit_minor and turned_over > profile.turnover_max_ratio * asked.credit_limit_minor:
+        found.append("credit_cycling")
+    if asked.strikes >= profile.hold["REVERSIBLE"].strikes.refer_from:
+        found.append("prior_returns")
+    return tuple(found)
+
+
+def _referred(profile: Profile, asked: Question, patterns: tuple[Pattern, ...]) -> Verdict:
+    """Hold all of it until a person looked; without a verdict it comes back all the same (domain 3.3)."""
+    days = Rest(share_bps=10_000, banking_days=profile.hold["REVERSIBLE"].refer_banking_days)
+    until = due_at(profile, asked.repaid_at, days)
+    why = _dated(Reason.HOLD_UNDER_REVIEW, until, asked.now)
+    held = Tranche(1, asked.restorable_minor, until, why)
+    return Verdict((held,), _reasons(why, _rail_reason(asked)), refer=True, patterns=patterns)
+
+
+def _scheduled(profile: Profile, asked: Question) -> Verdict:
+    """Give back at once what the instant cap allows, and the rest on the schedule (R6, R14)."""
+    hold = profile.hold["REVERSIBLE"]
+    struck = asked.strikes >= hold.strikes.hold_from
+    instant = 0 if struck else min(asked.restorable_minor, asked.instant_left_minor)
+    held = asked.restorable_minor - instant
+    why = _rail_reason(asked)
+    parts = [(instant, asked.now, Reason.RELEASE_WITHIN_CAP)] if instant else []
+    rests = shares_of(hold, asked.amount_minor, verified=asked.verified)
+    parts += [
+        (amount, due, _dated(why, due, asked.now)) for amount, due in schedule(profile, asked.repaid_at, held, rests)
+    ]
     tranches = tuple(Tranche(n, *part) for n, part in enumerate(parts, start=1))
-    return Verdict(tranches, (why, Reason.HOLD_OVER_INSTANT_CAP) if held else (Reason.RELEASE_WITHIN_CAP,), instant)
+    if all(due <= asked.now for _, due, _ in parts):
+        return Verdict(tranches, _reasons(*(reason for _, _, reason in parts)))
+    large = hold.large is not None and rests is hold.large.rest
+    fired = (
+        *((Reason.HOLD_PRIOR_RETURN,) if struck else ()),
+        why,
+        *(() if struck else (Reason.HOLD_OVER_INSTANT_CAP,)),
+        *((Reason.HOLD_AMOUNT_UNUSUAL,) if large else ()),
+    )
+    return Verdict(tranches, _reasons(*fired))
+
+
+def _reasons(*reasons: Reason) -> tuple[Reason, ...]:
+    """Return at most four, each once, most important first (domain 8)."""
+    return tuple(dict.fromkeys(reasons))[:4]
+
+
+def _rail_reason(asked: Question) -> Reason:
+    return Reason.HOLD_RAIL_PENDING if asked.rail == "PENDING" else Reason.HOLD_RAIL_REVERSIBLE
+
+
+def _dated(reason: Reason, due: datetime, now: datetime) -> Reason:
+    """A date already past means now (R16): then nothing is held, its time is over."""
+    return Reason.RELEASE_TIMER if due <= now else reason
+
+
+def shares_of(hold: Hold, amount_minor: int, *, verified: bool) -> tuple[Rest, ...]:
+    """Return the schedule for a repayment of ``amount_minor``."""
+    if verified:
+        return hold.verified_funding_account
+    if hold.large is not None and amount_minor > hold.large.above_minor:
+        return hold.large.rest
+    return hold.rest
+
+
+def schedule(profile: Profile, repaid_at: datetime, held_minor: int, rests: Sequence[Rest]) -> list[Part]:
+    """Split what is held into (amount, due_at): shares floored, the last takes the rest (R6), from repaid_at (R16)."""
+    amounts = [held_minor * rest.share_bps // 10_000 for rest in rests[:-1]]
+    amounts.append(held_minor - sum(amounts))
+    dated = zip(amounts, rests, strict=True)
+    return [(amount, due_at(profile, repaid_at, rest)) for amount, rest in dated if amount]
+
+
+def due_at(profile: Profile, repaid_at: datetime, rest: Rest) -> datetime:
+    """Return when a held part comes back; never later than the profile's longest hold allows (R16)."""
+    if rest.seconds is not None:
+        return repaid_at + timedelta(seconds=rest.seconds)
+    latest = profile.local_day(repaid_at) + timedelta(days=profile.hold["REVERSIBLE"].max_calendar_days)
+    due_on = profile.banking.after(profile.banking_day(repaid_at), rest.banking_days or 0)
+    return profile.release_at(min(latest, due_on))
+
+
+def faster(profile: Profile, asked: Question, given: Verdict) -> tuple[Faster, ...]:
+    """Return what would have brought credit back sooner: the same policy asked again with ONE input changed."""
+    if not given.held_at(asked.now):
+        return ()
+    smaller = min(asked.restorable_minor, asked.instant_left_minor)
+    ways: tuple[tuple[Faster, Question], ...] = (
+        ("final_rail", replace(asked, rail="FINAL")),
+        ("verified_account", replace(asked, verified=True)),
+        ("within_cap", replace(asked, amount_minor=smaller, restorable_minor=smaller)),
+    )
+    return tuple(way for way, other in ways if _sooner(judge(profile, other), given, asked.now))
+
+
+def _sooner(other: Verdict, given: Verdict, now: datetime) -> bool:
+    """Tell whether ``other`` gives all back at once, or never later than ``given`` and once sooner."""
+    if not other.tranches:
+        return False
+    if not other.held_at(now):
+        return True
+    dates = [due for due, _ in _course(given)]
+    had = [(_until(_course(other), due), _until(_course(given), due)) for due in dates]
+    ends = [_course(verdict)[-1][0] for verdict in (other, given)]
+    never_later = all(one >= two for one, two in had) and ends[0] <= ends[1]
+    return never_later and (ends[0] < ends[1] or any(one > two for one, two in had))
+
+
+def _course(verdict: Verdict) -> list[tuple[datetime, int]]:
+    """Return what is back by each date of a verdict."""
+    ordered = sorted((tranche.due_at, tranche.amount_minor) for tranche in verdict.tranches)
+    return list(zip((due for due, _ in ordered), accumulate(amount for _, amount in ordered), strict=True))
+
+
+def _until(course: list[tuple[datetime, int]], due: datetime) -> int:
+    return max((amount for at, amount in course if at <= due), default=0)
 
 
 def instant_left(profile: Profile, state: Account, now: datetime) -> int:
     """Return what of the instant cap this account has left in its rolling window (R14)."""
-    since = now - timedelta(hours=profile.hold["REVERSIBLE"].window_hours)
-    used = sum(use.amount_minor for use in state.uses if use.used_at > since)
-    return max(0, profile.instant_cap_by_tier[TIER] - used)
+    since = window(now, hours=profile.hold["REVERSIBLE"].window_hours)
+    return max(0, profile.instant_cap_by_tier[state.tier] - state.instant_since(since))
 
 
-def schedule(
-    profile: Profile, event: RepaymentSettled, held_minor: int, *, verified: bool
-) -> list[tuple[int, datetime]]:
-    """Split what is held into (amount, due_at): shares floored, the last takes the rest (R6), from repaid_at (R16)."""
-    hold = profile.hold["REVERSIBLE"]
-    shares = hold.verified_funding_account if verified else hold.rest
-    parts: list[tuple[int, datetime]] = []
-    left = held_minor
-    for rest in shares:
-        amount = left if rest is shares[-1] else held_minor * rest.share_bps // 10_000
-        left -= amount
-        if amount:
-            parts.append((amount, due_at(profile, event.repaid_at, rest)))
-    return parts
-
-
-def due_at(profile: Profile, repaid_at: datetime, rest: Rest) -> datetime:
-    """Return when a held part comes back; never later than the profile's longest hold allows."""
-    if rest.seconds is not None:
-        return repaid_at + timedelta(seconds=rest.seconds)
-    day = profile.banking_day(repaid_at)
-    latest = day + timedelta(days=profile.hold["REVERSIBLE"].max_calendar_days)
-    return profile.release_at(min(latest, profile.banking.after(day, rest.banking_days or 0)))
+def _question(profile: Profile, state: Account, event: RepaymentSettled, now: datetime) -> Question:
+    name = event.funding_account_id
+    source = None if name is None else state.funding_account(name)
+    since = window(now, days=profile.hold["REVERSIBLE"].strikes.days)
+    return Question(
+        amount_minor=event.amount_minor,
+        restorable_minor=event.restorable_minor,
+        credit_balance_minor=event.credit_balance_minor,
+        rail=profile.rail(event.rail).rail_class,
+        verified=source is not None and source.verified,
+        strikes=0 if source is None else source.strikes_since(since),
+        instant_left_minor=instant_left(profile, state, now),
+        settled_minor=state.cycle.of(event.settled_at),
+        credit_limit_minor=state.credit_limit_minor or 0,
+        repaid_at=event.repaid_at,
+        now=now,
+    )
 
 
 def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
-    rail = profile.rail(event.rail).rail_class
-    verdict = assess(profile, state, event, rail, moment.now)
+    asked = _question(profile, state, event, moment.now)
+    verdict = judge(profile, asked)
+    held = verdict.held_at(moment.now)
     fact = RiskAssessed(
         event_id=event_id("RiskAssessed", event.repayment_id, "0"),
         account_id=event.account_id,
@@ -134,27 +274,92 @@ def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment:
         settled_at=event.settled_at,
         restorable_minor=event.restorable_minor,
         credit_balance_minor=event.credit_balance_minor,
-        outcome="clear" if verdict.clear else "observe",
+        outcome="refer" if held and verdict.refer else "observe" if held else "clear",
         tranches=verdict.tranches,
-        tier=TIER,
+        tier=state.tier,
         reasons=verdict.reasons,
-        faster=_faster(profile, state, event, verdict, moment.now),
+        faster=faster(profile, asked, verdict),
+        patterns=verdict.patterns,
         clear_seconds=profile.promise.clear_seconds,
         hold_slack_seconds=profile.promise.hold_slack_seconds,
         model_version=MODEL_VERSION,
         policy_version=profile.policy_version,
         calendar_version=profile.banking.name,
     )
-    if not verdict.instant_minor:
-        return Decision(state, (fact,))
-    use = InstantUse(event.repayment_id, moment.now, verdict.instant_minor)
-    return Decision(replace(state, uses=(*state.uses, use)), (fact,))
+    return Decision(_kept(state, event, fact, asked, verdict), (fact,))
 
 
-def _faster(
-    profile: Profile, state: Account, event: RepaymentSettled, verdict: Verdict, now: datetime
-) -> tuple[Faster, ...]:
-    """Return what would have restored it all at once, shown by asking the same policy with one input changed."""
-    if verdict.clear:
-        return ()
-    return ("final_rail",) if assess(profile, state, event, "FINAL", now).clear else ()
+def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Question, verdict: Verdict) -> Account:
+    """Count the repayment in its cycle; keep what its rail may still take back."""
+    if asked.restorable_minor:
+        cycle = state.cycle.with_settled(event.settled_at, asked.restorable_minor)
+        state = replace(state, cycle=cycle)
+    if asked.rail == "FINAL":
+        return state
+    hold = fact if fact.outcome == "observe" else None
+    at_once = verdict.at_once_minor(asked.now)
+    return state.put(Assessment(event.repayment_id, event.funding_account_id, asked.now, at_once, hold))
+
+
+def _returned(state: Account, event: RepaymentReturned) -> Decision[Account]:
+    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20)."""
+    known = state.assessments.get(event.repayment_id)
+    moved = (event.repayment_id, *(change.repayment_id for change in event.reallocated))
+    after = state.without_holds(moved)
+    if known is None or known.funding_account_id is None or event.fault == "issuer":
+        return Decision(after)
+    source = after.funding_account(known.funding_account_id)
+    return Decision(after.fund(source.struck(Strike(event.repayment_id, event.occurred_at))))
+
+
+def _linked(policy: Profiles, state: Account, event: FundingAccountLinked, moment: Moment) -> Decision[Account]:
+    """Learn of a funding account; one that is verified now lets its running holds end sooner."""
+    source = state.funding_account(event.funding_account_id)
+    after = state.fund(replace(source, verified=event.verified))
+    if not event.verified or source.verified:
+        return Decision(after)
+    facts: list[RiskAssessed] = []
+    for known in sorted(state.assessments.values(), key=lambda one: one.repayment_id):
+        if known.funding_account_id == source.name and known.hold is not None:
+            fact = revised(policy.of(known.hold.product), known.hold, event, moment.now)
+            if fact is not None:
+                facts.append(fact)
+                after = after.put(replace(known, hold=fact if fact.outcome == "observe" else None))
+    return Decision(after, tuple(facts))
+
+
+def revised(profile: Profile, hold: RiskAssessed, event: FundingAccountLinked, now: datetime) -> RiskAssessed | None:
+    """Return the verdict with earlier dates, each tranche with its number and amount; None when no date is earlier."""
+    tranches = _verified_dates(profile, hold, now)
+    if tranches == hold.tranches:
+        return None
+    later = any(tranche.due_at > now for tranche in tranches)
+    return hold.model_copy(
+        update={
+            "event_id": event_id("RiskAssessed", hold.repayment_id, str(hold.revision + 1)),
+            "occurred_at": now,
+            "caused_by": event.event_id,
+            "outcome": "observe" if later else "clear",
+            "tranches": tranches,
+            "reasons": hold.reasons if later else (Reason.RELEASE_VERIFIED_ACCOUNT,),
+            "faster": tuple(way for way in hold.faster if later and way != "verified_account"),
+            "revision": hold.revision + 1,
+            "policy_version": profile.policy_version,
+            "calendar_version": profile.banking.name,
+        }
+    )
+
+
+def _verified_dates(profile: Profile, hold: RiskAssessed, now: datetime) -> tuple[Tranche, ...]:
+    """Move each held tranche to when the verified schedule has given back as much, never to a later date."""
+    rests = profile.hold["REVERSIBLE"].verified_funding_account
+    held = [tranche for tranche in hold.tranches if tranche.due_at > hold.occurred_at]
+    parts = schedule(profile, hold.repaid_at, sum(tranche.amount_minor for tranche in held), rests)
+    given_back = list(zip(accumulate(amount for amount, _ in parts), (due for _, due in parts), strict=True))
+    moved: dict[int, Tranche] = {}
+    for tranche, until in zip(held, accumulate(one.amount_minor for one in held), strict=True):
+        due = min(tranche.due_at, next(due for amount, due in given_back if amount >= until))
+        if due < tranche.due_at and tranche.due_at > now:
+            why = Reason.RELEASE_VERIFIED_ACCOUNT if due <= now else tranche.reason
+            moved[tranche.number] = tranche._replace(due_at=due, reason=why)
+    return tuple(moved.get(tranche.number, tranche) for tranche in hold.tranches)

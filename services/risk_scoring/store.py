@@ -1,35 +1,70 @@
-"""Verified funding accounts and the use of the instant cap, by the batch."""
+"""What risk-scoring keeps of accounts, by the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
-from schemas.settlement import RepaymentSettled
+from schemas.account import FundingAccountLinked
+from schemas.review import HoldExtended, HoldReleaseApproved
+from schemas.risk import RiskAssessed
+from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
-from services.risk_scoring.domain import Account, InstantUse
-from services.runtime.postgres import Row, columns, listed
+from services.risk_scoring.model import Account, Assessment, Cycle, Strike
+from services.runtime.postgres import Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
 
-# Every verified funding account and every instant use of the last 100 days of these accounts.
+T = TypeVar("T")
+# The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
+# need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4).
 READS = """
-(SELECT json_agg(f) FROM (
-  SELECT account_id, funding_account_id FROM risk_scoring.funding_account
-  WHERE account_id = ANY ($1::text[]) AND verified) AS f) AS verified,
-(SELECT json_agg(u) FROM (
-  SELECT account_id, repayment_id, used_at, amount_minor FROM risk_scoring.instant_use
-  WHERE account_id = ANY ($1::text[]) AND used_at > clock_timestamp() - interval '100 days'
-  ORDER BY used_at, repayment_id) AS u) AS uses
+(SELECT json_agg(k) FROM (
+  SELECT account_id, 'account' AS kind, NULL AS name, NULL AS repayment_id, cycle_started_at AS at,
+    credit_limit_minor AS minor, settled_minor, before_minor, NULL::boolean AS verified, NULL AS hold, version
+  FROM risk_scoring.account WHERE account_id = ANY($1::text[])
+  UNION ALL SELECT account_id, 'funding', funding_account_id, NULL, NULL, NULL, NULL, NULL, verified, NULL, NULL
+  FROM risk_scoring.funding_account WHERE account_id = ANY($2::text[])
+  UNION ALL SELECT account_id, 'strike', funding_account_id, repayment_id, struck_at, NULL, NULL, NULL, NULL, NULL, NULL
+  FROM risk_scoring.strike WHERE account_id = ANY($2::text[]) AND struck_at > clock_timestamp() - interval '400 days'
+  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
+    NULL, NULL, NULL
+  FROM risk_scoring.assessment WHERE account_id = ANY($2::text[]) AND instant_minor > 0
+    AND assessed_at > clock_timestamp() - interval '100 days'
+  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
+    NULL, hold, NULL
+  FROM risk_scoring.assessment WHERE account_id = ANY($3::text[]) AND hold IS NOT NULL
+    AND held_until > clock_timestamp()
+  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
+    NULL, hold, NULL
+  FROM risk_scoring.assessment WHERE repayment_id = ANY($4::text[])
+  ORDER BY at, repayment_id, hold NULLS FIRST
+) AS k) AS kept
 """
-# Keeps new uses and what became of funding accounts. Nothing is guarded: a use is only ever added, and only by who has
-# the partition its repayment came from.
+# Keeps accounts as they were read, and funding accounts, strikes and assessments that changed.
 WRITES = """
-used AS (
-  INSERT INTO risk_scoring.instant_use (repayment_id, account_id, used_at, amount_minor)
-  SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[])),
+guarded AS (
+  INSERT INTO risk_scoring.account AS a (account_id, credit_limit_minor, cycle_started_at, settled_minor, before_minor,
+    version)
+  SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[])
+  ON CONFLICT (account_id) DO UPDATE SET credit_limit_minor = excluded.credit_limit_minor,
+    cycle_started_at = excluded.cycle_started_at, settled_minor = excluded.settled_minor,
+    before_minor = excluded.before_minor, version = excluded.version
+  WHERE a.version = excluded.version - 1
+  RETURNING 1),
 linked AS (
   INSERT INTO risk_scoring.funding_account (account_id, funding_account_id, verified)
-  SELECT * FROM unnest($5::text[], $6::text[], $7::boolean[])
+  SELECT * FROM unnest($7::text[], $8::text[], $9::boolean[])
   ON CONFLICT (account_id, funding_account_id) DO UPDATE SET verified = excluded.verified),
-guarded AS (SELECT WHERE false)
+struck AS (
+  INSERT INTO risk_scoring.strike (repayment_id, account_id, funding_account_id, struck_at)
+  SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::timestamptz[])
+  ON CONFLICT (repayment_id) DO NOTHING),
+assessed AS (
+  INSERT INTO risk_scoring.assessment
+    (repayment_id, account_id, funding_account_id, assessed_at, instant_minor, hold, held_until)
+  SELECT * FROM unnest($14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[],
+    $20::timestamptz[])
+  ON CONFLICT (repayment_id) DO UPDATE SET hold = excluded.hold, held_until = excluded.held_until)
 """
 
 
@@ -38,40 +73,83 @@ def key(event: Input) -> str:
     return event.account_id
 
 
-def ask(inputs: Sequence[Input]) -> Sequence[object] | None:
-    """Return the accounts whose state is needed to decide."""
-    asked = sorted({event.account_id for event in inputs if not _final(event)})
-    return (asked,) if asked else None
+def ask(inputs: Sequence[Input]) -> Sequence[object]:
+    """Return the accounts of the inputs, those whose verdict may need more, those linked, and the repayments named."""
+    accounts = {event.account_id for event in inputs}
+    whole = {event.account_id for event in inputs if not _final(event)}
+    linked = {event.account_id for event in inputs if isinstance(event, FundingAccountLinked)}
+    named = {name for event in inputs for name in _named(event)}
+    return (sorted(accounts), sorted(whole), sorted(linked), sorted(named))
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
-    """Return the account of every input."""
-    verified: dict[str, set[str]] = {}
-    uses: dict[str, list[InstantUse]] = {}
-    for f in listed(row.get("verified")):
-        verified.setdefault(f["account_id"], set()).add(f["funding_account_id"])
-    for u in listed(row.get("uses")):
-        used_at = datetime.fromisoformat(u["used_at"])
-        uses.setdefault(u["account_id"], []).append(InstantUse(u["repayment_id"], used_at, u["amount_minor"]))
-    return {
-        at: Account(at, frozenset(verified.get(at, ())), tuple(uses.get(at, ())))
-        for at in {event.account_id for event in inputs}
-    }
+    """Return the account of every input, with what its verdict may need."""
+    found: dict[str, Account] = {event.account_id: Account(event.account_id) for event in inputs}
+    for kept in listed(row["kept"]):
+        if kept["account_id"] in found:
+            found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
+    return found
 
 
 def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     """Keep what is new."""
-    uses, linked = [], []
+    accounts: list[tuple[object, ...]] = []
+    linked: list[tuple[object, ...]] = []
+    struck: list[tuple[object, ...]] = []
+    assessed: list[tuple[object, ...]] = []
     for before, after in changes:
-        new = after.uses[len(before.uses) :]
-        uses += [(use.repayment_id, after.account_id, use.used_at, use.amount_minor) for use in new]
-        linked += [(after.account_id, name, verified) for name, verified in after.linked.items()]
-    return Saved((*columns(uses, 4), *columns(linked, 3)))
+        at, cycle = after.account_id, after.cycle
+        sums = (cycle.started_at, cycle.settled_minor, cycle.before_minor)
+        accounts.append((at, after.credit_limit_minor, *sums, before.version + 1))
+        for source in _changed(before.funding, after.funding):
+            linked.append((at, source.name, source.verified))
+            struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
+        assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
+    values = (*columns(accounts, 6), *columns(linked, 3), *columns(struck, 4), *columns(assessed, 7))
+    return Saved(values, guarded=len(accounts))
+
+
+def _changed(before: Mapping[str, T], after: Mapping[str, T]) -> Iterable[T]:
+    return [value for name, value in after.items() if value is not before.get(name)]
+
+
+def _with(state: Account, row: Row, at: datetime | None) -> Account:
+    """Add one row to the account it is of; of two about one assessment the one with its hold comes last."""
+    if row["kind"] == "account":
+        cycle = Cycle(at, row["settled_minor"], row["before_minor"])
+        return replace(state, credit_limit_minor=row["minor"], cycle=cycle, version=row["version"])
+    if row["kind"] == "funding" or at is None:
+        known = state.funding_account(row["name"])
+        return state.fund(replace(known, verified=row["verified"]))
+    if row["kind"] == "strike":
+        known = state.funding_account(row["name"])
+        return state.fund(known.struck(Strike(row["repayment_id"], at)))
+    hold = None if row["hold"] is None else RiskAssessed.model_validate_json(row["hold"])
+    return state.put(Assessment(row["repayment_id"], row["name"], at, row["minor"], hold))
+
+
+def _assessment(account_id: str, one: Assessment) -> tuple[object, ...]:
+    until = None if one.hold is None else max(tranche.due_at for tranche in one.hold.tranches)
+    hold = None if one.hold is None else one.hold.model_dump_json()
+    return (one.repayment_id, account_id, one.funding_account_id, one.assessed_at, one.instant_minor, hold, until)
 
 
 def _final(event: Input) -> bool:
-    """Tell whether an input is decided without any state: most are, and a query is saved."""
+    """Tell whether an input is decided by the account's own row: most are, and four index scans are saved."""
     return isinstance(event, RepaymentSettled) and event.finality == "final"
+
+
+def _named(event: Input) -> Iterable[str]:
+    """Name the repayments whose assessment an input may change."""
+    match event:
+        case RepaymentSettled() | RepaymentsReallocated():
+            return [change.repayment_id for change in event.reallocated]
+        case RepaymentReturned():
+            return [event.repayment_id, *(change.repayment_id for change in event.reallocated)]
+        case HoldReleaseApproved() | HoldExtended():
+            return [event.repayment_id]
+        case _:
+            return ()
 
 
 STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -374,4 +374,6 @@ def named_why(reason: Reason, rail: str, language: Language) -> str:
 def _faster(ways: tuple[Faster, ...], language: Language) -> str:
     catalogue = CATALOGUES[language]
     texts = catalogue.customer
-    return texts.faster.format(ways=texts.faster_separator.join(catalogue.faster[way] for way in ways))
+    # What restores all of it at once, whatever the amount, leaves nothing to add.
+    told = ("final_rail",) if "final_rail" in ways else ways
+    return texts.faster.format(ways=texts.faster_separator.join(catalogue.faster[way] for way in told))

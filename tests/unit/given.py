@@ -24,6 +24,7 @@ from services.policy import Calendar, Profile, Profiles, parse_profile
 from services.profiles import calendar
 from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
+from services.risk_scoring.model import Account as RiskAccount
 from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.settlement import domain as settlement
 from services.settlement.model import Account as Debtor
@@ -154,7 +155,7 @@ class Pipe:
     channels: notifier.Channels = field(default_factory=lambda: notifier.Channels(("log",)))
     references: dict[tuple[str, str], repayment_ingest.Reference] = field(default_factory=dict)
     debt: Debtor = field(default_factory=lambda: Debtor(builders.ACCOUNT))
-    risk: risk_scoring.Account = field(default_factory=lambda: risk_scoring.Account(builders.ACCOUNT))
+    risk: RiskAccount = field(default_factory=lambda: RiskAccount(builders.ACCOUNT))
     credit: State = field(default_factory=lambda: State(Account(builders.ACCOUNT)))
     told: notifier.Account = field(default_factory=lambda: notifier.Account(builders.ACCOUNT))
     timers: dict[str, Timer] = field(default_factory=dict)

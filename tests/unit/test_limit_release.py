@@ -38,7 +38,7 @@ def kinds(account: Account) -> list[str]:
 def test_e13_anything_of_an_unknown_account_is_parked() -> None:
     pipe = Pipe()
     pipe.take(builders.credit_limit_changed())
-    assert pipe.outcomes == [("limit-release", "parked")]
+    assert ("limit-release", "parked") in pipe.outcomes
 
 
 def test_an_account_is_opened_once() -> None:

@@ -22,6 +22,7 @@ from services.notifier import domain as notifier
 from services.repayment_ingest import domain as repayment_ingest
 from services.repayment_ingest.store import key as reference_of
 from services.risk_scoring import domain as risk_scoring
+from services.risk_scoring.model import Account as RiskAccount
 from services.runtime.fold import Arrived, Folded, fold
 from services.settlement import domain as settlement
 from services.settlement.model import COMPONENTS
@@ -277,7 +278,7 @@ def test_a_batch_may_be_cut_anywhere(steps: list[Step], cuts: list[int]) -> None
     account = builders.ACCOUNT
     services: list[tuple[str, Any, object, object, Any]] = [
         ("settlement", settlement.decide, POLICIES["PRINCIPAL"], Debtor(account), as_it_is),
-        ("risk-scoring", risk_scoring.decide, POLICIES["PRINCIPAL"], risk_scoring.Account(account), as_it_is),
+        ("risk-scoring", risk_scoring.decide, POLICIES["PRINCIPAL"], RiskAccount(account), as_it_is),
         ("limit-release", limit_release.decide, POLICIES["PRINCIPAL"], State(Account(account)), reloaded),
         ("notifier", notifier.decide, notifier.Channels(("log", "webhook")), notifier.Account(account), as_it_is),
     ]

@@ -8,10 +8,12 @@ from schemas.event import Event
 from schemas.reasons import Reason
 from schemas.risk import RiskAssessed
 from services.decision import Decision
-from services.risk_scoring.domain import Account, decide
+from services.risk_scoring.domain import decide
+from services.risk_scoring.model import Account
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, only, profiles
 
+WAYS = ("final_rail", "verified_account", "within_cap")
 NEW = Account(builders.ACCOUNT)
 TUESDAY, NEXT_FRIDAY = china("2026-11-24", "09:00"), china("2026-11-27", "09:00")
 
@@ -32,9 +34,9 @@ def assessed(*events: Event) -> RiskAssessed:
     [
         ("wallet", 500_000, "clear", (Reason.RELEASE_FINAL_RAIL,), ()),
         ("card", 100_000, "clear", (Reason.RELEASE_WITHIN_CAP,), ()),
-        ("card", 100_001, "observe", (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP), ("final_rail",)),
+        ("card", 100_001, "observe", (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP), WAYS),
         ("pigeon", 100_000, "clear", (Reason.RELEASE_WITHIN_CAP,), ()),
-        ("pigeon", 100_001, "observe", (Reason.HOLD_RAIL_PENDING, Reason.HOLD_OVER_INSTANT_CAP), ("final_rail",)),
+        ("pigeon", 100_001, "observe", (Reason.HOLD_RAIL_PENDING, Reason.HOLD_OVER_INSTANT_CAP), WAYS),
     ],
 )
 def test_the_verdict_follows_the_rail_and_the_cap(
@@ -63,7 +65,7 @@ def test_a_funding_account_no_longer_verified_is_held_as_any_other() -> None:
     linked = [builders.funding_account_linked(), builders.funding_account_linked(verified=False)]
     decision = after(*linked, builders.repayment_settled())
     assert [t.due_at for t in only(decision.events, RiskAssessed).tranches[1:]] == [TUESDAY, NEXT_FRIDAY]
-    assert decision.state.linked == {builders.FUNDING_ACCOUNT: False}
+    assert not decision.state.funding[builders.FUNDING_ACCOUNT].verified
 
 
 def test_a_verdict_pins_its_policy_model_and_calendar_and_goes_on_with_the_trail() -> None:
@@ -85,4 +87,17 @@ def test_rests_in_seconds_count_from_the_repayment() -> None:
 
 
 def test_another_event_is_ignored() -> None:
-    assert after(builders.account_opened()) == Decision(NEW, outcome="ignored")
+    assert after(builders.purchase_posted()) == Decision(NEW, outcome="ignored")
+
+
+def test_an_account_is_opened_once_and_follows_its_limit() -> None:
+    opened, again = builders.account_opened(), builders.account_opened(credit_limit_minor=1)
+    assert after(opened).state.credit_limit_minor == 500_000
+    assert (after(opened, again).outcome, after(opened, again).state) == ("stale", after(opened).state)
+    assert after(opened, builders.credit_limit_changed()).state.credit_limit_minor == 600_000
+
+
+def test_an_older_statement_begins_no_cycle() -> None:
+    newer = builders.statement_issued(occurred_at=FRIDAY)
+    decision = after(newer, builders.statement_issued(occurred_at=FRIDAY))
+    assert (decision.outcome, decision.state.cycle.started_at) == ("stale", FRIDAY)

@@ -15,6 +15,7 @@ from services.policy import Rest
 from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
 from services.risk_scoring.domain import due_at
+from services.risk_scoring.model import Account as RiskAccount
 from services.settlement import domain as settlement
 from services.settlement.model import Account as Debtor
 from tests import builders
@@ -76,9 +77,7 @@ def restored_of_r9() -> list[CreditRestored]:
     for event in (opened, bought):
         debt = settlement.decide(policy, debt, event, moment(FRIDAY)).state
     settled = settlement.decide(policy, debt, taken.events[0], moment(ms("08:59:59.100"), taken_at=ms("08:59:58.000")))
-    assessed = risk_scoring.decide(
-        policy, risk_scoring.Account(builders.ACCOUNT), settled.events[0], moment(ms("08:59:59.400"))
-    )
+    assessed = risk_scoring.decide(policy, RiskAccount(builders.ACCOUNT), settled.events[0], moment(ms("08:59:59.400")))
     credit = State(Account(builders.ACCOUNT))
     for event in (opened, bought):
         credit = limit_release.decide(policy, credit, event, moment(FRIDAY)).state
@@ -146,7 +145,7 @@ def test_r14_a_final_rail_does_not_use_the_cap_and_is_never_held() -> None:
     pipe = Pipe(profiles({"instant_cap_by_tier.unknown": 0})).open(1_000_000, principal=900_000)
     assessed = only(pipe.repay(800_000), RiskAssessed)
     assert (assessed.outcome, assessed.reasons) == ("clear", (Reason.RELEASE_FINAL_RAIL,))
-    assert not pipe.risk.uses
+    assert not pipe.risk.assessments
 
 
 HOLIDAY = weekdays(holidays=["2026-11-23"])

@@ -227,10 +227,19 @@ def test_many_parts_are_counted_and_listed() -> None:
 
 def test_all_that_was_shown_to_help_is_told_as_another_time() -> None:
     changes = {"outcome": "held", "restored_minor": 0, "held": (HeldPart(1, 500_000, TUESDAY),)}
-    text = told("en", reasons=(Reason.HOLD_RAIL_REVERSIBLE,), faster=("final_rail", "within_cap"), **changes)
+    text = told("en", reasons=(Reason.HOLD_RAIL_REVERSIBLE,), faster=("verified_account", "within_cap"), **changes)
     assert text.endswith(
-        "Another time, a repayment from your wallet or by instant transfer restores the credit at once; or a "
+        "Another time, a repayment from a verified bank account restores the credit sooner; or a "
         "smaller repayment restores all of its credit at once."
+    )
+
+
+def test_a_final_rail_is_all_that_is_told_to_help_where_it_helps() -> None:
+    ways = ("final_rail", "verified_account", "within_cap")
+    changes = {"outcome": "held", "restored_minor": 0, "held": (HeldPart(1, 500_000, TUESDAY),)}
+    text = told("en", reasons=(Reason.HOLD_RAIL_REVERSIBLE,), faster=ways, **changes)
+    assert text.endswith(
+        "Another time, a repayment from your wallet or by instant transfer restores the credit at once."
     )
 
 

@@ -31,6 +31,7 @@ from services.policy import Profiles
 from services.profiles import load_profiles
 from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
+from services.risk_scoring.model import Account as RiskAccount
 from services.runtime.clock import utc_now
 from services.runtime.codec import Outgoing, encode
 from services.runtime.postgres import COMMAND_SECONDS, SESSION, Connection
@@ -173,7 +174,7 @@ async def settle(db: Connection, policy: Profiles, event: RepaymentReceived, mom
 
 async def assess(db: Connection, policy: Profiles, event: RepaymentSettled, moment: Moment) -> Sequence[Event]:
     """Assess the repayment: the wallet rail is final, so there is no state to load or to write, here as in ours."""
-    return risk_scoring.decide(policy, risk_scoring.Account(event.account_id), event, moment).events
+    return risk_scoring.decide(policy, RiskAccount(event.account_id), event, moment).events
 
 
 async def release(db: Connection, policy: Profiles, event: RiskAssessed, moment: Moment) -> Sequence[Event]:

@@ -1,0 +1,116 @@
+"""What risk-scoring knows of one account, as values."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from schemas.risk import RiskAssessed, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A repayment from a funding account was returned, and not by the issuer's own error (R8, E20)."""
+
+    repayment_id: str
+    struck_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FundingAccount:
+    """A bank account repayments come from."""
+
+    name: str
+    verified: bool = False
+    strikes: tuple[Strike, ...] = ()
+
+    def struck(self, strike: Strike) -> "FundingAccount":
+        """Return it with ``strike``; a return told twice is one strike."""
+        known = any(other.repayment_id == strike.repayment_id for other in self.strikes)
+        return self if known else replace(self, strikes=(*self.strikes, strike))
+
+    def strikes_since(self, since: datetime) -> int:
+        """Return how many strikes are younger than ``since``."""
+        return sum(strike.struck_at > since for strike in self.strikes)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is kept of the verdict on a repayment that its rail may take back.
+
+    ``instant_minor`` was due at once (R14); ``hold`` is the verdict while its dates may still move earlier.
+    """
+
+    repayment_id: str
+    funding_account_id: str | None
+    assessed_at: datetime
+    instant_minor: int = 0
+    hold: RiskAssessed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """The statement cycle: since when, and the restorable minor units settled in it and in the one before."""
+
+    started_at: datetime | None = None
+    settled_minor: int = 0
+    before_minor: int = 0
+
+    def of(self, settled_at: datetime) -> int:
+        """Return what was settled before in the cycle that ``settled_at`` belongs to."""
+        return self.before_minor if self._ended_before(settled_at) else self.settled_minor
+
+    def with_settled(self, settled_at: datetime, restorable_minor: int) -> "Cycle":
+        """Count a repayment in its cycle, the one before when a statement overtook it."""
+        if self._ended_before(settled_at):
+            return replace(self, before_minor=self.before_minor + restorable_minor)
+        return replace(self, settled_minor=self.settled_minor + restorable_minor)
+
+    def next(self, started_at: datetime) -> "Cycle":
+        """Return the cycle a statement begins."""
+        return Cycle(started_at, 0, self.settled_minor)
+
+    def _ended_before(self, settled_at: datetime) -> bool:
+        return self.started_at is not None and settled_at < self.started_at
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
+
+    ``version`` counts what was written of it, for the store alone.
+    """
+
+    account_id: str
+    credit_limit_minor: int | None = None
+    cycle: Cycle = Cycle()
+    funding: Mapping[str, FundingAccount] = field(default_factory=dict)
+    assessments: Mapping[str, Assessment] = field(default_factory=dict)
+    tier: Tier = "unknown"
+    version: int = 0
+
+    def funding_account(self, name: str) -> FundingAccount:
+        """Return a funding account; one nobody linked is not verified."""
+        return self.funding.get(name) or FundingAccount(name)
+
+    def put(self, *assessments: Assessment) -> "Account":
+        """Return the account with ``assessments``."""
+        return replace(self, assessments={**self.assessments, **{one.repayment_id: one for one in assessments}})
+
+    def fund(self, funding_account: FundingAccount) -> "Account":
+        """Return the account with ``funding_account``."""
+        return replace(self, funding={**self.funding, funding_account.name: funding_account})
+
+    def instant_since(self, since: datetime) -> int:
+        """Return what was restored at once from rails that may take it back, after ``since`` (R14)."""
+        return sum(one.instant_minor for one in self.assessments.values() if one.assessed_at > since)
+
+    def without_holds(self, repayment_ids: Iterable[str]) -> "Account":
+        """Return the account with the dates of these repayments left alone from now on."""
+        known = [self.assessments[name] for name in repayment_ids if name in self.assessments]
+        closed = [replace(one, hold=None) for one in known if one.hold is not None]
+        return self.put(*closed) if closed else self
+
+
+def window(now: datetime, *, hours: int = 0, days: int = 0) -> datetime:
+    """Return where a rolling window that ends now begins; what lies exactly there is outside it."""
+    return now - timedelta(hours=hours, days=days)
