@@ -126,7 +126,8 @@ def _referred(profile: Profile, asked: Question, patterns: tuple[Pattern, ...]) 
     until = due_at(profile, asked.repaid_at, days)
     why = _dated(Reason.HOLD_UNDER_REVIEW, until, asked.now)
     held = Tranche(1, asked.restorable_minor, until, why)
-    return Verdict((held,), _reasons(why, _rail_reason(asked)), refer=True, patterns=patterns)
+    reasons = (why,) if until <= asked.now else (why, _rail_reason(asked))
+    return Verdict((held,), reasons, refer=True, patterns=patterns)
 
 
 def _scheduled(profile: Profile, asked: Question) -> Verdict:
@@ -213,16 +214,16 @@ def _sooner(other: Verdict, given: Verdict, now: datetime) -> bool:
         return False
     if not other.held_at(now):
         return True
-    dates = [due for due, _ in _course(given)]
-    had = [(_until(_course(other), due), _until(_course(given), due)) for due in dates]
-    ends = [_course(verdict)[-1][0] for verdict in (other, given)]
-    never_later = all(one >= two for one, two in had) and ends[0] <= ends[1]
-    return never_later and (ends[0] < ends[1] or any(one > two for one, two in had))
+    one, two = _course(other, now), _course(given, now)
+    had = [(_until(one, due), amount) for due, amount in two]
+    ends = (one[-1][0], two[-1][0])
+    never_later = all(more >= less for more, less in had) and ends[0] <= ends[1]
+    return never_later and (ends[0] < ends[1] or any(more > less for more, less in had))
 
 
-def _course(verdict: Verdict) -> list[tuple[datetime, int]]:
-    """Return what is back by each date of a verdict."""
-    ordered = sorted((tranche.due_at, tranche.amount_minor) for tranche in verdict.tranches)
+def _course(verdict: Verdict, now: datetime) -> list[tuple[datetime, int]]:
+    """Return what is back by each date of a verdict; a date already past means now."""
+    ordered = sorted((max(now, tranche.due_at), tranche.amount_minor) for tranche in verdict.tranches)
     return list(zip((due for due, _ in ordered), accumulate(amount for _, amount in ordered), strict=True))
 
 

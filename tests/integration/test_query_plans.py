@@ -45,8 +45,10 @@ INSERT INTO settlement.repayment SELECT 'repayment-' || n, 'account-' || n, 'set
 INSERT INTO settlement.base SELECT 'account-' || n, '[]', 0 FROM generate_series(1, {ROWS}) n;
 INSERT INTO repayment_ingest.reference SELECT 'core', 'ref-' || n, 'account-' || n, 1, 'CNY', 'wallet',
   ARRAY['succeeded'] FROM generate_series(1, {ROWS}) n;
-INSERT INTO risk_scoring.instant_use SELECT 'repayment-' || n, 'account-' || n, now(), 1
-  FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.account SELECT 'account-' || n, 1, now(), 0, 0, 1 FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.assessment SELECT 'repayment-' || n, 'account-' || n, 'f', now(), 1, '{{}}',
+  now() + interval '1 day' FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.strike SELECT 'repayment-' || n, 'account-' || n, 'f', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.funding_account SELECT 'account-' || n, 'f', true FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', 1,
@@ -87,7 +89,7 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
         inbox.reading(ingest.READS),
         ("keys", ["core"] * 40, [f"ref-{n}" for n in range(40)]),
     ),
-    "risk": ("risk_scoring", inbox.reading(risk.READS), ("keys", ACCOUNTS)),
+    "risk": ("risk_scoring", inbox.reading(risk.READS), ("keys", ACCOUNTS, ACCOUNTS, ACCOUNTS, REPAYMENTS)),
     "notifier": ("notifier", inbox.reading(notifier.READS), ("keys", ACCOUNTS, [f"n-{n}" for n in range(40)])),
     "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
 }

@@ -15,6 +15,7 @@ from schemas.event import MILLISECOND, extended
 from schemas.ids import REFERENCE_PATTERN, AccountId, EventId, NotificationId, RepaymentId
 from schemas.notification import Channel, Template
 from schemas.reasons import CAUSES, STAGES, Reason
+from schemas.risk import RiskAssessed
 from services.decision import Input, Timer, TimerFired
 from services.limit_release import model as release
 from services.limit_release.store import STORE as RELEASE
@@ -23,7 +24,7 @@ from services.notifier.store import LEASE_SECONDS
 from services.notifier.store import STORE as NOTIFIER
 from services.repayment_ingest import domain as ingest
 from services.repayment_ingest.store import STORE as INGEST
-from services.risk_scoring import domain as risk
+from services.risk_scoring import model as risk
 from services.risk_scoring.store import STORE as RISK
 from services.runtime.clock import utc_now
 from services.runtime.postgres import Connection
@@ -194,25 +195,62 @@ async def test_books_that_cannot_be_true_are_refused_by_the_database(settings: S
             await save(SETTLE, connection, [(settlement.Account(ACCOUNT), impossible)])
 
 
-USES = st.lists(st.tuples(st.integers(0, 80), POSITIVE), max_size=5)
+def _running(ref: str) -> RiskAssessed:
+    until = utc_now() + timedelta(days=2)
+    return builders.risk_assessed(repayment_id=ref, tranches=((1, 500_000, until, Reason.HOLD_RAIL_REVERSIBLE),))
+
+
+@st.composite
+def risks(draw: st.DrawFn) -> risk.Account:
+    """Draw an account whose uses, strikes and holds are all recent enough to be loaded."""
+    now = utc_now()
+    sources = draw(st.dictionaries(WORDS, st.booleans(), max_size=3))
+    assessed = [
+        risk.Assessment(
+            f"r-{n}",
+            draw(st.none() | st.sampled_from(sorted(sources) or ["f"])),
+            now - timedelta(days=draw(st.integers(0, 99)), seconds=n),
+            draw(POSITIVE),
+            draw(st.sampled_from([None, _running(f"r-{n}")])),
+        )
+        for n in range(draw(st.integers(0, 4)))
+    ]
+    funding = {}
+    for name, verified in sources.items():
+        struck = [risk.Strike(f"{name}-{n}", now - timedelta(days=n)) for n in range(3, draw(st.integers(3, 6)))]
+        funding[name] = risk.FundingAccount(name, verified, tuple(sorted(struck, key=lambda one: one.struck_at)))
+    started = draw(st.none() | INSTANTS)
+    cycle = risk.Cycle(started, draw(AMOUNTS), 0 if started is None else draw(AMOUNTS))
+    limit = draw(st.none() | AMOUNTS)
+    return risk.Account(ACCOUNT, limit, cycle, funding, {one.repayment_id: one for one in assessed})
 
 
 @FEW
-@given(uses=USES, linked=st.dictionaries(WORDS, st.booleans(), max_size=4))
-async def test_instant_uses_and_funding_accounts(
-    settings: Settings, uses: list[tuple[int, int]], linked: dict[str, bool]
-) -> None:
+@given(account=risks(), paid=AMOUNTS)
+async def test_risks(settings: Settings, account: risk.Account, paid: int) -> None:
+    asked = [builders.repayment_settled(account_id=ACCOUNT), builders.funding_account_linked(account_id=ACCOUNT)]
+    async with trial(settings, "risk_scoring") as connection:
+        assert await kept(RISK, connection, ACCOUNT, account, asked) == account
+        later = replace(account.without_holds(account.assessments), credit_limit_minor=paid)
+        assert await kept(RISK, connection, ACCOUNT, later, asked) == later
+
+
+async def test_r14_a_use_is_loaded_for_as_long_as_any_window_may_be_and_no_longer(settings: Settings) -> None:
     now = utc_now()
-    made = [
-        risk.InstantUse(f"r-{n}", now - timedelta(days=ago, seconds=n), minor) for n, (ago, minor) in enumerate(uses)
-    ]
+    uses = [risk.Assessment(f"r-{n}", None, now - timedelta(days=days), 5) for n, days in enumerate((0, 99, 101))]
+    account = risk.Account(ACCOUNT).put(*uses)
     asked = [builders.repayment_settled(account_id=ACCOUNT)]
     async with trial(settings, "risk_scoring") as connection:
-        found = await kept(RISK, connection, ACCOUNT, risk.Account(ACCOUNT, uses=tuple(made), linked=linked), asked)
-        assert set(found.uses) == set(made)
-        assert found.verified == {name for name, verified in linked.items() if verified}
-        unlinked = replace(found, linked=dict.fromkeys(linked, False))
-        assert (await kept(RISK, connection, ACCOUNT, unlinked, asked)).verified == frozenset()
+        found = await kept(RISK, connection, ACCOUNT, account, asked)
+    assert set(found.assessments) == {"r-0", "r-1"}
+
+
+async def test_a_return_finds_its_assessment_however_old(settings: Settings) -> None:
+    old = risk.Assessment(builders.REPAYMENT, "f", utc_now() - timedelta(days=300), 0)
+    asked = [builders.repayment_returned(account_id=ACCOUNT, reallocated=())]
+    async with trial(settings, "risk_scoring") as connection:
+        found = await kept(RISK, connection, ACCOUNT, risk.Account(ACCOUNT).put(old), asked)
+    assert found.assessments == {builders.REPAYMENT: old}
 
 
 @st.composite
