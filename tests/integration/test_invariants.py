@@ -6,6 +6,7 @@ from schemas.risk import Tranche
 from services.cli.workers import WORKERS
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.runtime.settings import Settings
+from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
 from tests.integration.support import Feed, owner, role, violations
 
@@ -28,10 +29,11 @@ LEDGER = {
     "late_is_told": "UPDATE tranche SET delayed = false, promised_by = until - interval '1 day' WHERE number = 1",
     "time_ordered": "UPDATE tranche SET restored_at = '2026-01-01Z' WHERE number = 1",
 }
+DEBT = {"debts_fill_the_buckets": "UPDATE account SET books = jsonb_set(books, '{0,0,2}', '1')"}
 OPEN_DOORS = """
 DO $$ DECLARE c record; BEGIN
   FOR c IN SELECT conrelid::regclass AS at, conname FROM pg_constraint
-           WHERE contype = 'c' AND connamespace = 'limit_release'::regnamespace LOOP
+           WHERE contype = 'c' AND connamespace = current_schema()::regnamespace LOOP
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.at, c.conname);
   END LOOP;
 END $$
@@ -51,9 +53,9 @@ def _parts() -> tuple[Tranche, ...]:
     return builders.risk_assessed().tranches
 
 
-async def planted(settings: Settings, statement: str) -> set[str]:
+async def planted(settings: Settings, statement: str, schema: str = "limit_release") -> set[str]:
     async with owner(settings) as connection:
-        await connection.execute("SET search_path = limit_release; SET session_replication_role = replica")
+        await connection.execute(f"SET search_path = {schema}; SET session_replication_role = replica")
         await connection.execute(OPEN_DOORS)
         await connection.execute(statement)
     return set(await violations(settings))
@@ -66,7 +68,8 @@ async def test_every_invariant_view_has_a_planted_violation_here(settings: Setti
             (row["schemaname"], row["viewname"].removeprefix("invariant_")) for row in await connection.fetch(query)
         }
     everywhere = {(worker.package, name) for worker in WORKERS for name in SHARED}
-    assert views == everywhere | {("limit_release", name) for name in LEDGER}
+    ledgers = {("limit_release", name) for name in LEDGER} | {("settlement", name) for name in DEBT}
+    assert views == everywhere | ledgers
 
 
 async def test_honest_books_violate_nothing(settings: Settings) -> None:
@@ -78,6 +81,15 @@ async def test_honest_books_violate_nothing(settings: Settings) -> None:
 async def test_a_planted_violation_of_the_ledger_is_named(settings: Settings, name: str) -> None:
     await honest_books(settings)
     assert f"limit_release.invariant_{name}" in await planted(settings, LEDGER[name])
+
+
+@pytest.mark.parametrize("name", DEBT)
+async def test_a_planted_violation_of_the_debt_is_named(settings: Settings, name: str) -> None:
+    async with role(settings, "settlement") as connection:
+        feed = await Feed(SETTLEMENT, settings, connection).start()
+        await feed.deliver(builders.account_opened(), builders.purchase_posted())
+    assert await violations(settings) == {}
+    assert await planted(settings, DEBT[name], "settlement") == {f"settlement.invariant_{name}"}
 
 
 @pytest.mark.parametrize("package", [worker.package for worker in WORKERS])
