@@ -188,7 +188,7 @@ class _Stream:
             external_ref=f"rep_{load.label}_{index:07d}",
             amount_minor=dice.randint(AMOUNT_MIN_MINOR, AMOUNT_MAX_MINOR),
             rail=dice.choices(names, weights)[0],
-            repaid_seconds=at - repaid_before,
+            repaid_seconds=max(0.0, at - repaid_before),  # never before what the accounts bought
             method="manual" if dice.random() < 0.3 else "auto",
         )
 
