@@ -74,14 +74,13 @@ async def _applied(
     arrived, unreadable = await _inputs(connection, worker, batch)
     now, folded, reused, repeated = await _decide(connection, worker, policy, batch, arrived)
     outgoing = [encode(event) for event in folded.events]
-    asides = [
-        *unreadable,
-        *(Aside("parked" if a.parked else "dead_letter", a, why) for a, why in (*folded.dead, *reused)),
-        *(Aside("parked", a, why) for a, outcome, why in folded.outcomes if outcome == "parked"),
-    ]
+    asides = [*unreadable, *(Aside("parked" if a.parked else "dead_letter", a, why) for a, why in folded.dead + reused)]
+    asides += [Aside("parked", a, why) for a, outcome, why in folded.outcomes if outcome == "parked"]
     counts = Counter(outcome for _, outcome, _ in folded.outcomes)
     counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
-    after = limit.after(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
+    after = limit  # what comes back was counted when it came
+    if not batch.again_of:
+        after = limit.after(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
     again = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None)
     progress = Progress(batch.moves, again, after.in_a_row)
     several = bool(asides or folded.wakes or batch.again_of)

@@ -29,9 +29,11 @@ SET state = 'open', attempts = set_aside.attempts + 1, last_seen_at = clock_time
 WAKE = """
 UPDATE set_aside SET state = 'ready' WHERE kind = 'parked' AND state = 'open' AND account_id = ANY ($1::text[])
 """
-# What may be handled again, oldest first, locked so that one process takes each.
+# What may be handled again, oldest first, locked so that one process takes each. Parked events also come back by
+# themselves, ever more rarely: their account may have opened while they were being parked.
 READY = """
-SELECT * FROM set_aside WHERE partition = ANY ($1::integer[]) AND state = 'ready'
+SELECT * FROM set_aside WHERE partition = ANY ($1::integer[]) AND (state = 'ready' OR kind = 'parked'
+  AND state = 'open' AND last_seen_at < clock_timestamp() - make_interval(mins => least(attempts, 60)))
 ORDER BY set_aside_id LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 # Closes what was handled: done, or dropped because its event had come another way.

@@ -1,7 +1,7 @@
 """The three kinds of error: Malformed (services/decision.py), Transient and InvariantBroken."""
 
 import asyncpg
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, RequestTimedOutError
+from aiokafka.errors import KafkaError
 
 TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
@@ -11,9 +11,6 @@ TRANSIENT: tuple[type[BaseException], ...] = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
     asyncpg.QueryCanceledError,
-    KafkaConnectionError,
-    KafkaTimeoutError,
-    RequestTimedOutError,
     OSError,
     TimeoutError,
 )

@@ -44,7 +44,7 @@ PARAMETERS = 32
 # Refuses a batch whose partitions are not where it begins: another process has them.
 OURS = """
 SELECT (SELECT publication_id FROM published) AS publication_id,
-  expect((SELECT count(*) FROM moved), cardinality($1::text[]), 'OT001')"""
+  expect((SELECT count(*) FROM moved), coalesce(cardinality($1::text[]), 0), 'OT001')"""
 # Refuses a batch that decided on rows another process has changed since.
 UNCHANGED = ", expect((SELECT count(*) FROM guarded), $33, '40001')"
 REFUSED = "OT001"
@@ -56,7 +56,7 @@ SELECT o.publication_id, o.event_id, o.event_type, o.topic, o.account_id, o.occu
 FROM outbox o
 JOIN (SELECT publication_id FROM publication
       WHERE published_at IS NULL AND (partitions && $1::integer[] OR partitions = '{}')
-        AND created_at <= clock_timestamp() - make_interval(secs => $2::double precision)
+        AND ($2::double precision = 0 OR created_at <= clock_timestamp() - make_interval(secs => $2))
         AND publication_id <> ALL ($3::bigint[])
       ORDER BY publication_id LIMIT 200) AS p USING (publication_id)
 ORDER BY o.publication_id, o.n

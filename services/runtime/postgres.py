@@ -96,6 +96,6 @@ def instant(found: str | None) -> datetime | None:
     return datetime.fromisoformat(found) if found else None
 
 
-def columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    """Turn rows of ``width`` values into as many columns, the arrays that unnest() takes."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def columns(rows: Sequence[tuple[object, ...]], width: int) -> Sequence[Sequence[object] | None]:
+    """Turn rows of ``width`` values into as many columns, the arrays that unnest() takes; null is no rows."""
+    return list(zip(*rows, strict=True)) if rows else [None] * width

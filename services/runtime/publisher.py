@@ -68,12 +68,12 @@ class Publisher:
         self._pending[publication_id] = await self._send(outgoing)
 
     async def settle(self) -> None:
-        """Wait until all that was sent is acknowledged; raise what the producer raises otherwise."""
+        """Wait until all that was sent is acknowledged; raise what the producer raises otherwise, once."""
+        pending, self._pending = self._pending, {}  # what failed stays failed: it is sent again from the outbox
         async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
-            for publication_id, futures in list(self._pending.items()):
+            for publication_id, futures in pending.items():
                 await asyncio.gather(*futures)
                 self.acknowledged.add(publication_id)
-                del self._pending[publication_id]
 
     async def republish(
         self, connection: Connection, partitions: Sequence[int], *, older_than_seconds: float = 0

@@ -19,7 +19,9 @@ ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
 CHORES = """
 SELECT coalesce(extract(epoch FROM (SELECT min(due_at) FROM timers WHERE partition = ANY ($1::integer[]))
     - clock_timestamp())::double precision, 'Infinity') AS timer_in,
-  EXISTS (SELECT FROM set_aside WHERE partition = ANY ($1::integer[]) AND state = 'ready') AS again,
+  EXISTS (SELECT FROM set_aside WHERE partition = ANY ($1::integer[]) AND state = 'ready')
+    OR EXISTS (SELECT FROM set_aside WHERE partition = ANY ($1::integer[]) AND kind = 'parked' AND state = 'open'
+      AND last_seen_at < clock_timestamp() - make_interval(mins => least(attempts, 60))) AS again,
   EXISTS (SELECT FROM set_aside WHERE kind = 'dead_letter' AND published_at IS NULL) AS dead_letters
 """
 

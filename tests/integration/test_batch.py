@@ -17,10 +17,12 @@ from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier.worker import WORKER as NOTIFIER
 from services.repayment_ingest.worker import WORKER as INGEST
 from services.risk_scoring.worker import WORKER as RISK
-from services.runtime import inbox
+from services.runtime import inbox, timers
 from services.runtime.batch import Batch
 from services.runtime.clock import monotonic, utc_now
+from services.runtime.dead_letter import Limit
 from services.runtime.errors import COLLISION, Refused
+from services.runtime.postgres import one
 from services.runtime.worker import AnyWorker
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
@@ -188,6 +190,38 @@ async def test_an_unknown_account_is_parked_and_woken_by_its_opening(feed_of: Ma
     assert await asides(feed) == [("parked", "done", "ACCOUNT_UNKNOWN", 1)]
     assert (await feed.again()).counts.total() == 0
     assert (await feed.deliver(builders.repayment_received())).counts["duplicate"] == 1
+
+
+async def test_what_was_parked_comes_back_by_itself_ever_more_rarely(feed_of: MakeFeed) -> None:
+    feed = await feed_of(SETTLEMENT)
+    await feed.deliver(builders.repayment_received())
+    for minutes, attempts in ((1, 2), (2, 3), (3, 4)):
+        await parked_ago(feed, seconds=minutes * 60 - 5)
+        assert not (await one(feed.connection, timers.CHORES, [0]))["again"]
+        assert (await feed.again()).counts.total() == 0
+        await parked_ago(feed, seconds=minutes * 60 + 5)
+        assert (await one(feed.connection, timers.CHORES, [0]))["again"]
+        assert (await feed.again()).counts["parked"] == 1
+        assert await asides(feed) == [("parked", "open", "ACCOUNT_UNKNOWN", attempts)]
+    await feed.deliver(opened(), builders.purchase_posted())
+    await feed.connection.execute("UPDATE set_aside SET state = 'open', attempts = 1_000")  # as if never woken
+    await parked_ago(feed, seconds=60 * 60 + 5)
+    assert (await feed.again()).counts["applied"] == 1
+
+
+async def parked_ago(feed: Feed, *, seconds: int) -> None:
+    """Let what is parked have been seen last so long ago."""
+    await feed.connection.execute("UPDATE set_aside SET last_seen_at = now() - make_interval(secs => $1)", seconds)
+
+
+async def test_what_comes_back_and_still_cannot_be_handled_stops_nobody(feed_of: MakeFeed) -> None:
+    feed = await feed_of(SETTLEMENT)
+    feed.limit = Limit(share_max=1, in_a_row_max=2)
+    await feed.deliver(builders.purchase_posted(currency="USD"))
+    await feed.deliver(opened())
+    for _ in range(3):
+        assert (await feed.again()).counts["dead_lettered"] == 1
+        await feed.connection.execute("UPDATE set_aside SET state = 'ready'")
 
 
 async def test_what_was_parked_and_turns_out_malformed_waits_for_a_person(feed_of: MakeFeed) -> None:

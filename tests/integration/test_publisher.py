@@ -1,11 +1,13 @@
 """What is committed reaches Kafka in the order it was committed, from whoever is left to send it."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import DefaultPartitioner
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
@@ -105,6 +107,22 @@ async def test_what_a_lost_publisher_left_is_sent_by_the_next_and_not_again(
     arrived = ids(await records(empty_kafka, INTAKE.name))
     assert set(arrived) == {*order, first.outgoing[0].event_id}
     assert arrived.count(first.outgoing[0].event_id) == 2, "acknowledged, not marked: it comes twice"
+
+
+async def test_a_failed_send_fails_once_and_is_sent_again_from_the_outbox(
+    feed_of: MakeFeed, empty_kafka: Settings
+) -> None:
+    feed = await feed_of(INGEST)
+    order = await reported(feed, accounts=1, each=2)
+    async with publisher(empty_kafka) as publishing:
+        failed: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        failed.set_exception(KafkaTimeoutError())
+        publishing._pending[1] = [failed]
+        with pytest.raises(KafkaTimeoutError):
+            await publishing.settle()
+        assert await publishing.republish(feed.connection, (0,)) == len(order)
+        await publishing.settle()
+    assert ids(await records(empty_kafka, INTAKE.name)) == order
 
 
 async def test_the_same_event_twice_on_kafka_is_dropped_by_the_next_inbox(

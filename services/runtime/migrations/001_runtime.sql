@@ -80,6 +80,7 @@ CREATE TABLE set_aside (
 );
 CREATE INDEX set_aside_open ON set_aside (kind, account_id) WHERE state = 'open';
 CREATE INDEX set_aside_ready ON set_aside (partition) WHERE state = 'ready';
+CREATE INDEX set_aside_parked ON set_aside (partition, last_seen_at) WHERE kind = 'parked' AND state = 'open';
 CREATE INDEX set_aside_unpublished ON set_aside (partition) WHERE kind = 'dead_letter' AND published_at IS NULL;
 
 -- Undoes a statement that wrote other than it meant to: its condition, not its rows, is what is wrong.
