@@ -1,40 +1,42 @@
-"""Metrics a worker keeps of its own attempts; they restart with it and carry no id as a label."""
+"""Metrics a worker keeps of its own attempts, as services/metrics/catalogue.py defines them; they restart with it."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+from services.metrics import catalogue
+from services.metrics.catalogue import Metric
+
+M = TypeVar("M", Counter, Gauge)
 REGISTRY = CollectorRegistry()
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
-EVENTS = (1, 5, 20, 50, 100, 200, 350, 500)
-MESSAGES = Counter(
-    "credit_worker_messages", "Records and timers, by what became of them.", ["service", "outcome"], registry=REGISTRY
+
+
+def _kept(kind: type[M], metric: Metric) -> M:
+    return kind(metric.family, metric.help, metric.labels, registry=REGISTRY)
+
+
+def _spread(metric: Metric) -> Histogram:
+    return Histogram(metric.family, metric.help, metric.labels, buckets=metric.buckets, registry=REGISTRY)
+
+
+MESSAGES: Final = _kept(Counter, catalogue.WORKER_MESSAGES)
+BATCH_SECONDS: Final = _spread(catalogue.WORKER_BATCH_SECONDS)
+BATCH_EVENTS: Final = _spread(catalogue.WORKER_BATCH_EVENTS)
+TIME: Final = _kept(Counter, catalogue.WORKER_TIME)
+BUILD: Final = _kept(Gauge, catalogue.BUILD)
+_OF_A_SERVICE: Final = (
+    (MESSAGES, catalogue.WORKER_MESSAGES),
+    (BATCH_SECONDS, catalogue.WORKER_BATCH_SECONDS),
+    (BATCH_EVENTS, catalogue.WORKER_BATCH_EVENTS),
+    (TIME, catalogue.WORKER_TIME),
 )
-BATCH_SECONDS = Histogram(
-    "credit_worker_batch_seconds",
-    "Time of one batch, by step.",
-    ["service", "step"],
-    unit="seconds",
-    buckets=SECONDS,
-    registry=REGISTRY,
-)
-BATCH_EVENTS = Histogram(
-    "credit_worker_batch_events", "Inputs in one batch.", ["service"], buckets=EVENTS, registry=REGISTRY
-)
-TIME = Counter(
-    "credit_worker_time_seconds", "Where the loop's time goes.", ["service", "state"], unit="seconds", registry=REGISTRY
-)
-BUILD = Gauge("credit_build_info", "1, with the version that runs.", ["version", "service"], registry=REGISTRY)
-OUTCOMES = ("applied", "duplicate", "stale", "conflict", "parked", "ignored", "dead_lettered", "retried")
-STEPS = ("decode", "store", "publish")
-STATES = ("idle", "busy", "rebalancing", "backing_off")
 
 
 def begin(service: str, version: str) -> None:
     """Make every series of ``service`` exist from the start."""
+    cast(Callable[[], None], disable_created_metrics)()
     BUILD.labels(version, service).set(1)
-    BATCH_EVENTS.labels(service)
-    for outcome in OUTCOMES:
-        MESSAGES.labels(service, outcome)
-    for step in STEPS:
-        BATCH_SECONDS.labels(service, step)
-    for state in STATES:
-        TIME.labels(service, state)
+    for kept, metric in _OF_A_SERVICE:
+        for values in metric.label_sets({"service": (service,)}):
+            kept.labels(*values)

@@ -1,0 +1,1 @@
+"""What every number shown is called: label values, and the catalogue of metrics."""
