@@ -187,15 +187,18 @@ class Account:
         """Let a credit balance pay debt at once; what was paid beyond the debt becomes credit balance (domain 4.3).
 
         A credit balance below 0 was paid out before it was earned, or taken back after: it is debt, uncovered. Charges
-        below 0 were paid and then corrected: they are credit balance again. So it makes no difference which topic was
-        read first, and neither USED(debt) nor the credit balance is below 0.
+        below 0 were paid and then corrected, and USED(debt) below 0 was cancelled after it was paid: both are credit
+        balance again, which pays like any other. So it makes no difference which topic was read first, neither
+        USED(debt) nor the credit balance is below 0, and a second call changes nothing.
         """
-        charges = min(max(self.credit_balance_minor, 0), self.charges_minor)
-        balance = self.credit_balance_minor - charges
-        amount = min(balance, self.used_debt_minor)
+        over = max(0, -self.used_debt_minor)
+        balance = self.credit_balance_minor + over
+        charges = min(max(balance, 0), self.charges_minor)
+        amount = min(balance - charges, self.used_debt_minor + over) - over
         if not (amount or charges):
             return self
-        paid = replace(self, credit_balance_minor=balance - amount, charges_minor=self.charges_minor - charges)
+        left = self.credit_balance_minor - charges - amount
+        paid = replace(self, credit_balance_minor=left, charges_minor=self.charges_minor - charges)
         if not amount:
             return paid
         kind: JournalKind = "ABSORB" if amount > 0 else "UNCOVER"

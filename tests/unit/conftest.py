@@ -1,4 +1,4 @@
-"""Hypothesis: 50 examples here, 500 the same ones each time on a build machine."""
+"""Hypothesis: 50 examples here, 500 the same ones each time on a build machine, HYPOTHESIS_PROFILE=deep for a hunt."""
 
 import os
 
@@ -6,4 +6,5 @@ from hypothesis import settings
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
-settings.load_profile("ci" if os.getenv("CI") or os.getenv("OTB_CI") else "dev")
+settings.register_profile("deep", max_examples=20_000, deadline=None)
+settings.load_profile(os.getenv("HYPOTHESIS_PROFILE") or ("ci" if os.getenv("CI") or os.getenv("OTB_CI") else "dev"))

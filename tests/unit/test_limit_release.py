@@ -110,6 +110,43 @@ def test_a_refund_beyond_the_debt_becomes_credit_balance() -> None:
     assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor == 0
 
 
+def test_e07_what_a_refund_leaves_over_pays_charges_at_once_and_a_payout_of_it_is_debt() -> None:
+    pipe = Pipe().open(100_000, principal=30_000)
+    pipe.repay(30_000)
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=2_000, interest_minor=1_000))
+    pipe.take(builders.purchase_refunded(to_debt_minor=1_500))
+    assert (pipe.debt.fee_minor, pipe.debt.interest_minor, pipe.debt.credit_balance_minor) == (500, 1_000, 0)
+    assert (pipe.account.charges_minor, pipe.account.credit_balance_minor) == (1_500, 0)
+    pipe.take(builders.credit_balance_refunded(amount_minor=1_500))
+    assert pipe.debt.principal_minor == pipe.account.used_debt_minor == 1_500
+    assert (pipe.account.available_minor, pipe.account.charges_minor) == (98_500, 1_500)
+
+
+@pytest.mark.parametrize(
+    ("balance", "used", "charges", "left"),
+    [
+        (300, 100, 50, (150, 0, 0)),
+        (120, 100, 50, (0, 30, 0)),
+        (0, -40, 30, (10, 0, 0)),
+        (0, -40, 60, (0, 0, 20)),
+        (-50, 100, 20, (0, 150, 20)),
+        (-50, -40, 20, (0, 10, 20)),
+        (10, 100, -30, (0, 60, 0)),
+    ],
+)
+def test_e07_a_credit_balance_pays_charges_then_debt_whatever_it_comes_from_and_a_second_time_changes_nothing(
+    balance: int, used: int, charges: int, left: tuple[int, int, int]
+) -> None:
+    account = Account(
+        builders.ACCOUNT, credit_limit_minor=500, available_minor=500 - used, used_debt_minor=used,
+        credit_balance_minor=balance, charges_minor=charges,
+    )  # fmt: skip
+    once = account.absorbed("a")
+    assert (once.credit_balance_minor, once.used_debt_minor, once.charges_minor) == left
+    assert once.available_minor + once.used_debt_minor == 500
+    assert once.absorbed("b") == once
+
+
 def test_e02_the_same_purchase_or_refund_under_another_event_id_counts_once() -> None:
     pipe = Pipe().open(500, principal=100)
     for event in (

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typing_extensions import override
 
@@ -158,7 +158,16 @@ def test_e07_under_total_both_ledgers_say_the_same_debt_at_rest(steps: list[Step
     assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor
 
 
+PAID_OUT_OF_A_REFUND = [
+    *(Step("repay", number, 1, "wallet", "active") for number in (0, 1)),
+    Step("charge", 1, 1, "wallet", "active"),
+    Step("refund", 0, 1, "wallet", "active"),
+    Step("pay_out", 0, 1, "wallet", "active"),
+]
+
+
 @given(STEPS)
+@example(PAID_OUT_OF_A_REFUND)
 def test_e07_under_principal_both_ledgers_say_the_same_net_debt_and_never_less_is_used(steps: list[Step]) -> None:
     pipe = at_rest(steps, "PRINCIPAL")
     owed = sum(getattr(pipe.debt, f"{name}_minor") for name in COMPONENTS)
