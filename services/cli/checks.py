@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from schemas.ids import repayment_id
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, print_json, seconds_since, stdout, table, working
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
 
@@ -232,7 +232,7 @@ async def _accepted_is_decided(connection: Connection) -> Finding:
 async def _offsets(connection: Connection, kafka: Kafka) -> list[Finding]:
     """No group told Kafka more than its service's books say (I12)."""
     found = []
-    for worker in WORKERS:
+    for worker in EVERYONE:
         books = await _positions(connection, worker.package)
         ahead = [
             {"topic": topic, "partition": partition, "committed": offset, "books": books.get((topic, partition), 0)}
@@ -271,7 +271,7 @@ async def _kafka(settings: Settings, *, ends: bool) -> Kafka:
     await admin.start()
     try:
         committed: Offsets = {}
-        for worker in WORKERS:
+        for worker in EVERYONE:
             offsets = await admin.list_consumer_group_offsets(worker.name)
             committed |= {
                 (worker.name, at.topic, at.partition): told.offset

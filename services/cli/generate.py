@@ -16,7 +16,7 @@ from schemas.catalogue import catalogue
 from schemas.export import Readers, asyncapi, json_schema
 from schemas.topics import PARTITIONS, TOPICS, TYPE_OF, dead_letter_topic
 from services.cli.system import all_topics
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE
 from services.runtime.publisher import partition_of
 from services.runtime.settings import PREFIX, Settings
 from services.runtime.worker import AnyWorker
@@ -41,13 +41,13 @@ class _Plain(yaml.SafeDumper):
 
 def outputs() -> dict[str, str]:
     """Return every generated file's text by its path in the repository."""
-    readers = readers_of(WORKERS)
+    readers = readers_of(EVERYONE)
     texts = {f"{JSON_FOLDER}/{kind}.json": _json(json_schema(event)) for event, kind in TYPE_OF.items()}
     return texts | {
         "schemas/asyncapi.yaml": _yaml(asyncapi(readers, version("opentobuy"))),
         "schemas/README.md": catalogue(readers, partition_of),
         "deploy/kafka/topics.yaml": HEAD + TOPICS_NOTE + _yaml(_topics()),
-        "deploy/access.yaml": HEAD + _yaml({"services": [_access(worker) for worker in WORKERS]}),
+        "deploy/access.yaml": HEAD + _yaml({"services": [_access(worker) for worker in EVERYONE]}),
         "README.md": with_settings((ROOT / "README.md").read_text()),
     }
 
@@ -108,7 +108,7 @@ def _topics() -> dict[str, Any]:
 
 
 def _access(worker: AnyWorker) -> dict[str, Any]:
-    dead_letters = [dead_letter_topic(topic.name, worker.name) for topic in worker.reads]
+    dead_letters = [dead_letter_topic(topic.name, worker.name) for topic in worker.reads if worker.writes]
     return {
         "name": worker.name,
         "postgres": {"role": f"otb_{worker.package}", "schema": worker.package},

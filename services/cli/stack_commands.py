@@ -25,7 +25,7 @@ from services.cli.terminal import (
     table,
     working,
 )
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE
 from services.migrate import migrate
 from services.runtime.clock import monotonic
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
@@ -140,7 +140,7 @@ def migrate_command(as_json: Json = False) -> None:
     if dsn is None or folder is None:
         raise Problem("OTB_POSTGRES_DSN is not set")
     with working("migrating"):
-        done = asyncio.run(migrate(dsn.get_secret_value(), [worker.package for worker in WORKERS], folder))
+        done = asyncio.run(migrate(dsn.get_secret_value(), [worker.package for worker in EVERYONE], folder))
     _list("applied", done, "every schema was up to date", as_json=as_json)
 
 
@@ -153,14 +153,14 @@ def topics(as_json: Json = False) -> None:
 
 def run(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Workers to run.")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Run all five workers.")] = False,
+    everyone: Annotated[bool, typer.Option("--all", help="Run the five workers and the observers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run workers in the foreground until Ctrl-C; servers that do not run are started, and stopped again."""
-    chosen = [worker for worker in WORKERS if everyone or worker.name in (names or [])]
-    unknown = set(names or []) - {worker.name for worker in WORKERS}
+    chosen = [worker for worker in EVERYONE if everyone or worker.name in (names or [])]
+    unknown = set(names or []) - {worker.name for worker in EVERYONE}
     if unknown or not chosen:
-        known = ", ".join(worker.name for worker in WORKERS)
+        known = ", ".join(worker.name for worker in EVERYONE)
         raise Problem(f"name workers to run, or --all; there are: {known}", USAGE)
     settings = load_settings()
     before = {process.name for process in stack_of(settings).processes() if process.pid}

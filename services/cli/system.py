@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from deploy.embedded import Part, Program, Stack
 from schemas.topics import TOPICS, Topic, dead_letter_topic
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE, WORKERS
 from services.migrate import migrate
 from services.runtime.clock import monotonic
 from services.runtime.errors import ConfigurationError
@@ -53,13 +53,16 @@ async def provision(settings: Settings, *, partitions: int | None = None) -> tup
     """Apply migrations and make topics, of ``partitions`` when nothing else decides; return what was new."""
     if settings.postgres_dsn is None or settings.secrets_dir is None:
         raise ConfigurationError("OTB_POSTGRES_DSN is not set")
-    packages = [worker.package for worker in WORKERS]
+    packages = [worker.package for worker in EVERYONE]
     migrated = await migrate(settings.postgres_dsn.get_secret_value(), packages, settings.secrets_dir)
     return migrated, await make_topics(settings, partitions=partitions)
 
 
 def all_topics(workers: Iterable[AnyWorker] = WORKERS) -> dict[str, int]:
-    """Return every topic with its retention in milliseconds, dead-letter topics included."""
+    """Return every topic with its retention in milliseconds, the workers' dead-letter topics included.
+
+    Observers have none: what they cannot read they keep, and the worker it is for tells it.
+    """
     names = {name: topic.retention_ms for name, topic in TOPICS.items()}
     for worker in workers:
         read: tuple[Topic, ...] = worker.reads

@@ -1,5 +1,6 @@
-"""The five workers in the order of the pipeline."""
+"""The five workers in the order of the pipeline, and those who only watch them."""
 
+from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier.worker import WORKER as NOTIFIER
 from services.repayment_ingest.worker import WORKER as REPAYMENT_INGEST
@@ -8,3 +9,5 @@ from services.runtime.worker import AnyWorker
 from services.settlement.worker import WORKER as SETTLEMENT
 
 WORKERS: tuple[AnyWorker, ...] = (REPAYMENT_INGEST, SETTLEMENT, RISK_SCORING, LIMIT_RELEASE, NOTIFIER)
+OBSERVERS: tuple[AnyWorker, ...] = (LAG_MONITOR,)
+EVERYONE: tuple[AnyWorker, ...] = (*WORKERS, *OBSERVERS)

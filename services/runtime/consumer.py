@@ -165,7 +165,7 @@ class BatchConsumer(mode.Service):
         if todo["again"]:
             await self._apply(Batch(taken=now, again_of=partitions))
         try:
-            if todo["dead_letters"]:
+            if todo["dead_letters"] and self.worker.writes:  # an observer keeps them and tells nobody
                 await self._retried(lambda c: self.publisher.publish_dead_letters(c, partitions))
             if now >= self._relay_at:
                 gc.collect()  # here and not inside a batch, which makes tens of thousands of objects and few cycles

@@ -16,7 +16,7 @@ from schemas.event import Event
 from schemas.export import HEADERS, asyncapi, json_schema, schema_id
 from schemas.topics import DAY_MS, PARTITIONS, TOPICS, TYPE_OF, dead_letter_topic
 from services.cli.generate import ROOT, main, outputs, readers_of, refresh, stale
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.codec import VALUE_MAX, encode, schema_name
 from services.runtime.publisher import partition_of
 from tests import builders
@@ -162,7 +162,7 @@ def test_the_asyncapi_document_has_each_topic_its_writer_and_its_readers() -> No
 
 
 def test_the_catalogue_has_every_topic_event_and_field() -> None:
-    text = catalogue(readers_of(WORKERS), partition_of)
+    text = catalogue(readers_of(EVERYONE), partition_of)
     for event, kind in TYPE_OF.items():
         section = text.partition(f"#### {event.__name__}\n")[2].partition("\n#")[0]
         assert f"(json/{kind}.json)" in section
@@ -206,10 +206,10 @@ def test_types_are_said_in_words(schema: dict[str, object], text: str) -> None:
 
 def test_each_worker_has_one_schema_role_and_group_and_writes_alone() -> None:
     services = yaml.safe_load((ROOT / "deploy/access.yaml").read_text())["services"]
-    assert [service["name"] for service in services] == [worker.name for worker in WORKERS]
+    assert [service["name"] for service in services] == [worker.name for worker in EVERYONE]
     written = [topic for service in services for topic in service["kafka"]["writes"]]
     assert len(written) == len(set(written))
-    for service, worker in zip(services, WORKERS, strict=True):
+    for service, worker in zip(services, EVERYONE, strict=True):
         assert service["postgres"] == {"role": f"otb_{worker.package}", "schema": worker.package}
         assert service["kafka"]["group"] == worker.name
         own = [topic for topic in service["kafka"]["writes"] if not topic.endswith(".dlq")]

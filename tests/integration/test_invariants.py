@@ -3,7 +3,8 @@
 import pytest
 
 from schemas.risk import Tranche
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE
+from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.runtime.settings import Settings
 from services.settlement.worker import WORKER as SETTLEMENT
@@ -28,6 +29,11 @@ LEDGER = {
     "waits_explained": "UPDATE tranche SET state = 'parked' WHERE number = 3",
     "late_is_told": "UPDATE tranche SET delayed = false, promised_by = until - interval '1 day' WHERE number = 1",
     "time_ordered": "UPDATE tranche SET restored_at = '2026-01-01Z' WHERE number = 1",
+}
+LAG = {
+    "lag_tiles": "UPDATE lag_segment SET ms = ms + 1 WHERE n = 2",
+    "waits_have_a_cause": "UPDATE journey SET outcome = NULL, stage = NULL",
+    "restored_is_measured": "DELETE FROM restoration_fact",
 }
 DEBT = {"debts_fill_the_buckets": "UPDATE account SET books = jsonb_set(books, '{0,0,2}', '1')"}
 OPEN_DOORS = """
@@ -67,8 +73,9 @@ async def test_every_invariant_view_has_a_planted_violation_here(settings: Setti
         views = {
             (row["schemaname"], row["viewname"].removeprefix("invariant_")) for row in await connection.fetch(query)
         }
-    everywhere = {(worker.package, name) for worker in WORKERS for name in SHARED}
+    everywhere = {(worker.package, name) for worker in EVERYONE for name in SHARED}
     ledgers = {("limit_release", name) for name in LEDGER} | {("settlement", name) for name in DEBT}
+    ledgers |= {("lag_monitor", name) for name in LAG}
     assert views == everywhere | ledgers
 
 
@@ -92,10 +99,33 @@ async def test_a_planted_violation_of_the_debt_is_named(settings: Settings, name
     assert await planted(settings, DEBT[name], "settlement") == {f"settlement.invariant_{name}"}
 
 
-@pytest.mark.parametrize("package", [worker.package for worker in WORKERS])
+@pytest.mark.parametrize("name", LAG)
+async def test_a_planted_violation_of_the_lag_is_named(settings: Settings, name: str) -> None:
+    async with role(settings, "lag_monitor") as connection:
+        feed = await Feed(LAG_MONITOR, settings, connection).start()
+        record = builders.decision_record(held=())
+        await feed.deliver(builders.repayment_reported(), builders.repayment_received(), builders.risk_assessed())
+        await feed.deliver(builders.credit_restored(record=record))
+    assert await violations(settings) == {}
+    assert await planted(settings, LAG[name], "lag_monitor") == {f"lag_monitor.invariant_{name}"}
+
+
+async def test_a_hole_between_segments_is_named(settings: Settings) -> None:
+    async with role(settings, "lag_monitor") as connection:
+        feed = await Feed(LAG_MONITOR, settings, connection).start()
+        await feed.deliver(builders.repayment_received(), builders.risk_assessed(), builders.credit_restored())
+    for hole in (
+        "UPDATE lag_segment SET from_at = from_at + interval '1 ms' WHERE n = 2",
+        "DELETE FROM lag_segment WHERE n = 1",
+        "UPDATE restoration_fact SET unattributed_ms = 1",
+    ):
+        assert "lag_monitor.invariant_lag_tiles" in await planted(settings, hole, "lag_monitor")
+
+
+@pytest.mark.parametrize("package", [worker.package for worker in EVERYONE])
 @pytest.mark.parametrize("name", SHARED)
 async def test_a_planted_violation_of_the_transport_is_named(settings: Settings, package: str, name: str) -> None:
-    worker = next(worker for worker in WORKERS if worker.package == package)
+    worker = next(worker for worker in EVERYONE if worker.package == package)
     async with role(settings, package) as connection:
         await Feed(worker, settings, connection).start()
     assert await planted(settings, SHARED[name].format(schema=package)) == {f"{package}.invariant_{name}"}

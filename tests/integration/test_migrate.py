@@ -6,14 +6,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE
 from services.migrate import migrate
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import Settings
 from tests.conftest import dsn_of, execute
 from tests.integration.support import owner, role
 
-PACKAGES = [worker.package for worker in WORKERS]
+PACKAGES = [worker.package for worker in EVERYONE]
 
 
 async def again(settings: Settings, packages: list[str] = PACKAGES) -> list[str]:

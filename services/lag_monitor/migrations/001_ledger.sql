@@ -1,0 +1,110 @@
+-- migrate:up
+-- One row a repayment: where it is now and why. What was not heard yet is null; topics may be heard in any order.
+CREATE TABLE journey (
+  repayment_id text PRIMARY KEY,
+  account_id text NOT NULL,
+  source text NOT NULL,
+  rail text NOT NULL,
+  amount_minor bigint NOT NULL CHECK (amount_minor >= 0),
+  currency text NOT NULL,
+  repaid_at timestamptz,
+  reported text CHECK (reported IN ('pending', 'succeeded')),
+  reported_at timestamptz,
+  received text CHECK (received IN ('pending', 'succeeded', 'failed')),
+  received_at timestamptz,
+  settled_at timestamptz,
+  assessed_at timestamptz,
+  tier text CHECK (tier IN ('low', 'medium', 'high', 'unknown')),
+  pending text NOT NULL CHECK (pending IS JSON ARRAY),
+  unplaced text NOT NULL CHECK (unplaced IS JSON ARRAY),
+  outcome text CHECK (outcome IN ('restored', 'nothing_to_restore', 'returned', 'lapsed', 'rejected')),
+  reason text NOT NULL,
+  stage text,
+  cause_class text,
+  cause text,
+  since timestamptz,
+  -- From when the wait counts: since we could have gone on where the delay is ours, else since it was repaid.
+  waits_from timestamptz,
+  due_at timestamptz,
+  version bigint NOT NULL,
+  CHECK ((stage IS NULL) = (cause IS NULL) AND (cause IS NULL) = (cause_class IS NULL)),
+  CHECK (stage IS NULL OR (outcome IS NULL AND waits_from IS NOT NULL))
+) WITH (fillfactor = 70);
+-- The oldest that waits, by stage and cause class, without touching the rows (lag 3.4).
+CREATE INDEX journey_waiting ON journey (stage, cause_class, waits_from) INCLUDE (amount_minor) WHERE outcome IS NULL;
+CREATE INDEX journey_due ON journey (due_at) WHERE outcome IS NULL AND due_at IS NOT NULL;
+
+CREATE TABLE part (
+  repayment_id text NOT NULL,
+  number integer NOT NULL CHECK (number BETWEEN 1 AND 99),
+  amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+  currency text NOT NULL,
+  state text NOT NULL CHECK (state IN ('held', 'parked', 'restored', 'voided')),
+  cause text NOT NULL,
+  since timestamptz NOT NULL,
+  until timestamptz,
+  PRIMARY KEY (repayment_id, number)
+) WITH (fillfactor = 80);
+CREATE INDEX part_waiting ON part (cause, until) INCLUDE (amount_minor, currency) WHERE state IN ('held', 'parked');
+
+-- What tiles [repaid_at, restored_at] of a restored tranche, in whole milliseconds (lag 1).
+CREATE TABLE lag_segment (
+  repayment_id text NOT NULL,
+  tranche integer NOT NULL,
+  n integer NOT NULL,
+  stage text NOT NULL CHECK (stage IN ('report', 'ingest', 'settlement', 'risk', 'release')),
+  cause text NOT NULL,
+  from_at timestamptz NOT NULL,
+  to_at timestamptz NOT NULL,
+  ms bigint NOT NULL,
+  PRIMARY KEY (repayment_id, tranche, n),
+  CHECK (ms > 0 AND to_at = from_at + ms * interval '1 millisecond')
+);
+CREATE TABLE restoration_fact (
+  id bigint GENERATED ALWAYS AS IDENTITY,
+  repayment_id text NOT NULL,
+  tranche integer NOT NULL,
+  account_id text NOT NULL,
+  lag_ms bigint NOT NULL CHECK (lag_ms >= 0),
+  unattributed_ms bigint NOT NULL CHECK (unattributed_ms BETWEEN 0 AND lag_ms),
+  amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+  currency text NOT NULL,
+  tier text NOT NULL,
+  cause text NOT NULL,
+  repaid_at timestamptz NOT NULL,
+  restored_at timestamptz NOT NULL,
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  PRIMARY KEY (repayment_id, tranche),
+  CHECK (restored_at = repaid_at + lag_ms * interval '1 millisecond')
+);
+CREATE UNIQUE INDEX restoration_fact_order ON restoration_fact (xid, id);
+CREATE INDEX restoration_fact_by_time ON restoration_fact (restored_at);
+CREATE TRIGGER lag_segment_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON lag_segment
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER restoration_fact_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON restoration_fact
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- I24: the segments of every restored tranche tile its lag to the millisecond, and nothing of it is unexplained.
+CREATE VIEW invariant_lag_tiles AS
+SELECT f.repayment_id, f.tranche, f.lag_ms, f.unattributed_ms, coalesce(s.ms, 0) AS segments_ms, s.gaps
+FROM restoration_fact f
+LEFT JOIN (
+  SELECT repayment_id, tranche, sum(ms) AS ms, min(from_at) AS from_at, max(to_at) AS to_at,
+    count(*) FILTER (WHERE from_at <> came_from) AS gaps
+  FROM (SELECT *, lag(to_at, 1, from_at) OVER (PARTITION BY repayment_id, tranche ORDER BY n) AS came_from
+        FROM lag_segment) AS each
+  GROUP BY 1, 2) AS s USING (repayment_id, tranche)
+WHERE f.lag_ms <> coalesce(s.ms, 0) OR f.unattributed_ms <> 0 OR s.gaps > 0
+  OR (f.lag_ms > 0 AND (s.from_at, s.to_at) IS DISTINCT FROM (f.repaid_at, f.restored_at));
+
+-- I24: every restored tranche of which all was heard is measured.
+CREATE VIEW invariant_restored_is_measured AS
+SELECT p.repayment_id, p.number, p.since FROM part p
+JOIN journey j USING (repayment_id)
+LEFT JOIN restoration_fact f ON f.repayment_id = p.repayment_id AND f.tranche = p.number
+WHERE p.state = 'restored' AND f.repayment_id IS NULL AND j.unplaced = '[]';
+
+-- I24: what waits has a stage and a cause.
+CREATE VIEW invariant_waits_have_a_cause AS
+SELECT repayment_id, outcome, stage, cause FROM journey
+WHERE outcome IS NULL AND repaid_at IS NOT NULL AND stage IS NULL;

@@ -1,0 +1,81 @@
+"""From the trail an event carries to segments that tile [repaid_at, restored_at] in whole milliseconds (lag 1)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.event import Segment as Step
+from schemas.event import milliseconds_between, to_millisecond
+from schemas.reasons import CAUSES, Cause, Stage
+
+UNEXPLAINED: Cause = "system_delay.processing"
+"""What a stretch counts as that no record explains; its milliseconds are counted apart and must be 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of one tranche's lag, of one stage and one cause."""
+
+    stage: Stage
+    cause: Cause
+    from_at: datetime
+    to_at: datetime
+
+    @property
+    def milliseconds(self) -> int:
+        """Return its length."""
+        return milliseconds_between(self.from_at, self.to_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """A tranche's whole lag; ``unattributed_ms`` of it had no record."""
+
+    segments: tuple[Segment, ...]
+    unattributed_ms: int
+
+    @property
+    def milliseconds(self) -> int:
+        """Return the lag."""
+        return sum(segment.milliseconds for segment in self.segments)
+
+    @property
+    def cause(self) -> Cause:
+        """Return the cause with most time; ties go to the order of the list of causes."""
+        total = dict.fromkeys(CAUSES, 0)
+        for segment in self.segments:
+            total[segment.cause] += segment.milliseconds
+        most = max(total.values())
+        return next(cause for cause in CAUSES if total[cause] == most) if most else UNEXPLAINED
+
+
+def lag_of(repaid_at: datetime, restored_at: datetime, trail: Sequence[Step], pending: Sequence[Step] = ()) -> Lag:
+    """Cut [repaid_at, restored_at] where ``trail`` does; ``pending`` is the trail of an earlier, pending report.
+
+    Each end is clamped to the one before and to ``restored_at``; what then is left is ours, and counted apart.
+    """
+    begin, end = to_millisecond(repaid_at), to_millisecond(restored_at)
+    segments: list[Segment] = []
+    at = begin
+    for stage, cause, until in awaited(begin, trail, pending):
+        to = min(to_millisecond(until), end)
+        if to > at:
+            segments.append(Segment(stage, cause, at, to))
+            at = to
+    if at < end:
+        segments.append(Segment(segments[-1].stage if segments else "report", UNEXPLAINED, at, end))
+    return Lag(tuple(segments), max(0, milliseconds_between(at, end)))
+
+
+def awaited(repaid_at: datetime, trail: Sequence[Step], pending: Sequence[Step]) -> Iterator[Step]:
+    """Yield ``trail``; what it calls the report's wait was the rail's, from when a pending report was taken in.
+
+    The trail of the report that said succeeded knows nothing of an earlier one, the observer heard both.
+    """
+    reported = trail[0] if trail and trail[0][0] == "report" else None
+    if reported is None or not pending or pending[-1][2] >= reported[2]:
+        yield from trail
+        return
+    yield from (step for step in pending if step[2] > repaid_at)
+    yield "settlement", "external.settlement_wait", reported[2]
+    yield from trail[1:]

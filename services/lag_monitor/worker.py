@@ -1,0 +1,48 @@
+"""lag-monitor: every topic in, the lag ledger out; it writes no topic."""
+
+from schemas.intake import RepaymentReceived
+from schemas.repayment import RepaymentReported
+from schemas.restoration import (
+    CreditRestored,
+    HoldPlaced,
+    NothingToRestore,
+    RestorationParked,
+    RestorationReversed,
+)
+from schemas.risk import RiskAssessed
+from schemas.settlement import RepaymentRejected, RepaymentSettled
+from schemas.topics import TOPICS
+from services.lag_monitor.domain import decide
+from services.lag_monitor.store import STORE
+from services.runtime.run import host
+from services.runtime.settings import Settings
+from services.runtime.worker import Worker
+
+
+def no_policy(_: Settings) -> None:
+    """Observing needs no policy."""
+
+
+WORKER = Worker(
+    name="lag-monitor",
+    reads=tuple(TOPICS.values()),
+    handles=frozenset(
+        {
+            RepaymentReported,
+            RepaymentReceived,
+            RepaymentSettled,
+            RepaymentRejected,
+            RiskAssessed,
+            HoldPlaced,
+            RestorationParked,
+            CreditRestored,
+            NothingToRestore,
+            RestorationReversed,
+        }
+    ),
+    writes=(),
+    policy=no_policy,
+    decide=decide,
+    keeps=STORE,
+)
+app = host(WORKER)
