@@ -75,6 +75,8 @@ SENDING: Final = f"""\
    Instants carry an offset (`Z` or `+08:00`) and lie in the years 2000 to 2199. A `timezone` is an IANA name.
 
 What cannot be read goes to `<topic>.<group>.dlq` with its reason in the header `otb_reason`; nothing else waits for it.
+`otb conform --topic billing.repayment.v1 --last 1000` reads the newest records and says the fix of each rule they
+break, the partitioner among them; it exits 1 when one is broken, for the tests of billing's own build.
 """
 
 

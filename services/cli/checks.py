@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
 
 import typer
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.ids import repayment_id
+from services.cli.kafka import administrator, ends_of, partitions_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, print_json, seconds_since, stdout, table, working
 from services.cli.workers import EVERYONE, WORKERS
@@ -107,7 +106,7 @@ PREFIX: Final = "invariant_"
 IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]*")
 VIOLATIONS_MAX: Final = 1_000
 EXAMPLES: Final = 3
-KAFKA_MS: Final = 10_000
+CLIENT_ID: Final = "otb-check"
 READ: Final = sorted({topic for worker in WORKERS for topic in worker.topics})
 
 Offsets = dict[tuple[str, str, int], int]
@@ -265,12 +264,8 @@ async def _positions(connection: Connection, package: str) -> dict[tuple[str, in
 
 
 async def _kafka(settings: Settings, *, ends: bool) -> Kafka:
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=KAFKA_MS, client_id="otb-check"
-    )
-    await admin.start()
-    try:
-        committed: Offsets = {}
+    committed: Offsets = {}
+    async with administrator(settings, CLIENT_ID) as admin:
         for worker in EVERYONE:
             offsets = await admin.list_consumer_group_offsets(worker.name)
             committed |= {
@@ -278,21 +273,12 @@ async def _kafka(settings: Settings, *, ends: bool) -> Kafka:
                 for at, told in offsets.items()
                 if at.topic in worker.topics and told.offset >= 0
             }
-        topics = await admin.describe_topics(READ) if ends else []
-    finally:
-        await admin.close()
-    partitions = [TopicPartition(t["topic"], p["partition"]) for t in topics for p in t["partitions"]]
-    return Kafka(committed, await _ends(settings, partitions) if ends else {})
+    return Kafka(committed, await _ends(settings) if ends else {})
 
 
-async def _ends(settings: Settings, partitions: Sequence[TopicPartition]) -> Offsets:
+async def _ends(settings: Settings) -> Offsets:
     """Return where every log that a service reads ends."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, client_id="otb-check")
-    await consumer.start()
-    try:
-        ends = await consumer.end_offsets(partitions)
-    finally:
-        await consumer.stop()
+    ends = await ends_of(settings, await partitions_of(settings, READ, CLIENT_ID), CLIENT_ID)
     return {
         (worker.name, at.topic, at.partition): end
         for worker in WORKERS

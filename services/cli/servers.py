@@ -1,13 +1,13 @@
 """Where the servers are, for commands that look: your own, or the embedded stack when it runs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, Protocol, cast
 
 import asyncpg
 from pydantic import SecretStr
 
-from deploy.embedded import Stack
+from deploy.embedded import Part, Stack
 from services.cli.terminal import Problem
 from services.runtime.postgres import Row
 from services.runtime.settings import Settings, load_settings
@@ -36,23 +36,22 @@ def stack_of(settings: Settings) -> Stack:
     return Stack(settings.state_dir.resolve(), settings.cache_dir)
 
 
-def attached() -> Settings:
-    """Return settings that name both servers; raise Problem when the embedded ones do not run."""
+def attached(needed: Collection[Part] = ("kafka", "postgres")) -> Settings:
+    """Return settings that name the servers ``needed``; raise Problem when embedded ones of them do not run."""
     settings = load_settings()
-    own_kafka, own_postgres = settings.kafka_bootstrap_servers is not None, settings.postgres_dsn is not None
+    own = {"kafka": settings.kafka_bootstrap_servers is not None, "postgres": settings.postgres_dsn is not None}
     state_dir = settings.state_dir.resolve()
     update: dict[str, object] = {"state_dir": state_dir, "secrets_dir": settings.secrets_dir or state_dir / "secrets"}
-    if not (own_kafka and own_postgres):
+    if wanted := {part for part in needed if not own[part]}:
         stack = stack_of(settings)
         running = {process.name for process in stack.processes() if process.state == "running"}
-        wanted = {name for name, own in (("kafka", own_kafka), ("postgres", own_postgres)) if not own}
         if wanted - running:
             missing = " and ".join(sorted(wanted - running))
             raise Problem(f"{missing} not running in {settings.state_dir}: start with `otb stack up`")
         endpoints = stack.endpoints()
-        if not own_kafka:
+        if "kafka" in wanted:
             update["kafka_bootstrap_servers"] = endpoints.kafka_bootstrap_servers
-        if not own_postgres:
+        if "postgres" in wanted:
             update["postgres_dsn"] = SecretStr(endpoints.postgres_dsn)
     return settings.model_copy(update=update)
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
 from deploy.embedded import Part, Program, Stack
 from schemas.topics import TOPICS, Topic, dead_letter_topic
+from services.cli.kafka import administrator
 from services.cli.workers import EVERYONE, WORKERS
 from services.migrate import migrate
 from services.runtime.clock import monotonic
@@ -22,7 +23,6 @@ from services.runtime.worker import AnyWorker
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
-ADMIN_MS = 30_000
 DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
 
 
@@ -75,11 +75,7 @@ async def make_topics(settings: Settings, *, partitions: int | None = None) -> l
 
     Raises ConfigurationError when an existing topic has another number of partitions than OTB_PARTITIONS asks for.
     """
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=ADMIN_MS, client_id="otb-topics"
-    )
-    await admin.start()
-    try:
+    async with administrator(settings, "otb-topics") as admin:
         known = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(await admin.list_topics())}
         wanted = all_topics()
         for name in wanted.keys() & known.keys():
@@ -94,8 +90,6 @@ async def make_topics(settings: Settings, *, partitions: int | None = None) -> l
         count = there.pop() if len(there) == 1 else asked
         await admin.create_topics([_new_topic(name, count, wanted[name]) for name in new])
         return new
-    finally:
-        await admin.close()
 
 
 def environment(settings: Settings) -> dict[str, str]:

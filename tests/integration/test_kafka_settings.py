@@ -14,7 +14,7 @@ MADE_IN = {
     "AIOKafkaConsumer": {"services/runtime/reader.py:consumer_of"},
     "AIOKafkaProducer": {"services/runtime/publisher.py:producer_of"},
 }
-PROBES = {"services/cli/checks.py:_ends"}
+PROBES = {"services/cli/kafka.py:onlooker"}
 """Places that only look, join no group and commit nothing, as path:function."""
 
 

@@ -17,11 +17,20 @@ from services.cli.lag import percentile, phase_of, sample_of, seconds_text
 ENVIRONMENT, USAGE, OK = 3, 2, 0
 REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 COMMANDS = (
-    "demo", "trace", "explain", "lag", "check", "load", "migrate", "topics", "run", "config", "version",
+    "demo", "trace", "explain", "lag", "check", "conform", "load", "migrate", "topics", "run", "config", "version",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
-LOOKING = (("check",), ("lag",), ("trace", "rep_1"), ("explain", "rep_1"), ("dlq", "list"), ("migrate",), ("topics",))
+LOOKING = (
+    ("check",),
+    ("conform",),
+    ("lag",),
+    ("trace", "rep_1"),
+    ("explain", "rep_1"),
+    ("dlq", "list"),
+    ("migrate",),
+    ("topics",),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +65,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("trace",), USAGE, "REPAYMENT"),
         (("explain", "rep_1", "--lang", "de"), USAGE, "de"),
         (("load", "--rate", "0"), USAGE, "positive rate"),
+        (("conform", "--topic", "repayment.risk.v1"), USAGE, "billing.repayment.v1"),
         (("run",), USAGE, "repayment-ingest"),
         (("run", "nobody"), USAGE, "repayment-ingest"),
         (("dlq", "replay", "settlement:1", "--yes"), USAGE, "--actor"),
