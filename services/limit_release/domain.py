@@ -115,7 +115,7 @@ def _debt(profile: Profile, account: Account, event: PurchasePosted | PurchaseRe
         case ChargesAccrued():
             charges = event.penalty_minor + event.fee_minor + event.interest_minor
             if profile.limit_basis == "PRINCIPAL":
-                return replace(account, charges_minor=account.charges_minor + charges)
+                return account.charged(charges, event.occurred_at)
             return account.book(Journal("CHARGE", event.event_id, available_minor=-charges, used_debt_minor=charges))
 
 

@@ -98,6 +98,8 @@ class Account:
     ``booked`` holds what of the purchases and refunds an input names was booked before. ``spendable`` is the profile's
     word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash.
     ``charges_minor`` is owed beside USED(debt) where charges do not use the limit (PRINCIPAL): credit balance pays it.
+    ``overpaid_minor`` of charges was paid and is not owed: corrected later, or read before it accrued; it is credit
+    balance, or paid debt. What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
     ``version`` counts what was written of it, for the store alone.
     """
 
@@ -113,6 +115,8 @@ class Account:
     pending_minor: int = 0
     credit_balance_minor: int = 0
     charges_minor: int = 0
+    overpaid_minor: int = 0
+    overpaid_until: datetime | None = None
     limit_lowered_at: datetime | None = None
     spendable: bool = False
     cash_sub_limit_minor: int | None = None
@@ -183,13 +187,34 @@ class Account:
         more = amount_minor - covered
         return account.book(Journal("PURCHASE", ref, available_minor=-more, used_debt_minor=more))
 
+    def charged(self, change_minor: int, at: datetime | None) -> "Account":
+        """Follow what is owed of charges; ``at`` is when it was so in value time, None where nobody knows.
+
+        Charges below 0 are overpaid: their money is credit balance, for absorbed() to use. When charges of a time
+        before that come back, or are read at last, the same money has paid them: it is no credit balance then (R24).
+        """
+        until = self.overpaid_until
+        within = at is None or until is None or at <= until
+        back = min(max(0, change_minor), self.overpaid_minor) if within else 0
+        owed = self.charges_minor + change_minor - back
+        over = max(0, -owed)
+        if over:
+            until = None if at is None or (self.overpaid_minor and until is None) else max(at, until or at)
+        overpaid = self.overpaid_minor - back + over
+        return replace(
+            self,
+            charges_minor=owed + over,
+            overpaid_minor=overpaid,
+            overpaid_until=until if overpaid else None,
+            credit_balance_minor=self.credit_balance_minor - back + over,
+        )
+
     def absorbed(self, ref: str) -> "Account":
         """Let a credit balance pay debt at once; what was paid beyond the debt becomes credit balance (domain 4.3).
 
-        A credit balance below 0 was paid out before it was earned, or taken back after: it is debt, uncovered. Charges
-        below 0 were paid and then corrected, and USED(debt) below 0 was cancelled after it was paid: both are credit
-        balance again, which pays like any other. So it makes no difference which topic was read first, neither
-        USED(debt) nor the credit balance is below 0, and a second call changes nothing.
+        A credit balance below 0 was paid out before it was earned, or taken back after: it is debt, uncovered.
+        USED(debt) below 0 was cancelled after it was paid: it is credit balance again, which pays like any other. So it
+        makes no difference which topic was read first, neither is below 0 after it, and a second call changes nothing.
         """
         over = max(0, -self.used_debt_minor)
         balance = self.credit_balance_minor + over

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
 from schemas.settlement import Part, Reallocation
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
@@ -39,16 +40,16 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
         known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
         if not known.returned:
             state = _changed(state, known, change, cause)
-            state = charged(profile, state, change.restorable_delta_minor + change.credit_balance_delta_minor)
+            paid = change.restorable_delta_minor + change.credit_balance_delta_minor
+            state = charged(profile, state, paid, known.repaid_at)
     return state
 
 
-def charged(profile: Profile, state: State, change_minor: int) -> State:
-    """Follow what is owed of charges where they do not use the limit: a credit balance pays them too (PRINCIPAL)."""
+def charged(profile: Profile, state: State, change_minor: int, repaid_at: datetime | None) -> State:
+    """Follow what repayments pay of charges where those do not use the limit (PRINCIPAL)."""
     if not change_minor or profile.limit_basis == "TOTAL":
         return state
-    charges = state.account.charges_minor + change_minor
-    return replace(state, account=replace(state.account, charges_minor=charges))
+    return replace(state, account=state.account.charged(change_minor, repaid_at))
 
 
 def _changed(state: State, known: Repayment, change: Reallocation, cause: str) -> State:

@@ -16,7 +16,7 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
-    state = charged(scene.profile, cash_paid(state, event.parts, 1), charges)
+    state = charged(scene.profile, cash_paid(state, event.parts, 1), charges, known.repaid_at)
     repayment = replace(known, returned=True)
     if not repayment.assessed:
         state = _replayed(scene, state.put(repayment), event)

@@ -28,7 +28,7 @@ READS = """
 (SELECT json_agg(a) FROM (
   SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
-    cash_used_minor, charges_minor, version
+    cash_used_minor, charges_minor, overpaid_minor, overpaid_until, version
   FROM limit_release.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
 (SELECT json_agg(r) FROM (
   SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor,
@@ -55,11 +55,12 @@ WRITES = """
 guarded AS (
   INSERT INTO limit_release.account AS a (account_id, product, currency, status, status_reason, credit_limit_minor,
     available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at,
-    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason, charges_minor,
-    version)
+    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason, charges_minor, overpaid_minor,
+    overpaid_until, version)
   SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
     $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::boolean[], $14::bigint[],
-    $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::bigint[])
+    $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::bigint[], $20::timestamptz[],
+    $21::bigint[])
   ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, status_reason = excluded.status_reason,
     credit_limit_minor = excluded.credit_limit_minor, available_minor = excluded.available_minor,
     used_debt_minor = excluded.used_debt_minor, used_authorisation_minor = excluded.used_authorisation_minor,
@@ -67,23 +68,24 @@ guarded AS (
     limit_lowered_at = excluded.limit_lowered_at, spendable = excluded.spendable,
     cash_sub_limit_minor = excluded.cash_sub_limit_minor, cash_used_minor = excluded.cash_used_minor,
     shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason, charges_minor = excluded.charges_minor,
+    overpaid_minor = excluded.overpaid_minor, overpaid_until = excluded.overpaid_until,
     version = excluded.version
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 journals AS (
   INSERT INTO limit_release.journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor)
-  SELECT * FROM unnest($20::text[], $21::text[], $22::text[], $23::bigint[], $24::bigint[], $25::bigint[],
-    $26::bigint[], $27::bigint[])),
+  SELECT * FROM unnest($22::text[], $23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[],
+    $28::bigint[], $29::bigint[])),
 repayments AS (
   INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, late, joined, amount_minor,
     restorable_minor, credit_balance_minor, reallocated_minor, reallocated_available_minor, reallocated_balance_minor,
     currency, rail, repaid_at, version, revision, trail, reasons, faster, policy_version, model_version,
     calendar_version, clear_seconds, hold_slack_seconds)
-  SELECT * FROM unnest($28::text[], $29::text[], $30::boolean[], $31::boolean[], $32::boolean[], $33::boolean[],
-    $34::bigint[], $35::bigint[], $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], $40::text[], $41::text[],
-    $42::timestamptz[], $43::integer[], $44::integer[], $45::text[], $46::text[], $47::text[], $48::text[],
-    $49::text[], $50::text[], $51::integer[], $52::integer[])
+  SELECT * FROM unnest($30::text[], $31::text[], $32::boolean[], $33::boolean[], $34::boolean[], $35::boolean[],
+    $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], $40::bigint[], $41::bigint[], $42::text[], $43::text[],
+    $44::timestamptz[], $45::integer[], $46::integer[], $47::text[], $48::text[], $49::text[], $50::text[],
+    $51::text[], $52::text[], $53::integer[], $54::integer[])
   ON CONFLICT (repayment_id) DO UPDATE SET assessed = excluded.assessed, returned = excluded.returned,
     late = excluded.late, joined = excluded.joined, amount_minor = excluded.amount_minor,
     restorable_minor = excluded.restorable_minor, credit_balance_minor = excluded.credit_balance_minor,
@@ -97,19 +99,19 @@ repayments AS (
 tranches AS (
   INSERT INTO limit_release.tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by,
     restored_at, promises, extensions, delayed)
-  SELECT * FROM unnest($53::text[], $54::text[], $55::integer[], $56::bigint[], $57::text[], $58::timestamptz[],
-    $59::text[], $60::timestamptz[], $61::timestamptz[], $62::integer[], $63::integer[], $64::boolean[])
+  SELECT * FROM unnest($55::text[], $56::text[], $57::integer[], $58::bigint[], $59::text[], $60::timestamptz[],
+    $61::text[], $62::timestamptz[], $63::timestamptz[], $64::integer[], $65::integer[], $66::boolean[])
   ON CONFLICT (repayment_id, number) DO UPDATE SET amount_minor = excluded.amount_minor, state = excluded.state,
     until = excluded.until, reason = excluded.reason, promised_by = excluded.promised_by,
     restored_at = excluded.restored_at, promises = excluded.promises, extensions = excluded.extensions,
     delayed = excluded.delayed),
 authorisations AS (
   INSERT INTO limit_release.authorisation (account_id, authorisation_id, amount_minor)
-  SELECT * FROM unnest($65::text[], $66::text[], $67::bigint[])
+  SELECT * FROM unnest($67::text[], $68::text[], $69::bigint[])
   ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor),
 records AS (
   INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
-  SELECT * FROM unnest($68::text[], $69::integer[], $70::text[], $71::timestamptz[], $72::text[]))
+  SELECT * FROM unnest($70::text[], $71::integer[], $72::text[], $73::timestamptz[], $74::text[]))
 """
 _TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
 _OF_A_REPAYMENT = RepaymentSettled | RiskAssessed | RepaymentReturned | HoldReleaseApproved | HoldExtended
@@ -164,7 +166,7 @@ def save(changes: Sequence[tuple[State, State]]) -> Saved:
     """Write what changed."""
     accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
     values = (
-        *columns(accounts, 19),
+        *columns(accounts, 21),
         *columns(journals, 8),
         *columns(repayments, 25),
         *columns(tranches, 12),
@@ -229,7 +231,7 @@ def _account_row(a: Account, version: int) -> tuple[object, ...]:
     return (
         a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
         a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown, a.charges_minor,
-        version
+        a.overpaid_minor, a.overpaid_until, version
     )  # fmt: skip
 
 
@@ -262,8 +264,8 @@ def _account(
 ) -> Account:
     if row is None:
         return Account(account_id, authorisations=authorisations)
-    at = instant(row["limit_lowered_at"])
-    return Account(**{**row, "limit_lowered_at": at, "authorisations": authorisations, "booked": frozenset(booked)})
+    instants = {name: instant(row[name]) for name in ("limit_lowered_at", "overpaid_until")}
+    return Account(**{**row, **instants, "authorisations": authorisations, "booked": frozenset(booked)})
 
 
 def _repayment(row: Row) -> Repayment:

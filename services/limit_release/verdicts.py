@@ -24,7 +24,7 @@ UNDECIDED = "none"
 def settled(scene: Scene, state: State, event: RepaymentSettled) -> Decision[State]:
     """From now on a decision is owed (domain 7); a late report may have moved other repayments (R24)."""
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
-    state = charged(scene.profile, cash_paid(state, event.parts, -1), -charges)
+    state = charged(scene.profile, cash_paid(state, event.parts, -1), -charges, event.repaid_at)
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
     state = replace(state, account=state.account.absorbed(event.event_id))
     known = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))

@@ -29,8 +29,8 @@ INSERT INTO limit_release.timers SELECT 'hold_due:' || n, n % 24, 'account-' || 
 INSERT INTO limit_release.set_aside (kind, state, topic, partition, "offset", broker_at, account_id, headers, reason,
   build, published_at) SELECT 'parked', CASE WHEN n % 5000 = 0 THEN 'ready' ELSE 'done' END, 't', n % 24, n, now(),
   'account-' || n, '[]', '', '', now() FROM generate_series(1, {ROWS}) n;
-INSERT INTO limit_release.account SELECT 'account-' || n, 'default', 'CNY', 'active', '', 0, 0, 0, 0, 0, 0, 0, NULL,
-  false, NULL, 0, 0, NULL, 1
+INSERT INTO limit_release.account SELECT 'account-' || n, 'default', 'CNY', 'active', '', 0, 0, 0, 0, 0, 0, 0, 0, NULL,
+  NULL, false, NULL, 0, 0, NULL, 1
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.repayment SELECT 'account-' || n, 'repayment-' || n, true, false, false, true, 1, 1,
   0, 0, 0, 0, 'CNY', 'wallet', now(), 1, 0, '[]', '', '', '', '', '', 60, 60 FROM generate_series(1, {ROWS}) n;

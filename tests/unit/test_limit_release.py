@@ -131,7 +131,6 @@ def test_e07_what_a_refund_leaves_over_pays_charges_at_once_and_a_payout_of_it_i
         (0, -40, 60, (0, 0, 20)),
         (-50, 100, 20, (0, 150, 20)),
         (-50, -40, 20, (0, 10, 20)),
-        (10, 100, -30, (0, 60, 0)),
     ],
 )
 def test_e07_a_credit_balance_pays_charges_then_debt_whatever_it_comes_from_and_a_second_time_changes_nothing(
@@ -145,6 +144,57 @@ def test_e07_a_credit_balance_pays_charges_then_debt_whatever_it_comes_from_and_
     assert (once.credit_balance_minor, once.used_debt_minor, once.charges_minor) == left
     assert once.available_minor + once.used_debt_minor == 500
     assert once.absorbed("b") == once
+
+
+def test_r24_charges_corrected_after_they_were_paid_are_not_used_twice_when_their_repayment_is_returned() -> None:
+    pipe = Pipe().open(100_000, principal=30_000)
+    accrued_at, corrected_at = FRIDAY - timedelta(hours=1), FRIDAY + timedelta(hours=1)
+    charges = {"penalty_minor": 0, "interest_minor": 1_000}
+    pipe.take(builders.charges_accrued(**charges, event_id="c1", fee_minor=2_000, occurred_at=accrued_at))
+    pipe.repay(20_000)
+    assert (pipe.account.available_minor, pipe.account.used_debt_minor) == (87_000, 13_000)
+    fee_back = builders.charges_accrued(
+        event_id="c2", penalty_minor=0, fee_minor=-2_000, interest_minor=0, occurred_at=corrected_at
+    )
+    pipe.take(fee_back, corrected_at)
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 11_000, "the fee's money pays principal"
+    pipe.give_back(20_000)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor, pipe.debt.interest_minor) == (30_000, 0, 1_000)
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (30_000, 1_000)
+    assert pipe.account.overpaid_minor == 0
+
+
+def test_r24_a_new_charge_after_a_correction_uses_no_credit_where_charges_do_not() -> None:
+    pipe = Pipe().open(100_000, principal=30_000)
+    pipe.take(builders.charges_accrued(event_id="c1", penalty_minor=0, fee_minor=2_000, interest_minor=0))
+    pipe.repay(20_000)
+    later = FRIDAY + timedelta(days=1)
+    for n, fee in enumerate((-2_000, 500)):
+        charged = {"penalty_minor": 0, "fee_minor": fee, "interest_minor": 0}
+        at = later + timedelta(hours=n)
+        pipe.take(builders.charges_accrued(event_id=f"late-{n}", **charged, occurred_at=at), at)
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (10_000, 500)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (10_000, 500)
+
+
+def test_e16_charges_read_after_the_repayment_that_paid_them_use_no_credit() -> None:
+    charge = builders.charges_accrued(
+        penalty_minor=0, fee_minor=3_000, interest_minor=0, occurred_at=FRIDAY - timedelta(days=1)
+    )
+    common = {"amount_minor": 20_000, "restorable_minor": 17_000, "settled_at": FRIDAY}
+    settled = builders.repayment_settled(**common)
+    tranche = builders.risk_assessed().tranches[0]._replace(amount_minor=17_000, due_at=FRIDAY)
+    paid = [settled, builders.risk_assessed(**common, tranches=(tranche,))]
+    ends = []
+    for order in ([charge, *paid], [*paid, charge], [paid[0], charge, paid[1]]):
+        state = State(Account(builders.ACCOUNT))
+        opened = builders.account_opened(credit_limit_minor=100_000)
+        bought = builders.purchase_posted(amount_minor=30_000)
+        for event in (opened, bought, *order):
+            state = decide(profiles(), state, event, moment(FRIDAY)).state
+        ends.append(replace(state.account, journals=()))
+    assert (ends[0].used_debt_minor, ends[0].charges_minor, ends[0].credit_balance_minor) == (13_000, 0, 0)
+    assert [(end.used_debt_minor, end.charges_minor, end.overpaid_minor) for end in ends] == [(13_000, 0, 0)] * 3
 
 
 def test_e02_the_same_purchase_or_refund_under_another_event_id_counts_once() -> None:

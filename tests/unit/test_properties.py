@@ -164,10 +164,17 @@ PAID_OUT_OF_A_REFUND = [
     Step("refund", 0, 1, "wallet", "active"),
     Step("pay_out", 0, 1, "wallet", "active"),
 ]
+CORRECTED_THEN_RETURNED = [
+    Step("charge", 1, 1, "wallet", "active"),
+    Step("repay", 2, 1, "wallet", "active"),
+    Step("charge", 0, 1, "wallet", "active"),
+    Step("return", 2, 1, "wallet", "active"),
+]
 
 
 @given(STEPS)
 @example(PAID_OUT_OF_A_REFUND)
+@example(CORRECTED_THEN_RETURNED)
 def test_e07_under_principal_both_ledgers_say_the_same_net_debt_and_never_less_is_used(steps: list[Step]) -> None:
     pipe = at_rest(steps, "PRINCIPAL")
     owed = sum(getattr(pipe.debt, f"{name}_minor") for name in COMPONENTS)
