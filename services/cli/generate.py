@@ -1,4 +1,4 @@
-"""Write what follows from the models and the Worker declarations: schemas/, deploy/kafka/ and deploy/access.yaml."""
+"""Write what follows from models, Worker declarations, catalogue and objectives: schemas/ and files of deploy/."""
 
 import argparse
 import json
@@ -20,6 +20,7 @@ from services.cli.workers import EVERYONE
 from services.runtime.publisher import partition_of
 from services.runtime.settings import PREFIX, Settings
 from services.runtime.worker import AnyWorker
+from services.watching.files import watching_files
 
 ROOT = Path(__file__).parents[2]
 JSON_FOLDER = "schemas/json"
@@ -49,6 +50,7 @@ def outputs() -> dict[str, str]:
         "deploy/kafka/topics.yaml": HEAD + TOPICS_NOTE + _yaml(_topics()),
         "deploy/access.yaml": HEAD + _yaml({"services": [_access(worker) for worker in EVERYONE]}),
         "README.md": with_settings((ROOT / "README.md").read_text()),
+        **watching_files(),
     }
 
 

@@ -1,0 +1,136 @@
+"""The rules and routes as Prometheus' and Alertmanager's own tools and servers understand them."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+import yaml
+
+from services.cli.system import free_port
+from services.runtime.clock import monotonic
+from tests.debian import program
+
+pytestmark = pytest.mark.debian
+DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+RULES: Final = DEPLOY / "prometheus" / "rules.yml"
+ROUTES: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
+START_SECONDS: Final = 30.0
+SEEN_SECONDS: Final = 5.0
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a program of Debian's packages."""
+    return subprocess.run([program(name), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_the_rules_pass_prometheus_own_check() -> None:
+    checked = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_configuration_passes_prometheus_own_check() -> None:
+    checked = run("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("path", sorted((DEPLOY / "prometheus").glob("*_test.yml")), ids=lambda path: path.stem)
+def test_alerts_speak_and_are_silent_when_they_should(path: Path) -> None:
+    tested = run("promtool", "test", "rules", path)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_a_rule_that_speaks_too_late_is_seen(tmp_path: Path) -> None:
+    asked = yaml.safe_load((DEPLOY / "prometheus" / "rules_test.yml").read_text())
+    asked["tests"] = [each for each in asked["tests"] if each["name"] == "an exporter that falls silent pages"]
+    (tmp_path / "rules_test.yml").write_text(yaml.safe_dump(asked))
+    (tmp_path / "rules.yml").write_text(RULES.read_text())
+    assert run("promtool", "test", "rules", tmp_path / "rules_test.yml").returncode == 0
+    (tmp_path / "rules.yml").write_text(RULES.read_text().replace("for: 1m", "for: 5m"))
+    assert run("promtool", "test", "rules", tmp_path / "rules_test.yml").returncode == 1
+
+
+def test_alertmanager_accepts_its_configuration() -> None:
+    checked = run("amtool", "check-config", ROUTES)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("severity", ["page", "ticket"])
+def test_an_alert_goes_where_its_severity_says(severity: str) -> None:
+    told = run("amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"severity={severity}")
+    assert told.stdout.strip() == severity
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """Run a real Alertmanager with the committed configuration; return its address."""
+    at, folder = f"127.0.0.1:{free_port()}", tmp_path
+    command = [program("prometheus-alertmanager"), f"--config.file={ROUTES}", f"--storage.path={folder}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address={at}", "--cluster.listen-address="], stdout=log, stderr=log
+        )
+        try:
+            _ready(f"http://{at}/-/ready")
+            yield f"http://{at}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _ready(url: str) -> None:
+    began = monotonic()
+    while monotonic() - began < START_SECONDS:
+        try:
+            if httpx.get(url, trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+    raise AssertionError(f"{url} does not answer")
+
+
+@pytest.mark.parametrize(
+    ("speaking", "others", "muted"),
+    [
+        (
+            ("CreditLagBlind", "severity=page"),
+            [
+                ("CreditRestoreStuck", "severity=page", "stage=risk"),
+                ("CreditLagUnattributed", "severity=ticket"),
+                ("CreditSLOBudgetBurn", "severity=page", "slo=low_risk_5s"),
+                ("CreditInvariantBroken", "severity=page", "invariant=lag_tiles"),
+                ("CreditDeadLetters", "severity=ticket", "stage=ingest"),
+            ],
+            {"CreditRestoreStuck", "CreditLagUnattributed", "CreditSLOBudgetBurn"},
+        ),
+        (
+            ("CreditSLOBudgetBurn", "severity=page", "slo=notify_60s"),
+            [("CreditSLOBudgetBurn", "severity=ticket", "slo=notify_60s"), ("CreditClockSkew", "severity=ticket")],
+            {"CreditSLOBudgetBurn"},
+        ),
+        (
+            ("CreditSLOBudgetBurn", "severity=page", "slo=hold_promise"),
+            [("CreditSLOBudgetBurn", "severity=ticket", "slo=decided_60s")],
+            set(),
+        ),
+    ],
+    ids=["blind", "the same objective", "another objective"],
+)
+def test_an_alert_mutes_what_it_makes_pointless(
+    alertmanager: str, speaking: Sequence[str], others: Sequence[Sequence[str]], muted: set[str]
+) -> None:
+    for labels in (speaking, *others):
+        run("amtool", f"--alertmanager.url={alertmanager}", "alert", "add", *labels).check_returncode()
+    began, found = monotonic(), set[str]()
+    while found != muted and monotonic() - began < SEEN_SECONDS:
+        found = _muted(alertmanager)
+    assert found == muted
+
+
+def _muted(alertmanager: str) -> set[str]:
+    """Return the alerts that are there and tell nobody."""
+    told = run("amtool", f"--alertmanager.url={alertmanager}", "--output=json", "alert", "query", "--inhibited")
+    return {alert["labels"]["alertname"] for alert in json.loads(told.stdout) if alert["status"]["inhibitedBy"]}
