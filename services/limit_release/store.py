@@ -53,14 +53,7 @@ READS = """
 # Writes accounts as they were read, their new journals, and what repayments, tranches and records came to.
 WRITES = """
 guarded AS (
-  INSERT INTO limit_release.account AS a (account_id, product, currency, status, status_reason, credit_limit_minor,
-    available_minor, used_debt_minor, used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at,
-    spendable, cash_sub_limit_minor, cash_used_minor, shown_minor, zero_reason, charges_minor, overpaid_minor,
-    overpaid_until, version)
-  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::timestamptz[], $13::boolean[], $14::bigint[],
-    $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::bigint[], $20::timestamptz[],
-    $21::bigint[])
+  INSERT INTO limit_release.account AS a SELECT * FROM unnest($1::limit_release.account[])
   ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, status_reason = excluded.status_reason,
     credit_limit_minor = excluded.credit_limit_minor, available_minor = excluded.available_minor,
     used_debt_minor = excluded.used_debt_minor, used_authorisation_minor = excluded.used_authorisation_minor,
@@ -75,17 +68,10 @@ guarded AS (
 journals AS (
   INSERT INTO limit_release.journal (kind, ref, account_id, limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor)
-  SELECT * FROM unnest($22::text[], $23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[],
-    $28::bigint[], $29::bigint[])),
+  SELECT kind, ref, account_id, limit_minor, available_minor, used_debt_minor, used_authorisation_minor, pending_minor
+  FROM unnest($2::limit_release.journal[])),
 repayments AS (
-  INSERT INTO limit_release.repayment (account_id, repayment_id, assessed, returned, late, joined, amount_minor,
-    restorable_minor, credit_balance_minor, reallocated_minor, reallocated_available_minor, reallocated_balance_minor,
-    currency, rail, repaid_at, version, revision, trail, reasons, faster, policy_version, model_version,
-    calendar_version, clear_seconds, hold_slack_seconds)
-  SELECT * FROM unnest($30::text[], $31::text[], $32::boolean[], $33::boolean[], $34::boolean[], $35::boolean[],
-    $36::bigint[], $37::bigint[], $38::bigint[], $39::bigint[], $40::bigint[], $41::bigint[], $42::text[], $43::text[],
-    $44::timestamptz[], $45::integer[], $46::integer[], $47::text[], $48::text[], $49::text[], $50::text[],
-    $51::text[], $52::text[], $53::integer[], $54::integer[])
+  INSERT INTO limit_release.repayment SELECT * FROM unnest($3::limit_release.repayment[])
   ON CONFLICT (repayment_id) DO UPDATE SET assessed = excluded.assessed, returned = excluded.returned,
     late = excluded.late, joined = excluded.joined, amount_minor = excluded.amount_minor,
     restorable_minor = excluded.restorable_minor, credit_balance_minor = excluded.credit_balance_minor,
@@ -97,21 +83,16 @@ repayments AS (
     model_version = excluded.model_version, calendar_version = excluded.calendar_version,
     clear_seconds = excluded.clear_seconds, hold_slack_seconds = excluded.hold_slack_seconds),
 tranches AS (
-  INSERT INTO limit_release.tranche (account_id, repayment_id, number, amount_minor, state, until, reason, promised_by,
-    restored_at, promises, extensions, delayed)
-  SELECT * FROM unnest($55::text[], $56::text[], $57::integer[], $58::bigint[], $59::text[], $60::timestamptz[],
-    $61::text[], $62::timestamptz[], $63::timestamptz[], $64::integer[], $65::integer[], $66::boolean[])
+  INSERT INTO limit_release.tranche SELECT * FROM unnest($4::limit_release.tranche[])
   ON CONFLICT (repayment_id, number) DO UPDATE SET amount_minor = excluded.amount_minor, state = excluded.state,
     until = excluded.until, reason = excluded.reason, promised_by = excluded.promised_by,
     restored_at = excluded.restored_at, promises = excluded.promises, extensions = excluded.extensions,
     delayed = excluded.delayed),
 authorisations AS (
-  INSERT INTO limit_release.authorisation (account_id, authorisation_id, amount_minor)
-  SELECT * FROM unnest($67::text[], $68::text[], $69::bigint[])
+  INSERT INTO limit_release.authorisation SELECT * FROM unnest($5::limit_release.authorisation[])
   ON CONFLICT (account_id, authorisation_id) DO UPDATE SET amount_minor = excluded.amount_minor),
 records AS (
-  INSERT INTO limit_release.decision_record (repayment_id, version, account_id, decided_at, record)
-  SELECT * FROM unnest($70::text[], $71::integer[], $72::text[], $73::timestamptz[], $74::text[]))
+  INSERT INTO limit_release.decision_record SELECT * FROM unnest($6::limit_release.decision_record[]))
 """
 _TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
 _OF_A_REPAYMENT = RepaymentSettled | RiskAssessed | RepaymentReturned | HoldReleaseApproved | HoldExtended
@@ -164,44 +145,24 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, State]:
 
 def save(changes: Sequence[tuple[State, State]]) -> Saved:
     """Write what changed."""
-    accounts, journals, repayments, tranches, authorisations, records = _rows(changes)
-    values = (
-        *columns(accounts, 21),
-        *columns(journals, 8),
-        *columns(repayments, 25),
-        *columns(tranches, 12),
-        *columns(authorisations, 3),
-        *columns(records, 5),
-    )
-    return Saved(values, guarded=len(accounts))
+    rows = _rows(changes)
+    return Saved([each or None for each in rows], guarded=len(rows[0]))
 
 
 Rows = list[tuple[object, ...]]
 
 
 def _rows(changes: Sequence[tuple[State, State]]) -> tuple[Rows, Rows, Rows, Rows, Rows, Rows]:
-    accounts, journals, repayments, tranches, authorisations, records = (
-        _empty(),
-        _empty(),
-        _empty(),
-        _empty(),
-        _empty(),
-        _empty(),
-    )
+    rows: tuple[Rows, Rows, Rows, Rows, Rows, Rows] = ([], [], [], [], [], [])
+    accounts, journals, repayments, tranches, authorisations, records = rows
     for before, after in changes:
         a = after.account
         if a.product:
             accounts.append(_account_row(a, before.account.version + 1))
         journals += [
             (
-                j.kind,
-                j.ref,
-                a.account_id,
-                j.limit_minor,
-                j.available_minor,
-                j.used_debt_minor,
-                j.used_authorisation_minor,
-                j.pending_minor,
+                *(j.kind, j.ref, a.account_id, j.limit_minor),
+                *(j.available_minor, j.used_debt_minor, j.used_authorisation_minor, j.pending_minor, None),
             )
             for j in a.journals
         ]
@@ -218,11 +179,7 @@ def _rows(changes: Sequence[tuple[State, State]]) -> tuple[Rows, Rows, Rows, Row
                 records += [
                     (r.repayment_id, x.version, a.account_id, x.decided_at, x.model_dump_json()) for x in r.records
                 ]
-    return accounts, journals, repayments, tranches, authorisations, records
-
-
-def _empty() -> Rows:
-    return []
+    return rows
 
 
 def _account_row(a: Account, version: int) -> tuple[object, ...]:
@@ -230,8 +187,8 @@ def _account_row(a: Account, version: int) -> tuple[object, ...]:
     shown = (a.shown(spendable=a.spendable), a.zero_reason(spendable=a.spendable))
     return (
         a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
-        a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor, a.cash_used_minor, *shown, a.charges_minor,
-        a.overpaid_minor, a.overpaid_until, version
+        a.charges_minor, a.overpaid_minor, a.overpaid_until, a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor,
+        a.cash_used_minor, *shown, version
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from schemas.ids import AccountId, NotificationId
 from schemas.notification import Channel, Template
 from services.decision import Input
 from services.notifier.domain import Account, Attempted, Notification, Told, notification_id
-from services.runtime.postgres import Connection, Row, columns, instant, listed
+from services.runtime.postgres import Connection, Row, instant, listed
 from services.runtime.worker import Saved, Store
 
 CLAIM_MAX = 500
@@ -32,24 +32,17 @@ READS = """
 # other process counted a try since it was read.
 WRITES = """
 accounts AS (
-  INSERT INTO notifier.account (account_id, language, timezone) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+  INSERT INTO notifier.account SELECT * FROM unnest($1::notifier.account[])
   ON CONFLICT (account_id) DO UPDATE SET language = excluded.language, timezone = excluded.timezone),
-gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($20::text[]) ON CONFLICT DO NOTHING),
+gone AS (INSERT INTO notifier.disabled_channel (channel) SELECT unnest($5::text[]) ON CONFLICT DO NOTHING),
 messages AS (
-  INSERT INTO notifier.notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
-    record_version, text, requested_at)
-  SELECT * FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-    $11::integer[], $12::text[], $13::timestamptz[])),
+  INSERT INTO notifier.notification SELECT * FROM unnest($2::notifier.notification[])),
 started AS (
-  INSERT INTO notifier.delivery (notification_id, state, attempts, next_attempt_at, ended_at)
-  SELECT notification_id, state, attempts, next_attempt_at, ended_at
-  FROM unnest($14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::integer[])
-    AS d(notification_id, state, attempts, next_attempt_at, ended_at, attempts_before) WHERE attempts_before IS NULL),
+  INSERT INTO notifier.delivery SELECT * FROM unnest($3::notifier.delivery[])),
 guarded AS (
   UPDATE notifier.delivery AS d SET state = n.state, attempts = n.attempts, next_attempt_at = n.next_attempt_at,
     ended_at = n.ended_at
-  FROM unnest($14::text[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::integer[])
-    AS n(notification_id, state, attempts, next_attempt_at, ended_at, attempts_before)
+  FROM unnest($4::notifier.delivery_change[]) AS n
   WHERE d.notification_id = n.notification_id AND d.state = 'requested' AND d.attempts = n.attempts_before
   RETURNING 1)
 """
@@ -102,7 +95,7 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
 
 def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     """Write what changed; new messages are leased to this process, which tries them right after the commit."""
-    accounts, messages, deliveries = [], [], []
+    accounts, messages, started, tried = [], [], [], []
     gone: set[Channel] = set()
     leased: list[Message] = []
     for before, a in changes:
@@ -114,15 +107,17 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
                 continue
             lease = timedelta(seconds=LEASE_SECONDS if known is None and n.next_attempt_at else 0)
             again = n.next_attempt_at and n.next_attempt_at + lease
-            tried = None if known is None else known.attempts
-            deliveries.append((n.notification_id, n.state, n.attempts, again, n.ended_at, tried))
-            if known is None:
+            delivery = (n.notification_id, n.state, n.attempts, again, n.ended_at)
+            if known is not None:
+                tried.append((*delivery, known.attempts))
+            else:
+                started.append(delivery)
                 messages.append(_row(a.account_id, n))
                 if n.state == "requested":
                     leased.append(_message(a.account_id, n))
         gone |= a.disabled - before.disabled
-    values = (*columns(accounts, 3), *columns(messages, 10), *columns(deliveries, 6), sorted(gone))
-    return Saved(values, sum(tried is not None for *_, tried in deliveries), leased)
+    values = (accounts or None, messages or None, started or None, tried or None, sorted(gone) or None)
+    return Saved(values, len(tried), leased)
 
 
 async def claim(connection: Connection) -> Sequence[Message]:

@@ -19,22 +19,17 @@ READS = """
 # does one whose kinds are not those read.
 WRITES = """
 created AS (
-  INSERT INTO repayment_ingest.reference (source, external_ref, account_id, amount_minor, currency, rail, kinds)
-  SELECT source, external_ref, account_id, amount_minor, currency, rail, string_to_array(kinds, ',')
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[])
-    AS n(source, external_ref, account_id, amount_minor, currency, rail, kinds, kinds_before) WHERE kinds_before = ''),
+  INSERT INTO repayment_ingest.reference SELECT * FROM unnest($1::repayment_ingest.reference[])),
 guarded AS (
-  UPDATE repayment_ingest.reference AS r SET kinds = string_to_array(n.kinds, ',')
-  FROM unnest($1::text[], $2::text[], $7::text[], $8::text[]) AS n(source, external_ref, kinds, kinds_before)
-  WHERE n.kinds_before <> '' AND r.source = n.source AND r.external_ref = n.external_ref
-    AND r.kinds = string_to_array(n.kinds_before, ',')
+  UPDATE repayment_ingest.reference AS r SET kinds = n.kinds
+  FROM unnest($2::repayment_ingest.reference_change[]) AS n
+  WHERE r.source = n.source AND r.external_ref = n.external_ref AND r.kinds = n.kinds_before
   RETURNING 1),
 conflicts AS (
   INSERT INTO repayment_ingest.conflict
     (event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs)
-  SELECT event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, string_to_array(differs, ',')
-  FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[],
-    $17::text[]) AS c(event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs)
+  SELECT event_id, source, external_ref, account_id, amount_minor, currency, rail, kind, differs
+  FROM unnest($3::repayment_ingest.conflict[])
   ON CONFLICT DO NOTHING)
 """
 KINDS = get_args(Kind)
@@ -65,21 +60,21 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Reference]:
 
 def save(changes: Sequence[tuple[Reference, Reference]]) -> Saved:
     """Keep new and changed references, and conflicts."""
-    references, conflicts = [], []
+    created, changed, conflicts = [], [], []
     for before, after in changes:
         at, c = (after.source, after.external_ref), after.content
-        if c is not None:
-            kinds = (_listed(after.kinds), _listed(before.kinds))
-            references.append((*at, c.account_id, c.amount_minor, c.currency, c.rail, *kinds))
+        if before.content is not None:
+            changed.append((*at, _ordered(after.kinds), _ordered(before.kinds)))
+        elif c is not None:
+            created.append((*at, c.account_id, c.amount_minor, c.currency, c.rail, _ordered(after.kinds)))
         for x in after.conflicts:
             content = (x.content.account_id, x.content.amount_minor, x.content.currency, x.content.rail)
-            conflicts.append((x.event_id, *at, *content, x.kind, ",".join(x.differs)))
-    known = sum(before.content is not None for before, _ in changes)
-    return Saved((*columns(references, 8), *columns(conflicts, 9)), guarded=known)
+            conflicts.append((x.event_id, *at, *content, x.kind, list(x.differs), None))
+    return Saved((created or None, changed or None, conflicts or None), guarded=len(changed))
 
 
-def _listed(kinds: frozenset[str]) -> str:
-    return ",".join(kind for kind in KINDS if kind in kinds)
+def _ordered(kinds: frozenset[str]) -> list[str]:
+    return [kind for kind in KINDS if kind in kinds]
 
 
 STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -11,7 +11,7 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
 from services.risk_scoring.model import Account, Assessment, Cycle, Strike
-from services.runtime.postgres import Row, columns, instant, listed
+from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 
 T = TypeVar("T")
@@ -43,27 +43,20 @@ READS = """
 # Keeps accounts as they were read, and funding accounts, strikes and assessments that changed.
 WRITES = """
 guarded AS (
-  INSERT INTO risk_scoring.account AS a (account_id, credit_limit_minor, cycle_started_at, settled_minor, before_minor,
-    version)
-  SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[])
+  INSERT INTO risk_scoring.account AS a SELECT * FROM unnest($1::risk_scoring.account[])
   ON CONFLICT (account_id) DO UPDATE SET credit_limit_minor = excluded.credit_limit_minor,
     cycle_started_at = excluded.cycle_started_at, settled_minor = excluded.settled_minor,
     before_minor = excluded.before_minor, version = excluded.version
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 linked AS (
-  INSERT INTO risk_scoring.funding_account (account_id, funding_account_id, verified)
-  SELECT * FROM unnest($7::text[], $8::text[], $9::boolean[])
+  INSERT INTO risk_scoring.funding_account SELECT * FROM unnest($2::risk_scoring.funding_account[])
   ON CONFLICT (account_id, funding_account_id) DO UPDATE SET verified = excluded.verified),
 struck AS (
-  INSERT INTO risk_scoring.strike (repayment_id, account_id, funding_account_id, struck_at)
-  SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::timestamptz[])
+  INSERT INTO risk_scoring.strike SELECT * FROM unnest($3::risk_scoring.strike[])
   ON CONFLICT (repayment_id) DO NOTHING),
 assessed AS (
-  INSERT INTO risk_scoring.assessment
-    (repayment_id, account_id, funding_account_id, assessed_at, instant_minor, hold, held_until)
-  SELECT * FROM unnest($14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[],
-    $20::timestamptz[])
+  INSERT INTO risk_scoring.assessment SELECT * FROM unnest($4::risk_scoring.assessment[])
   ON CONFLICT (repayment_id) DO UPDATE SET hold = excluded.hold, held_until = excluded.held_until)
 """
 
@@ -105,8 +98,7 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
             linked.append((at, source.name, source.verified))
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
         assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
-    values = (*columns(accounts, 6), *columns(linked, 3), *columns(struck, 4), *columns(assessed, 7))
-    return Saved(values, guarded=len(accounts))
+    return Saved((accounts or None, linked or None, struck or None, assessed or None), guarded=len(accounts))
 
 
 def _changed(before: Mapping[str, T], after: Mapping[str, T]) -> Iterable[T]:

@@ -47,10 +47,10 @@ class Progress:
 
     @property
     def rows(self) -> list[tuple[object, ...]]:
-        """Return the columns that move progress."""
-        again = self.duplicates
+        """Return what moves progress, in the order of its columns."""
+        again, dead = self.duplicates, self.dead_in_a_row
         return [
-            (m.topic, m.partition, m.first_offset, m.next_offset, m.gaps, again.get((m.topic, m.partition), 0))
+            (m.topic, m.partition, m.first_offset, m.next_offset, again.get((m.topic, m.partition), 0), m.gaps, dead)
             for m in self.moves
         ]
 

@@ -50,22 +50,13 @@ FROM (SELECT ARRAY(
 # Writes changed accounts as they were read, repayments, facts and bases.
 WRITES = """
 entries AS (
-  INSERT INTO settlement.entry AS e (account_id, entry, kind, at, day, subject, content, folded)
-  SELECT * FROM unnest($28::text[], $29::text[], $30::text[], $31::timestamptz[], $32::date[], $33::text[],
-    $34::jsonb[], $35::boolean[])
+  INSERT INTO settlement.entry AS e SELECT * FROM unnest($3::settlement.entry[])
   ON CONFLICT (account_id, entry) DO UPDATE SET folded = excluded.folded),
 bases AS (
-  INSERT INTO settlement.base AS b (account_id, books, credit_balance_minor)
-  SELECT * FROM unnest($36::text[], $37::jsonb[], $38::bigint[])
+  INSERT INTO settlement.base AS b SELECT * FROM unnest($4::settlement.base[])
   ON CONFLICT (account_id) DO UPDATE SET books = excluded.books, credit_balance_minor = excluded.credit_balance_minor),
 guarded AS (
-  INSERT INTO settlement.account AS a (account_id, product, currency, buckets, credit_balance_minor, books, last_at,
-    latest, kept, fold_at, version, penalty_minor, fee_minor, interest_minor, principal_minor)
-  SELECT account_id, product, currency, b, credit_balance_minor, books, last_at, latest, kept, fold_at, version,
-    b[1] + b[5] + b[9], b[2] + b[6] + b[10], b[3] + b[7] + b[11], b[4] + b[8] + b[12]
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::timestamptz[],
-    $8::jsonb[], $9::integer[], $10::integer[], $11::bigint[]) AS n(account_id, product, currency, buckets,
-    credit_balance_minor, books, last_at, latest, kept, fold_at, version), LATERAL (SELECT n.buckets::bigint[]) AS l(b)
+  INSERT INTO settlement.account AS a SELECT * FROM unnest($1::settlement.account[])
   ON CONFLICT (account_id) DO UPDATE SET buckets = excluded.buckets, books = excluded.books,
     credit_balance_minor = excluded.credit_balance_minor, last_at = excluded.last_at, latest = excluded.latest,
     kept = excluded.kept, fold_at = excluded.fold_at, penalty_minor = excluded.penalty_minor,
@@ -74,18 +65,14 @@ guarded AS (
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 repayments AS (
-  INSERT INTO settlement.repayment AS r (repayment_id, account_id, status, amount_minor, method, repaid_at,
-    credited_on, final_on, portions, penalty_minor, fee_minor, interest_minor, principal_minor,
-    credit_balance_minor, restorable_minor, reallocated_minor, folded)
-SELECT * FROM unnest($12::text[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::timestamptz[],
-  $18::date[], $19::date[], $20::jsonb[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
-  $26::bigint[], $27::bigint[], $39::boolean[])
-ON CONFLICT (repayment_id) DO UPDATE SET status = excluded.status, amount_minor = excluded.amount_minor,
-  method = excluded.method, repaid_at = excluded.repaid_at, credited_on = excluded.credited_on,
-  final_on = excluded.final_on, portions = excluded.portions, penalty_minor = excluded.penalty_minor,
-  fee_minor = excluded.fee_minor, interest_minor = excluded.interest_minor, principal_minor = excluded.principal_minor,
-  credit_balance_minor = excluded.credit_balance_minor, restorable_minor = excluded.restorable_minor,
-  reallocated_minor = excluded.reallocated_minor, folded = excluded.folded)
+  INSERT INTO settlement.repayment AS r SELECT * FROM unnest($2::settlement.repayment[])
+  ON CONFLICT (repayment_id) DO UPDATE SET status = excluded.status, amount_minor = excluded.amount_minor,
+    method = excluded.method, repaid_at = excluded.repaid_at, credited_on = excluded.credited_on,
+    final_on = excluded.final_on, portions = excluded.portions, penalty_minor = excluded.penalty_minor,
+    fee_minor = excluded.fee_minor, interest_minor = excluded.interest_minor,
+    principal_minor = excluded.principal_minor, credit_balance_minor = excluded.credit_balance_minor,
+    restorable_minor = excluded.restorable_minor, reallocated_minor = excluded.reallocated_minor,
+    folded = excluded.folded)
 """
 
 
@@ -185,9 +172,8 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
         for before, after in changes
         if after.base is not before.base
     ]
-    lanes = columns(repayments, 17)
-    accounts = columns([account_row(after, before.version + 1) for before, after in changes], 11)
-    return Saved((*accounts, *lanes[:16], *columns(entries, 8), *columns(bases, 3), lanes[16]), guarded=len(changes))
+    accounts = [account_row(after, before.version + 1) for before, after in changes]
+    return Saved((accounts, repayments or None, entries or None, bases or None), guarded=len(accounts))
 
 
 def books_of(books: Books) -> str:
@@ -197,19 +183,21 @@ def books_of(books: Books) -> str:
     return json.dumps([debts, cycles, _day(books.day)], separators=(",", ":"))
 
 
-def buckets_of(debts: Iterable[Debt]) -> str:
-    """Return the 12 buckets as an array: past due, due, in advance, each penalty, fee, interest, principal."""
+def buckets_of(debts: Iterable[Debt]) -> list[int]:
+    """Return the 12 buckets: past due, due, in advance, each penalty, fee, interest, principal."""
     total = [0] * (len(STANDINGS) * len(COMPONENTS))
     for debt in debts:
         total[STANDINGS.index(debt.standing) * len(COMPONENTS) + COMPONENTS.index(debt.component)] += debt.amount_minor
-    return f"{{{','.join(map(str, total))}}}"
+    return total
 
 
 def account_row(a: Account, version: int) -> tuple[object, ...]:
     """Return an account in the order of the columns written."""
     latest = None if a.latest is None else json.dumps([a.latest[0], a.latest[1], a.latest[2].isoformat()])
-    books = (buckets_of(a.books.debts), a.books.credit_balance_minor, books_of(a.books))
-    return (a.account_id, a.product, a.currency, *books, a.last_at, latest, a.kept, a.fold_at, version)
+    buckets, kinds = buckets_of(a.books.debts), len(COMPONENTS)
+    books = (buckets, a.books.credit_balance_minor, books_of(a.books))
+    sums = (sum(buckets[component::kinds]) for component in range(kinds))
+    return (a.account_id, a.product, a.currency, *books, a.last_at, latest, a.kept, a.fold_at, *sums, version)
 
 
 def repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:

@@ -52,4 +52,7 @@ CREATE TABLE delivery (
   CHECK ((state = 'requested') = (next_attempt_at IS NOT NULL)),
   CHECK ((state = 'requested') = (ended_at IS NULL))
 ) WITH (fillfactor = 60);
+-- A change of a delivery of which so many tries were known.
+CREATE TYPE delivery_change AS (notification_id text, state text, attempts integer, next_attempt_at timestamptz,
+  ended_at timestamptz, attempts_before integer);
 CREATE INDEX delivery_due ON delivery (next_attempt_at) WHERE state = 'requested';

@@ -9,6 +9,8 @@ CREATE TABLE reference (
   kinds text[] NOT NULL CHECK (kinds <@ ARRAY['pending', 'succeeded', 'failed', 'returned']),
   PRIMARY KEY (source, external_ref)
 );
+-- A change of a reference that was known with other kinds.
+CREATE TYPE reference_change AS (source text, external_ref text, kinds text[], kinds_before text[]);
 CREATE TABLE conflict (
   event_id text PRIMARY KEY,
   source text NOT NULL,
