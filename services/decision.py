@@ -71,7 +71,7 @@ class TimerFired(Internal):
 Input = Event | Internal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision(Generic[S]):
     """What follows from one input: the new state, facts to publish, timers to set.
 

@@ -1,7 +1,5 @@
 """What each event does to the availability ledger and the credit lane; every case of decide() is one rule's door."""
 
-from dataclasses import replace
-
 from schemas.account import (
     AccountOpened,
     AccountStatusChanged,
@@ -27,6 +25,7 @@ from services.limit_release.movements import CASH, reallocated
 from services.limit_release.returns import returned
 from services.limit_release.verdicts import DECISION_DUE, assessed, settled, undecided
 from services.policy import Profile, Profiles
+from services.values import replace
 
 __all__ = ["DECISION_DUE", "HOLD_DUE", "PROMISE_DUE", "cause_of", "decide"]
 

@@ -1,7 +1,7 @@
 """The facts limit-release tells, built from the books as they are after the decision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -25,11 +25,12 @@ from schemas.settlement import RepaymentReturned
 from services.decision import Moment
 from services.limit_release.model import Account, Repayment, State, Tranche
 from services.policy import Profile
+from services.values import replace
 
 Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Taken:
     """What a return changed, minor units: available credit by -from_available + reallocated - uncovered."""
 
@@ -39,7 +40,7 @@ class Taken:
     uncovered_minor: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """The profile in force, the instants of the input, what caused its facts, and the account before them."""
 

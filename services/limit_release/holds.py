@@ -1,7 +1,6 @@
 """The life of a tranche that waits: held, moved, parked, restored, lapsed, and the promise it misses."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from schemas.event import Event, extended
@@ -12,6 +11,7 @@ from services.decision import Decision, Timer
 from services.limit_release.facts import Scene
 from services.limit_release.model import Journal, Repayment, State, Tranche
 from services.limit_release.movements import joins
+from services.values import replace
 
 HOLD_DUE = "hold_due"
 PROMISE_DUE = "promise_due"

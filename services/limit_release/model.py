@@ -1,7 +1,7 @@
 """The availability ledger and the credit lane as values: AVAILABLE + USED + PENDING_RELEASE = credit_limit, always."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -10,6 +10,7 @@ from schemas.ids import AccountId
 from schemas.reasons import AccountStatus, Reason, standing
 from schemas.restoration import DecisionRecord
 from schemas.risk import Faster
+from services.values import replace
 
 JournalKind = Literal[
     "OPEN", "RAISE", "CUT", "AUTHORISE", "UNAUTHORISE", "POST", "PURCHASE", "CHARGE", "REFUND",
@@ -34,7 +35,7 @@ LANE: Final[frozenset[tuple[TrancheState, TrancheState]]] = frozenset(
 WAITING: Final[tuple[TrancheState, ...]] = ("held", "parked")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Journal:
     """One entry with its legs in minor units; with the contra leg -limit they sum to 0 (domain 4.2)."""
 
@@ -51,7 +52,7 @@ class Journal:
         return self.available_minor + self.used_debt_minor + self.used_authorisation_minor + self.pending_minor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tranche:
     """The credit lane of one part of a repayment.
 
@@ -83,7 +84,7 @@ class Tranche:
         return replace(self, state=state, **changes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Authorisation:
     """A purchase approved and not yet posted."""
 
@@ -91,7 +92,7 @@ class Authorisation:
     amount_minor: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """One account's availability; ``product`` is empty until it was opened.
 
@@ -259,7 +260,7 @@ class Account:
         return Reason.OVER_LIMIT if self.available_minor < 0 else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Repayment:
     """One repayment: what its later events need to tell its whole story.
 
@@ -315,7 +316,7 @@ class Repayment:
         return replace(self, tranches={**self.tranches, **{t.number: t for t in tranches}})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """An account and the repayments an input touches."""
 

@@ -1,12 +1,12 @@
 """What moves beside restorations: a credit balance, what a replay changed (R24), cash within its limit (R20)."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from schemas.settlement import Part, Reallocation
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.policy import Profile
+from services.values import replace
 
 CASH = "cash"
 """The plan of purchases that are cash drawn; they have a sub-limit of their own."""

@@ -1,13 +1,12 @@
 """Returns: what was restored or held is taken back, and what the replay gave to or took from other repayments."""
 
-from dataclasses import replace
-
 from schemas.reasons import Reason
 from schemas.settlement import RepaymentReturned
 from services.decision import Decision
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Journal, Repayment, State, Tranche
 from services.limit_release.movements import PENDING, cash_paid, charged, leaves, reallocated
+from services.values import replace
 
 
 def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[State]:

@@ -1,7 +1,6 @@
 """What a settled repayment is owed, and what a verdict on it does: restore, hold, park, or nothing."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from schemas.event import Event, extended
@@ -15,6 +14,7 @@ from services.limit_release.facts import Outcome, Scene
 from services.limit_release.holds import moved, nothing, park, release, restore, timers_of
 from services.limit_release.model import Journal, Repayment, State, Tranche
 from services.limit_release.movements import cash_paid, charged, joins, reallocated, shifted
+from services.values import replace
 
 DECISION_DUE = "decision_due"
 UNDECIDED = "none"

@@ -1,7 +1,7 @@
 """One message a decision and channel: what to say once, how often to try, when to stop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from schemas.restoration import (
 )
 from schemas.review import LimitIncreaseDecided
 from services.decision import Decision, Input, Internal, Moment
+from services.values import replace
 from services.wording import customer_text, limit_text, template_of
 
 RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -41,14 +42,14 @@ State = Literal["requested", "delivered", "undeliverable", "suppressed"]
 Result = Literal["delivered", "retry", "refused", "gone"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Channels:
     """The channels every customer is told through."""
 
     names: tuple[Channel, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Notification:
     """One message on one channel; ``text`` is what was said, in ``language``, of the record's ``record_version``.
 
@@ -70,7 +71,7 @@ class Notification:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """How a customer is spoken to; ``language`` is None until the account was opened."""
 
@@ -81,7 +82,7 @@ class Account:
     disabled: frozenset[Channel] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempted(Internal):
     """What one try at a channel came to."""
 

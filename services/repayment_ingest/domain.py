@@ -1,6 +1,6 @@
 """One report of each (source, external_ref, kind) passes; the same reference with other content is a conflict (R10)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -10,6 +10,7 @@ from schemas.intake import Difference, RepaymentConflicted, RepaymentReceived, R
 from schemas.reasons import return_class
 from schemas.repayment import RepaymentFailed, RepaymentReported, RepaymentReturnReported, ReportedRepayment
 from services.decision import Decision, Input, Malformed, Moment
+from services.values import replace
 
 REPAID_AGO_MAX = timedelta(days=400)
 REPAID_AHEAD_MAX = timedelta(minutes=5)
@@ -17,7 +18,7 @@ Kind = Literal["pending", "succeeded", "failed", "returned"]
 Report = RepaymentReported | RepaymentFailed | RepaymentReturnReported
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Content:
     """What every report of one reference must say alike."""
 
@@ -27,7 +28,7 @@ class Content:
     rail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conflict:
     """A report that contradicts an earlier one of its reference."""
 
@@ -37,7 +38,7 @@ class Conflict:
     differs: tuple[Difference, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reference:
     """What is known of one (source, external_ref): its content, the kinds reported, new conflicts."""
 

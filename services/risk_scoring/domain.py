@@ -1,7 +1,7 @@
 """Whether restorable credit may go back now: the rail first, then guards, then the instant cap, then the schedule."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
@@ -15,13 +15,14 @@ from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsRe
 from services.decision import Decision, Input, Moment
 from services.policy import Hold, Profile, Profiles, RailClass, Rest
 from services.risk_scoring.model import Account, Assessment, Strike, window
+from services.values import replace
 
 MODEL_VERSION = "rail-rule-1"
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """Everything a verdict depends on beside the policy, so that it can be asked again with one input changed.
 
@@ -42,7 +43,7 @@ class Question:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """Tranches that add up to the restorable amount, and why."""
 

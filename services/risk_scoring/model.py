@@ -1,13 +1,14 @@
 """What risk-scoring knows of one account, as values."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from schemas.risk import RiskAssessed, Tier
+from services.values import replace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Strike:
     """A repayment from a funding account was returned, and not by the issuer's own error (R8, E20)."""
 
@@ -15,7 +16,7 @@ class Strike:
     struck_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FundingAccount:
     """A bank account repayments come from."""
 
@@ -33,7 +34,7 @@ class FundingAccount:
         return sum(strike.struck_at > since for strike in self.strikes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Assessment:
     """What is kept of the verdict on a repayment that its rail may take back.
 
@@ -47,7 +48,7 @@ class Assessment:
     hold: RiskAssessed | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cycle:
     """The statement cycle: since when, and the restorable minor units settled in it and in the one before."""
 
@@ -73,7 +74,7 @@ class Cycle:
         return self.started_at is not None and settled_at < self.started_at
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
 

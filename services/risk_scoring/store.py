@@ -1,7 +1,6 @@
 """What risk-scoring keeps of accounts, by the batch."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ from services.decision import Input
 from services.risk_scoring.model import Account, Assessment, Cycle, Strike
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
+from services.values import replace
 
 T = TypeVar("T")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may

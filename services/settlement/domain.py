@@ -1,7 +1,6 @@
 """The debt ledger: what a repayment pays, what of it may be restored, and how a return undoes it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -22,6 +21,7 @@ from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFi
 from services.policy import Profile, Profiles
 from services.settlement import facts, replay
 from services.settlement.model import LANE, Account, Entry, News, Repayment
+from services.values import replace
 
 DAY_OVER: Final = "due_day_over"
 WAITS: Final[Mapping[str, Awaited]] = {"rail_waits": "rail", "return_waits": "report", "account_waits": "account"}

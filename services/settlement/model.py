@@ -55,7 +55,7 @@ class Cycle(NamedTuple):
     left_minor: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Books:
     """The debt ledger at one point of value time; every day before ``day`` is over."""
 
@@ -88,7 +88,7 @@ Key = tuple[datetime, int, str]
 """A place in value time: the instant, then the kind, then the id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """What billing told of the debt, once for ever; ``folded`` when it is part of the base and not replayed any more.
 
@@ -108,7 +108,7 @@ class Entry:
     folded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Repayment:
     """The money lane of one repayment and what it paid.
 
@@ -143,7 +143,7 @@ class Latest(NamedTuple):
     repaid_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """One account; ``product`` is empty until it was opened.
 

@@ -1,7 +1,7 @@
 """Facts in value order: one more at the end, or all of them again when one came late or was taken back (R24)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Literal, assert_never
 
@@ -10,6 +10,7 @@ from schemas.settlement import Reallocation
 from services.policy import Profile, Waterfall
 from services.settlement.model import RANKS, Account, Books, Cycle, Debt, Entry, Key, Latest, Repayment
 from services.settlement.waterfall import absorbed, advanced, issued, lessened, merged, owing, pay, uncovered
+from services.values import replace
 
 LATE_DAYS: Final = 35
 """Facts younger than this stay replayable though no repayment is returnable: the longest a report may come late."""
@@ -24,7 +25,7 @@ class HistoryMissing(Exception):
     """A late fact needs the account's history and the store did not bring it: our own defect."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Replayed:
     """What a fact did to the account, and to other repayments than ``of``: one net change each."""
 

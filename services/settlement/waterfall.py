@@ -1,7 +1,6 @@
 """Which debts an amount pays, in which order, and how debts come to be due and past due."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from itertools import groupby
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from schemas.settlement import Standing
 from services.policy import Component, Waterfall
 from services.settlement.model import STANDINGS, UNCOVERED, Books, Cycle, Debt
+from services.values import replace
 
 Bucket = tuple[Standing, Component]
 
