@@ -1,0 +1,47 @@
+"""replace(): what dataclasses.replace does, for values without slots."""
+
+import dataclasses
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from services.limit_release import model as credit
+from services.notifier import domain as notifier
+from services.repayment_ingest import domain as ingest
+from services.risk_scoring import model as risk
+from services.settlement import model as debt
+from services.values import replace
+from tests.unit.given import FRIDAY
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    name: str
+    number: int = 0
+    at: datetime = FRIDAY
+
+
+def test_it_makes_what_dataclasses_make_and_leaves_what_was() -> None:
+    value = Value("a", 1)
+    made = replace(value, number=2)
+    assert made == dataclasses.replace(value, number=2) == Value("a", 2)
+    assert (value, type(made), hash(made)) == (Value("a", 1), Value, hash(Value("a", 2)))
+    assert replace(value) == value
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="Value has no such field: nmuber"):
+        replace(Value("a"), nmuber=2)
+
+
+def test_every_state_a_service_keeps_can_be_copied() -> None:
+    named = ("Account", "Authorisation", "Tranche", "Repayment", "State", "Notification", "Reference", "Books", "Entry")
+    for module in (credit, notifier, ingest, risk, debt):
+        for name, kind in vars(module).items():
+            if isinstance(kind, type) and dataclasses.is_dataclass(kind) and name in named:
+                assert not _slotted(kind), f"{name} has slots or __post_init__, which replace() goes past"
+
+
+def _slotted(kind: Any) -> bool:
+    return "__slots__" in vars(kind) or hasattr(kind, "__post_init__")
