@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ unit: setup ## the pure rules
 
 integration: setup ## stores, loops and the stack on real servers
 	@$(BIN)/python -m pytest tests/integration
+
+simulate: setup ## play one seed of the simulated pipeline again: make simulate SEED=7, or SEED='0 1000'
+	@$(BIN)/python -m tests.simulation $(SEED)
 
 e2e: setup ## the whole pipeline, killed and restarted
 	@$(BIN)/python -m pytest tests/e2e

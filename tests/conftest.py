@@ -28,7 +28,7 @@ REPOSITORY: Final = Path(__file__).parents[1]
 TEMPLATE: Final = "otb_template"
 PARTITIONS: Final = 3
 LEADER_ATTEMPTS: Final = 100
-BUILD_MACHINE: Final = ("debian", "engine", "compilers", "dataset")
+BUILD_MACHINE: Final = ("debian", "engine", "compilers", "dataset", "seeds")
 _NUMBERS = count(1)
 
 
