@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
+COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,7 +64,8 @@ schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access 
 	@$(BIN)/python -m services.cli.generate
 
 lock: ## pin every Python package with its hashes again (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate --extra dev pyproject.toml -o deploy/requirements.lock
+	@$(LOCK) --extra dev pyproject.toml -o deploy/requirements.lock
+	@$(LOCK) --extra image -c deploy/requirements.lock pyproject.toml -o deploy/image.lock
 
 stack-up: setup ## start the embedded Kafka and PostgreSQL
 	@$(BIN)/otb stack up
@@ -76,5 +79,19 @@ stack-down: setup ## stop the stack, keep its data
 stack-reset: setup ## stop the stack and remove its data
 	@$(BIN)/otb stack reset
 
-clean: stack-reset ## remove the stack's data and the virtual environment
+up: ## the whole system in containers: make secrets, build, start, wait until healthy, print the links
+	@deploy/secrets.sh && $(COMPOSE) build migrate && $(COMPOSE) --profile obs up -d && $(COMPOSE) --profile obs logs --no-color ready
+
+down: ## stop the containers, keep their data
+	@$(COMPOSE) --profile obs --profile demo down
+
+ps: ## which containers run, and are they healthy?
+	@$(COMPOSE) --profile obs --profile demo ps
+
+logs: ## follow the containers' logs
+	@$(COMPOSE) --profile obs --profile demo logs --follow --tail 100
+
+clean: stack-reset ## remove every stack's data, containers, secrets and the virtual environment
+	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools down --volumes
+	@rm -rf deploy/secrets
 	@rm -rf .venv

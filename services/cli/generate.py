@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from schemas.catalogue import catalogue
 from schemas.export import Readers, asyncapi, json_schema
-from schemas.topics import PARTITIONS, TOPICS, TYPE_OF, dead_letter_topic
+from schemas.topics import PARTITIONS, TOPICS, TYPE_OF
+from services.cli.rights import access
 from services.cli.system import all_topics
 from services.cli.workers import EVERYONE
 from services.runtime.publisher import partition_of
@@ -48,7 +49,7 @@ def outputs() -> dict[str, str]:
         "schemas/asyncapi.yaml": _yaml(asyncapi(readers, version("opentobuy"))),
         "schemas/README.md": catalogue(readers, partition_of),
         "deploy/kafka/topics.yaml": HEAD + TOPICS_NOTE + _yaml(_topics()),
-        "deploy/access.yaml": HEAD + _yaml({"services": [_access(worker) for worker in EVERYONE]}),
+        "deploy/access.yaml": HEAD + _yaml(access()),
         "README.md": with_settings((ROOT / "README.md").read_text()),
         **watching_files(),
     }
@@ -107,20 +108,6 @@ def _topics() -> dict[str, Any]:
         for name, retention_ms in all_topics().items()
     ]
     return {"replication": REPLICATION, "topics": topics}
-
-
-def _access(worker: AnyWorker) -> dict[str, Any]:
-    dead_letters = [dead_letter_topic(topic.name, worker.name) for topic in worker.reads if worker.writes]
-    return {
-        "name": worker.name,
-        "postgres": {"role": f"otb_{worker.package}", "schema": worker.package},
-        "kafka": {
-            "principal": f"User:{worker.name}",
-            "group": worker.name,
-            "reads": [topic.name for topic in worker.reads],
-            "writes": [*(topic.name for topic in worker.writes), *dead_letters],
-        },
-    }
 
 
 def _same(path: Path, text: str) -> bool:

@@ -16,9 +16,7 @@ POLL_MS: Final = 500
 @asynccontextmanager
 async def administrator(settings: Settings, client_id: str) -> AsyncIterator[Any]:
     """Give an administrator's connection."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap_servers, client_id=client_id, request_timeout_ms=REQUEST_MS
-    )
+    admin = AIOKafkaAdminClient(**settings.kafka(), client_id=client_id, request_timeout_ms=REQUEST_MS)
     await admin.start()
     try:
         yield admin
@@ -29,9 +27,7 @@ async def administrator(settings: Settings, client_id: str) -> AsyncIterator[Any
 @asynccontextmanager
 async def onlooker(settings: Settings, client_id: str) -> AsyncIterator[Any]:
     """Give a consumer that joins no group and commits nothing."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, client_id=client_id, enable_auto_commit=False
-    )
+    consumer = AIOKafkaConsumer(**settings.kafka(), client_id=client_id, enable_auto_commit=False)
     await consumer.start()
     try:
         yield consumer

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, Protocol, cast
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 from pydantic import SecretStr
@@ -56,14 +57,27 @@ def attached(needed: Collection[Part] = ("kafka", "postgres")) -> Settings:
     return settings.model_copy(update=update)
 
 
+def owner_dsn(settings: Settings) -> str:
+    """Return the address for the database's owner; a password it lacks is the secrets folder's file of that role."""
+    if settings.postgres_dsn is None:
+        raise Problem("OTB_POSTGRES_DSN is not set: start with `otb stack up`")
+    dsn = settings.postgres_dsn.get_secret_value()
+    parts = urlsplit(dsn)
+    if parts.password is not None or parts.username is None or settings.secrets_dir is None:
+        return dsn
+    path = settings.secrets_dir / parts.username
+    if not path.is_file():
+        return dsn
+    user, where = parts.netloc.split("@", 1)
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(path.read_text().strip(), safe='')}@{where}"))
+
+
 @asynccontextmanager
 async def connected(settings: Settings, *, writing: bool = False) -> AsyncIterator[Connection]:
     """Connect as the owner of the database, read only unless ``writing``."""
-    if settings.postgres_dsn is None:
-        raise Problem("OTB_POSTGRES_DSN is not set: start with `otb stack up`")
     session = SESSION if writing else SESSION | READ_ONLY
     opened = await asyncpg.connect(
-        settings.postgres_dsn.get_secret_value(),
+        owner_dsn(settings),
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
         server_settings=session,

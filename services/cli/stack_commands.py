@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from deploy.embedded import Process, Stack
-from services.cli.servers import attached, stack_of
+from services.cli.servers import attached, owner_dsn, stack_of
 from services.cli.system import System, make_topics, open_system, provision, start_workers, wait_ready
 from services.cli.terminal import (
     EPILOG,
@@ -135,19 +135,19 @@ def logs(
 
 def migrate_command(as_json: Json = False) -> None:
     """Bring every service's schema up to date."""
-    settings = attached()
-    dsn, folder = settings.postgres_dsn, settings.secrets_dir
-    if dsn is None or folder is None:
-        raise Problem("OTB_POSTGRES_DSN is not set")
+    settings = attached(["postgres"])
+    dsn, folder = owner_dsn(settings), settings.secrets_dir
+    if folder is None:
+        raise Problem("OTB_SECRETS_DIR is not set")
     with working("migrating"):
-        done = asyncio.run(migrate(dsn.get_secret_value(), [worker.package for worker in EVERYONE], folder))
+        done = asyncio.run(migrate(dsn, [worker.package for worker in EVERYONE], folder))
     _list("applied", done, "every schema was up to date", as_json=as_json)
 
 
 def topics(as_json: Json = False) -> None:
     """Make missing topics; an existing one with another number of partitions is refused."""
     with working("making topics"):
-        made = asyncio.run(make_topics(attached()))
+        made = asyncio.run(make_topics(attached(["kafka"])))
     _list("made", made, "every topic was there", as_json=as_json)
 
 

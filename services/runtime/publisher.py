@@ -23,7 +23,7 @@ DEAD_LETTERS_MAX = 200
 def producer_of(settings: Settings, client_id: str) -> AIOKafkaProducer:
     """Return a producer with settings that lose nothing: idempotent, acknowledged by all."""
     return AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
+        **settings.kafka(),
         client_id=client_id,
         enable_idempotence=True,
         acks="all",

@@ -23,7 +23,7 @@ FETCH_BYTES = 100_000
 def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
     """Return a consumer that commits nothing by itself and gives one member the same partitions of every topic."""
     return AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
+        **settings.kafka(),
         group_id=worker.name,
         client_id=worker.name,
         group_instance_id=None if settings.instance is None else f"{worker.name}-{settings.instance}",

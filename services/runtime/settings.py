@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from services.kafka_access import KafkaAccess
 from services.runtime.errors import ConfigurationError
 
 PREFIX = "OTB_"
 
 
-class Settings(BaseSettings):
+class Settings(KafkaAccess):
     """Everything a process may be told from outside; each field is OTB_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
@@ -23,7 +24,6 @@ class Settings(BaseSettings):
     maven_repository: str | None = Field(None, description="a mirror to fetch the locked jars from")
     kafka_port: int | None = Field(None, description="port of the embedded Kafka; default: a free one")
     postgres_port: int | None = Field(None, description="port of the embedded PostgreSQL; default: a free one")
-    kafka_bootstrap_servers: str | None = Field(None, description="your own Kafka instead of the embedded one")
     postgres_dsn: SecretStr | None = Field(None, description="your own PostgreSQL instead of the embedded one")
     secrets_dir: Path | None = Field(None, description="a file per login role; default: secrets in the state folder")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(24, description="partitions of topics made here")

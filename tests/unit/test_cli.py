@@ -17,13 +17,15 @@ from services.cli.lag import percentile, phase_of, sample_of, seconds_text
 ENVIRONMENT, USAGE, OK = 3, 2, 0
 REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 COMMANDS = (
-    "demo", "trace", "explain", "lag", "check", "conform", "load", "migrate", "topics", "run", "config", "version",
+    "demo", "trace", "explain", "lag", "check", "conform", "access", "load", "migrate", "topics",
+    "run", "config", "version",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
 LOOKING = (
     ("check",),
     ("conform",),
+    ("access",),
     ("lag",),
     ("trace", "rep_1"),
     ("explain", "rep_1"),

@@ -1,0 +1,62 @@
+"""How a process reaches Kafka and names itself there: address, encryption, principal."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from aiokafka.helpers import create_ssl_context
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings
+
+MECHANISM = "SCRAM-SHA-512"
+
+
+class KafkaAccess(BaseSettings):
+    """The settings of Kafka itself; a principal's password is always a file."""
+
+    kafka_bootstrap_servers: str | None = Field(None, description="your own Kafka instead of the embedded one")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="protocol of your own Kafka; SASL is SCRAM-SHA-512"
+    )
+    kafka_username: str | None = Field(None, description="principal, needed with SASL")
+    kafka_password_file: Path | None = Field(None, description="file that holds the principal's password")
+    kafka_ca_file: Path | None = Field(None, description="certificate authority of your own Kafka, if not a public one")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Refuse SASL without a principal at start, not at the first connection."""
+        if self.kafka_security.startswith("SASL"):
+            if self.kafka_username is None or self.kafka_password_file is None:
+                raise ValueError("OTB_KAFKA_SECURITY needs OTB_KAFKA_USERNAME and OTB_KAFKA_PASSWORD_FILE")
+            if not self.kafka_password_file.is_file():
+                raise ValueError(f"no Kafka password for {self.kafka_username} at {self.kafka_password_file}")
+        return self
+
+    def kafka(self) -> dict[str, Any]:
+        """Return what every aiokafka client is made with."""
+        options: dict[str, Any] = {"bootstrap_servers": self.kafka_bootstrap_servers}
+        if self.kafka_security != "PLAINTEXT":
+            options["security_protocol"] = self.kafka_security
+        if self.kafka_security.endswith("SSL"):
+            options["ssl_context"] = create_ssl_context(cafile=self.kafka_ca_file)
+        if self.kafka_password_file is not None and self.kafka_security.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": MECHANISM,
+                "sasl_plain_username": self.kafka_username,
+                "sasl_plain_password": self.kafka_password_file.read_text().strip(),
+            }
+        return options
+
+    def librdkafka(self) -> dict[str, str]:
+        """Return the same for librdkafka, whose administrator knows users and ACLs."""
+        known = {
+            "bootstrap.servers": self.kafka_bootstrap_servers,
+            "security.protocol": self.kafka_security,
+            "ssl.ca.location": self.kafka_ca_file,
+        }
+        if self.kafka_password_file is not None and self.kafka_security.startswith("SASL"):
+            known |= {
+                "sasl.mechanism": MECHANISM,
+                "sasl.username": self.kafka_username,
+                "sasl.password": self.kafka_password_file.read_text().strip(),
+            }
+        return {name: str(value) for name, value in known.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Stands in for a push platform in the demo: takes signed webhooks and shows what came."""
