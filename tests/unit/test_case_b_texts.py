@@ -105,3 +105,20 @@ def test_the_audit_of_a_review_is_the_whole_event_with_names() -> None:
         {"payment_share_bps": 1_000, "payment_minor": 273_910, "use_bps": 8_000, "score": 647},
         {"payment_share_bps": None, "payment_minor": None, "use_bps": 2_000, "score": 637},
     ]
+
+
+def test_r25_the_reasons_are_the_adverse_factors_most_adverse_first_and_the_points_add_up() -> None:
+    points = {factor.reason: factor.centipoints for factor in CASE_B.factors}
+    assert CASE_B.reasons == (Reason.SMALL_PAYMENTS, Reason.HIGH_UTILISATION)
+    assert [points[reason] for reason in CASE_B.reasons] == [-2_640, -1_400]
+    assert sum(points.values()) == -3_780
+    assert round((61_159 - 64_941) / 10) == -378, "611.59 against 649.41, the mean of customers just approved"
+    assert not [reason for reason in CASE_B.reasons if points[reason] >= 0]
+    assert (CASE_B.score, CASE_B.threshold, CASE_B.outcome) == (612, 640, "unchanged")
+
+
+@pytest.mark.parametrize("text", [CHINESE, ENGLISH])
+def test_r25_no_factor_that_is_no_reason_is_told_as_one(text: str) -> None:
+    assert limit_text(CASE_B, language="en" if text == ENGLISH else "zh-CN") == text
+    for word in ("not active", "share of bill", "late payment", "未使用", "too low", "过低"):
+        assert word not in text
