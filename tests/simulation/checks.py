@@ -176,7 +176,7 @@ def _debt_reconciles(world: "World") -> Found:
     for at, row in world.database.services["limit_release"].tables["account"].rows.items():
         if row[3] == "closed" or at not in settlement:
             continue
-        here = row[7] + row[17] - row[10]
+        here = row[7] + row[11] - row[10]
         there = sum(settlement[at][3]) - settlement[at][4]
         if here != there:
             yield "debt_reconciles", f"{at}: limit-release says {here}, settlement {there}"
@@ -185,10 +185,11 @@ def _debt_reconciles(world: "World") -> Found:
 def _shown(release: Books) -> Found:
     """I8: what is shown is the ledger's number, never below 0, and 0 has its reason."""
     for at, row in release.tables["account"].rows.items():
-        true = row[6] + (row[10] if row[12] else 0)
+        true = row[6] + (row[10] if row[15] else 0)
         shown = 0 if row[3] != "active" else max(0, true)
-        if row[15] != shown or (row[16] is None) != (shown > 0 or (row[3] == "active" and row[6] >= 0 and not row[11])):
-            yield "shown_is_true", f"{at}: {row[15]} shown because {row[16]}, {row[6]} is available"
+        whole = row[3] == "active" and row[6] >= 0 and not row[14]
+        if row[18] != shown or (row[19] is None) != (shown > 0 or whole):
+            yield "shown_is_true", f"{at}: {row[18]} shown because {row[19]}, {row[6]} is available"
 
 
 def _late_is_told(release: Books) -> Found:

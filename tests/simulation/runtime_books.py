@@ -1,6 +1,7 @@
 """What every service keeps beside its own books, and the runtime's own statements on it (services/runtime)."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from services.runtime import dead_letter, inbox, outbox, timers
+from services.runtime.postgres import shifted
 from tests.simulation.tables import RowTuple, Table, Values, check, listing, zipped
 
 PROGRESS = "topic partition first_offset next_offset duplicates gaps dead_in_a_row"
@@ -20,6 +22,8 @@ SET_ASIDE = (
     "first_seen_at last_seen_at closed_reason published_at"
 )
 PUBLICATIONS_MAX = 200
+OWN_PARTS = 6
+_PART = re.compile(r"(\w+) AS \(")
 Clock = Callable[[], datetime]
 
 
@@ -33,7 +37,7 @@ class OwnBooks(Protocol):
     """A service's own tables: what its reads find, and what its writes leave with how many rows were as read."""
 
     def read(self, values: Values, now: datetime) -> dict[str, Any]: ...
-    def write(self, values: Values, now: datetime) -> int: ...
+    def write(self, parts: Values, now: datetime) -> int: ...
     def check(self) -> None: ...
 
 
@@ -66,8 +70,9 @@ class Books:
             dead_letter.UNPUBLISHED: self.dead_unpublished,
             dead_letter.MARK_PUBLISHED: self.dead_published,
             inbox.reading(""): self.read,
-            outbox.recording(""): self.record,
         }
+        self.writes = ""
+        self.recordings: dict[str, list[int]] = {}
 
     def table(self, name: str, columns: str, keys: int) -> Table:
         made = self.tables[name] = Table(name, columns, keys, self.undo)
@@ -75,16 +80,32 @@ class Books:
 
     def serve(self, reads: str, writes: str, own: OwnBooks) -> None:
         """Understand the two statements of a store."""
-        self.own = own
+        self.own, self.writes = own, writes
         self.statements[inbox.reading(reads)] = self.read
-        self.statements[outbox.recording(writes)] = self.record
 
     def run(self, query: str, values: Values) -> Any:
         """Run one statement, whole or not at all; the caller forgets or runs the undo log."""
         handler = self.statements.get(query)
-        if handler is None:
+        if handler is not None:
+            return handler(values)
+        taken = self.recordings.get(query) or self._recognised(query)
+        parts: list[Any] = [None] * (max(taken) + 1 if taken else 0)
+        for n, value in zip(taken, values, strict=True):
+            parts[n] = value
+        return self.record(parts)
+
+    def _recognised(self, query: str) -> list[int]:
+        """Return which parts a statement that writes has, when it is the one the runtime makes of them."""
+        everything, _ = outbox.recording(self.writes)
+        named = set(_PART.findall(query))
+        whole = f"{outbox.RECORD},{shifted(self.writes, outbox.PARAMETERS + 1)}" if self.writes else outbox.RECORD
+        ctes = outbox._PARTS.split(whole)
+        kept = {n for cte in ctes if _PART.match(cte.strip())[1] in named for n in outbox._numbers(cte)}  # type: ignore[index]
+        text, taken = outbox.recording(self.writes, frozenset(outbox._numbers(everything)) - kept)
+        if text != query:
             raise NotImplementedError(f"the simulated database does not know this statement: {query}")
-        return handler(values)
+        self.recordings[query] = taken
+        return taken
 
     def rollback(self, mark: int = 0) -> None:
         """Undo everything since ``mark`` entries of the undo log."""
@@ -101,38 +122,40 @@ class Books:
             found.update(self.own.read(values[1:], now))
         return found
 
-    def record(self, values: Values) -> dict[str, Any]:
+    def record(self, parts: Values) -> dict[str, Any]:
+        """Write the parts of outbox.RECORD in the order PostgreSQL looks at them, then the service's own."""
         now = self.clock()
-        publication_id = self._publish(values[14], values[15:23], now)
-        self._move(list(zipped(values[0:6])), values[6])
-        if self.own is not None and len(values) > 32:
-            guarded = self.own.write(values[33:], now)
-            if guarded != values[32]:
-                raise asyncpg.SerializationError(f"{guarded} of {values[32]} rows are as they were")
-        for row in zipped(values[7:14]):
+        parts = [*parts, *[None] * (outbox.PARAMETERS + 1 + OWN_PARTS - len(parts))]
+        moves, remembered, partitions, events, timers, cleared, acknowledged, meant = parts[: outbox.PARAMETERS + 1]
+        publication_id = None if events is None else self._publish(partitions, events, now)
+        self._move(listing(moves))
+        own = parts[outbox.PARAMETERS + 1 :]
+        if self.own is not None and any(part is not None for part in own):
+            guarded = self.own.write(own, now)
+            if meant is not None and guarded != meant:
+                raise asyncpg.SerializationError(f"{guarded} of {meant} rows are as they were")
+        for row in listing(remembered):
             self.inbox.insert(row)
-        for row in zipped(values[23:30]):
+        for row in listing(timers):
             old = self.timers.get(row[0])
             self.timers.put(row if old is None else self.timers.changed(old, due_at=row[6]))
-        for key in listing(values[30]):
+        for key in listing(cleared):
             self.timers.delete(key)
-        self.acknowledge((values[31],))
+        self.acknowledge((acknowledged,))
         if self.own is not None:
             self.own.check()
         return {"publication_id": publication_id}
 
-    def _publish(self, partitions: Sequence[int], columns: Values, now: datetime) -> int | None:
-        if not listing(columns[1]):
-            return None
+    def _publish(self, partitions: Sequence[int], events: Sequence[RowTuple], now: datetime) -> int:
         self.publications += 1  # a sequence never goes back
         self.publication.insert((self.publications, tuple(partitions), now, None))
-        for row in zipped(columns):
-            self.outbox.insert((self.publications, *row))
+        for row in events:
+            self.outbox.insert((self.publications, *row[1:]))
         return self.publications
 
-    def _move(self, moves: Sequence[RowTuple], dead_in_a_row: int) -> None:
+    def _move(self, moves: Sequence[RowTuple]) -> None:
         moved = 0
-        for topic, partition, first, following, gaps, duplicates in moves:
+        for topic, partition, first, following, duplicates, gaps, dead_in_a_row in moves:
             old = self.progress.get((topic, partition))
             if old is None or old[3] != first:
                 continue

@@ -54,6 +54,10 @@ def guard(table: Table, row: RowTuple, *, keep: Sequence[int] = ()) -> int:
     return 1
 
 
+def _only(row: dict[str, Any], columns: str) -> dict[str, Any]:
+    return {name: row[name] for name in columns.split()}
+
+
 class IngestBooks:
     """repayment-ingest: references and conflicts."""
 
@@ -69,21 +73,20 @@ class IngestBooks:
         found = [row for at in zipped(values[0:2]) if (row := self.reference.get(at)) is not None]
         return {"reported": aggregated([self.reference.named(row) for row in found])}
 
-    def write(self, values: Values, now: datetime) -> int:
+    def write(self, parts: Values, now: datetime) -> int:
         guarded = 0
-        for *content, kinds, before in zipped(values[0:8]):
-            row = (*content, kinds.split(","))
-            if not before:
-                check(content[3] > 0, "reference_amount_minor_check")
-                self.reference.insert(row)
-                continue
-            old = self.reference.get((content[0], content[1]))
-            if old is not None and old[6] == before.split(","):
+        created, changed, conflicts = (listing(part) for part in parts[:3])
+        for row in created:
+            check(row[3] > 0, "reference_amount_minor_check")
+            self.reference.insert(row)
+        for source, external_ref, kinds, before in changed:
+            old = self.reference.get((source, external_ref))
+            if old is not None and old[6] == before:
                 guarded += 1
-                self.reference.put(self.reference.changed(old, kinds=row[6]))
-        for *conflict, differs in zipped(values[8:17]):
-            if conflict[0] not in self.conflict.rows:
-                self.conflict.insert((*conflict, differs.split(","), now))
+                self.reference.put(self.reference.changed(old, kinds=kinds))
+        for row in conflicts:
+            if row[0] not in self.conflict.rows:
+                self.conflict.insert((*row[:9], now))
         return guarded
 
     def check(self) -> None:
@@ -93,7 +96,11 @@ class IngestBooks:
 class SettlementBooks:
     """settlement: accounts, facts, bases and the money lane."""
 
-    ACCOUNT = "account_id product currency buckets credit_balance_minor books last_at latest kept fold_at version"
+    ACCOUNT = (
+        "account_id product currency buckets credit_balance_minor books last_at latest kept fold_at penalty_minor "
+        "fee_minor interest_minor principal_minor version"
+    )
+    READ = "account_id product currency credit_balance_minor books last_at latest kept fold_at version"
     REPAYMENT = (
         "repayment_id account_id status amount_minor method repaid_at credited_on final_on portions penalty_minor "
         "fee_minor interest_minor principal_minor credit_balance_minor restorable_minor reallocated_minor folded"
@@ -123,7 +130,7 @@ class SettlementBooks:
         short = self.SHORT.split()
         named = [self.repayment.named(row) for row in asked]
         return {
-            "accounts": aggregated([self.account.named(row) for row in accounts]),
+            "accounts": aggregated([_only(self.account.named(row), self.READ) for row in accounts]),
             "repayments": aggregated([{name: row[name] for name in short} for row in named]),
             "entries": aggregated([self.entry.named(row) for row in entries]),
             "bases": aggregated([self.base.named(self.base.rows[at]) for at in late if at in self.base.rows]),
@@ -141,22 +148,30 @@ class SettlementBooks:
                 found.append(at)
         return found
 
-    def write(self, values: Values, now: datetime) -> int:
+    def write(self, parts: Values, now: datetime) -> int:
         guarded = 0
-        for row in zipped(values[0:11]):
-            buckets = [int(n) for n in row[3].strip("{}").split(",")]
-            check(len(buckets) == 12 and min(buckets) >= 0 and row[4] >= 0, "account_buckets_check")
-            check(row[4] == 0 or not any(buckets), "account_check: a credit balance beside debt")
-            made = (*row[:3], buckets, row[4], parsed(row[5]), row[6], parsed(row[7]), *row[8:])
+        accounts, repayments, entries, bases = (listing(part) for part in parts[:4])
+        for row in accounts:
+            self._check_account(row)
+            made = (*row[:5], parsed(row[5]), row[6], parsed(row[7]), *row[8:])
             guarded += guard(self.account, made, keep=(1, 2))
-        for row in zipped((*values[11:27], values[38])):
+        for row in repayments:
             self._keep_repayment((*row[:8], parsed(row[8]), *row[9:]))
-        for row in zipped(values[27:35]):
+        for row in entries:
             old = self.entry.get(row[:2])
             self.entry.put((*row[:6], parsed(row[6]), row[7]) if old is None else (*old[:7], row[7]))
-        for at, books, balance in zipped(values[35:38]):
+        for at, books, balance in bases:
+            check(balance >= 0, "base_credit_balance_minor_check")
             self.base.put((at, parsed(books), balance))
         return guarded
+
+    @staticmethod
+    def _check_account(row: RowTuple) -> None:
+        buckets, balance, parts = row[3], row[4], row[10:14]
+        check(len(buckets) == 12 and min(buckets) >= 0 and balance >= 0, "account_buckets_check")
+        check(balance == 0 or not any(buckets), "account_check: a credit balance beside debt")
+        sums = tuple(sum(buckets[n::4]) for n in range(4))
+        check(sums == tuple(parts), "account_check: the parts of the buckets")
 
     def _keep_repayment(self, row: RowTuple) -> None:
         paid, balance, restorable, reallocated = row[9:13], row[13], row[14], row[15]
@@ -231,17 +246,18 @@ class RiskBooks:
             "version": found.get("version"),
         }
 
-    def write(self, values: Values, now: datetime) -> int:
+    def write(self, parts: Values, now: datetime) -> int:
         guarded = 0
-        for row in zipped(values[0:6]):
+        accounts, linked, struck, assessed = (listing(part) for part in parts[:4])
+        for row in accounts:
             check(min(row[3], row[4]) >= 0 and (row[2] is not None or row[4] == 0), "account_check")
             guarded += guard(self.account, row)
-        for row in zipped(values[6:9]):
+        for row in linked:
             self.funding.put(row)
-        for row in zipped(values[9:13]):
+        for row in struck:
             if row[0] not in self.strike.rows:
                 self.strike.insert(row)
-        for row in zipped(values[13:20]):
+        for row in assessed:
             check((row[5] is None) == (row[6] is None) and row[4] >= 0, "assessment_check")
             check(row[6] is None or row[6] > row[3], "assessment_check: held until after it was assessed")
             old = self.assessment.get(row[0])
@@ -257,8 +273,8 @@ class ReleaseBooks:
 
     ACCOUNT = (
         "account_id product currency status status_reason credit_limit_minor available_minor used_debt_minor "
-        "used_authorisation_minor pending_minor credit_balance_minor limit_lowered_at spendable cash_sub_limit_minor "
-        "cash_used_minor shown_minor zero_reason charges_minor version"
+        "used_authorisation_minor pending_minor credit_balance_minor charges_minor overpaid_minor overpaid_until "
+        "limit_lowered_at spendable cash_sub_limit_minor cash_used_minor shown_minor zero_reason version"
     )
     NOT_READ = ("shown_minor", "zero_reason")
     JOURNAL = (
@@ -315,32 +331,33 @@ class ReleaseBooks:
             del tranche["account_id"]
         return {**named, "tranches": tranches or None}
 
-    def write(self, values: Values, now: datetime) -> int:
+    def write(self, parts: Values, now: datetime) -> int:
         self._to_add_up = []
         guarded = 0
-        for row in zipped(values[0:19]):
+        accounts, journals, repayments, tranches, authorisations, records = (listing(part) for part in parts[:6])
+        for row in accounts:
             self._check_account(row)
             guarded += guard(self.account, row, keep=(1, 2))
-        for kind, ref, at, limit, *legs in zipped(values[19:27]):
+        for kind, ref, at, limit, *legs, _ in journals:
             check(sum(legs) == limit and (limit == 0 or kind in ("OPEN", "RAISE", "CUT")), "journal_check")
             self.journal.insert((at, kind, ref, limit, *legs, now))
-        for at, repayment_id, *rest in zipped(values[27:52]):
+        for at, repayment_id, *rest in repayments:
             self._keep_repayment((repayment_id, at, *rest))
-        for at, repayment_id, number, *rest in zipped(values[52:64]):
+        for at, repayment_id, number, *rest in tranches:
             self._keep_tranche((repayment_id, number, at, *rest))
-        for row in zipped(values[64:67]):
+        for row in authorisations:
             check(row[2] >= 0, "authorisation_amount_minor_check")
             self.authorisation.put(row)
-        for row in zipped(values[67:72]):
+        for row in records:
             self.record.insert(row)
         return guarded
 
     @staticmethod
     def _check_account(row: RowTuple) -> None:
         limit, available, debt, authorised, pending, balance = row[5:11]
-        check(min(limit, debt, authorised, pending, balance, row[15]) >= 0, "account_minor_check")
+        check(min(limit, debt, authorised, pending, balance, *row[11:13], row[18]) >= 0, "account_minor_check")
         check(balance == 0 or debt == 0, "account_check: a credit balance beside debt")
-        check(row[16] is None or row[15] == 0, "account_check: a reason of no 0")
+        check(row[19] is None or row[18] == 0, "account_check: a reason of no 0")
         check(available + debt + authorised + pending == limit and available <= limit, "account_check: the identity")
 
     def _keep_repayment(self, row: RowTuple) -> None:
@@ -405,28 +422,33 @@ class NotifierBooks:
             "messages": aggregated(messages),
         }
 
-    def write(self, values: Values, now: datetime) -> int:
+    def write(self, parts: Values, now: datetime) -> int:
         guarded = 0
-        for row in zipped(values[0:3]):
+        accounts, messages, started, tried, gone = (listing(part) for part in parts[:5])
+        for row in accounts:
             self.account.put(row)
-        for channel in listing(values[19]):
+        for channel in gone:
             if channel not in self.disabled.rows:
                 self.disabled.put((channel, now))
-        for at, notification_id, *rest in zipped(values[3:13]):
+        for at, notification_id, *rest in messages:
             check(rest[5] >= 1 and (rest[4] == "limit_review") == (rest[0] is None), "notification_check")
             self.notification.insert((notification_id, at, *rest))
-        for *told, before in zipped(values[13:19]):
+        for row in started:
+            self._check_delivery(row)
+            self.delivery.insert(row)
+        for *told, before in tried:
             row = tuple(told)
-            check((row[1] == "requested") == (row[3] is not None), "delivery_check: a next attempt")
-            check((row[1] == "requested") == (row[4] is None), "delivery_check: an end")
-            if before is None:
-                self.delivery.insert(row)
-                continue
+            self._check_delivery(row)
             old = self.delivery.get(row[0])
             if old is not None and old[1] == "requested" and old[2] == before:
                 guarded += 1
                 self.delivery.put(row)
         return guarded
+
+    @staticmethod
+    def _check_delivery(row: RowTuple) -> None:
+        check((row[1] == "requested") == (row[3] is not None), "delivery_check: a next attempt")
+        check((row[1] == "requested") == (row[4] is None), "delivery_check: an end")
 
     def claim(self, values: Values) -> list[dict[str, Any]]:
         now = self.books.clock()
