@@ -1,28 +1,21 @@
-"""What the observer knows of one repayment: where it is, why it waits, and what became of its parts."""
+"""What the observer knows of one repayment: where it is, why it waits, what was promised, what became of its parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from schemas.event import Segment as Step
 from schemas.reasons import Cause, Stage
-from schemas.risk import Tier as RiskTier
 from services.lag_monitor.segments import Lag
 
-Tier = Literal["low", "medium", "high", "unknown"]
 Status = Literal["pending", "succeeded", "failed"]
-PartState = Literal["held", "parked", "restored", "voided"]
+PartState = Literal["promised", "held", "parked", "restored", "returned", "reversed", "lapsed"]
 Outcome = Literal["restored", "nothing_to_restore", "returned", "lapsed", "rejected"]
-TIER: Final[Mapping[RiskTier, Tier]] = {
-    "A": "low",
-    "B": "low",
-    "C": "medium",
-    "D": "high",
-    "E": "high",
-    "unknown": "unknown",
-}
-"""The tiers as they are shown: five of the scorecard, three on a dashboard."""
+Slo = Literal["decided_60s", "low_risk_5s", "low_risk_60s", "hold_promise", "notify_60s"]
+NoticeState = Literal["requested", "delivered", "undeliverable", "suppressed"]
+Verdict = Literal["met", "breached", "void"]
+"""How a promise ended: ``void`` when what it was about ended otherwise before its deadline, and counts for nothing."""
 
 
 class Restored(NamedTuple):
@@ -36,9 +29,21 @@ class Restored(NamedTuple):
     trail: tuple[Step, ...]
 
 
+class Tally(NamedTuple):
+    """One thing to count under a metric's labels, in the catalogue's order; ``ms`` where it is a duration."""
+
+    metric: str
+    labels: tuple[str, ...]
+    ms: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One tranche; ``cause`` is why it waits, until ``until`` when it is held."""
+    """One tranche: why it waits, since when and until when, what was promised first, and the commit it was restored in.
+
+    ``since`` is when it came into its state; ``restored_at`` stays when it is taken back, and ``told_at`` is when its
+    customer was told of it.
+    """
 
     number: int
     amount_minor: int
@@ -46,11 +51,38 @@ class Part:
     cause: Cause
     since: datetime
     until: datetime | None = None
+    promised_by: datetime | None = None
+    basis: Literal["clear", "hold"] | None = None
+    caused_by: str = ""
+    restored_at: datetime | None = None
+    told_at: datetime | None = None
 
-    @property
-    def waits(self) -> bool:
-        """Tell whether it may still be restored."""
-        return self.state in ("held", "parked")
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One objective owed to one tranche (0: to the repayment); its deadline is fixed when it is made (lag 3.1).
+
+    ``over_at`` is when what it was about came about, late or not.
+    """
+
+    slo: Slo
+    tranche: int
+    deadline_at: datetime
+    outcome: Verdict | None = None
+    decided_at: datetime | None = None
+    over_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message to the customer, about the commit ``caused_by``."""
+
+    notification_id: str
+    caused_by: str
+    channel: str
+    template: str
+    state: NoticeState
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +100,8 @@ class Fact:
     """A restored tranche with its whole lag, written once."""
 
     restored: Restored
-    tier: Tier
+    tier: str
+    rail: str
     lag: Lag
 
 
@@ -76,9 +109,9 @@ class Fact:
 class Journey:
     """One repayment, built from whatever was heard of it in any order of the topics.
 
-    ``reported`` is what billing said last and ``received`` what was taken in of it. ``unplaced`` are restored tranches
-    whose tier or first report was not heard yet; ``facts`` are new. ``version`` counts what was written, for the store
-    alone.
+    ``reported`` is what billing said last and ``received`` what was taken in of it; ``decided_at`` is when it was first
+    decided on and ``clear`` tells that the verdict held nothing. ``unplaced`` are restored tranches whose tier or first
+    report was not heard yet; ``facts`` and ``tallies`` are new. ``version`` counts what was written, for the store.
     """
 
     repayment_id: str
@@ -94,23 +127,41 @@ class Journey:
     received_at: datetime | None = None
     settled_at: datetime | None = None
     assessed_at: datetime | None = None
-    tier: Tier | None = None
+    decided_at: datetime | None = None
+    tier: str | None = None
+    clear: bool | None = None
+    counted: bool = False
     pending: tuple[Step, ...] = ()
-    parts: Mapping[int, Part] = field(default_factory=dict)
     outcome: Outcome | None = None
     reason: str = ""
+    parts: Mapping[int, Part] = field(default_factory=dict)
+    promises: Mapping[tuple[Slo, int], Promise] = field(default_factory=dict)
+    notices: Mapping[str, Notice] = field(default_factory=dict)
     unplaced: tuple[Restored, ...] = ()
     facts: tuple[Fact, ...] = ()
+    tallies: tuple[Tally, ...] = ()
     version: int = 0
 
     def put(self, *parts: Part) -> "Journey":
         """Return it with ``parts`` replaced or added."""
-        return replace(self, parts={**self.parts, **{part.number: part for part in parts}})
+        return replace(self, parts={**self.parts, **{part.number: part for part in parts}}) if parts else self
+
+    def owe(self, *promises: Promise) -> "Journey":
+        """Return it with ``promises`` replaced or added."""
+        return replace(self, promises={**self.promises, **{(p.slo, p.tranche): p for p in promises}})
+
+    def count(self, *tallies: Tally) -> "Journey":
+        """Return it with more to count."""
+        return replace(self, tallies=(*self.tallies, *tallies)) if tallies else self
+
+    def of(self, *states: PartState) -> tuple[Part, ...]:
+        """Return the parts in ``states``, by number."""
+        return tuple(part for _, part in sorted(self.parts.items()) if part.state in states)
 
     @property
     def waiting(self) -> tuple[Part, ...]:
         """Return the parts that may still be restored, by number."""
-        return tuple(part for _, part in sorted(self.parts.items()) if part.waits)
+        return self.of("held", "parked")
 
     @property
     def standing(self) -> Standing | None:

@@ -1,8 +1,8 @@
-"""Journeys, their parts, and the immutable facts of what was restored, by the batch."""
+"""Journeys, their parts, promises and messages, and the immutable facts of what was restored, by the batch."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -10,82 +10,106 @@ from schemas.event import Segment as Step
 from schemas.event import to_millisecond
 from schemas.ids import repayment_id
 from schemas.repayment import RepaymentReported
+from schemas.review import FeedbackReceived
 from services.decision import Input
-from services.lag_monitor.model import Fact, Journey, Part, Restored
-from services.runtime.postgres import Row, columns, instant, listed
+from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Restored
+from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 
-# Journeys by their ids, each with its parts.
+K = TypeVar("K")
+T = TypeVar("T")
+_INSTANTS = frozenset({"at", "since", "until", "promised_by", "deadline_at", "restored_at", "told_at", "decided_at"})
+_INSTANTS |= {"over_at", "repaid_at", "reported_at", "received_at", "settled_at", "assessed_at"}
+# Journeys by their ids, each with its parts, promises and messages.
 READS = """
 (SELECT json_agg(j) FROM (
   SELECT repayment_id, account_id, source, rail, amount_minor, currency, repaid_at, reported, reported_at, received,
-    received_at, settled_at, assessed_at, tier, pending, unplaced, outcome, reason, version,
+    received_at, settled_at, assessed_at, decided_at, tier, clear, counted, pending, unplaced, outcome, reason, version,
     (SELECT json_agg(p) FROM (
-      SELECT number, amount_minor, state, cause, since, until FROM lag_monitor.part
-      WHERE repayment_id = j.repayment_id) AS p) AS parts
-  FROM lag_monitor.journey AS j WHERE repayment_id = ANY ($1::text[])) AS j) AS journeys
+      SELECT number, amount_minor, state, cause, since, until, promised_by, basis, caused_by, restored_at, told_at
+      FROM lag_monitor.part WHERE repayment_id = j.repayment_id) AS p) AS parts,
+    (SELECT json_agg(s) FROM (
+      SELECT slo, tranche, deadline_at, outcome, decided_at, over_at FROM lag_monitor.sla_promise
+      WHERE repayment_id = j.repayment_id) AS s) AS promises,
+    (SELECT json_agg(n) FROM (
+      SELECT notification_id, caused_by, channel, template, state, at FROM lag_monitor.notice
+      WHERE subject = j.repayment_id) AS n) AS notices
+  FROM lag_monitor.journey AS j WHERE repayment_id = ANY ($1::text[])) AS j) AS journeys,
+(SELECT json_agg(n) FROM (
+  SELECT subject, notification_id, caused_by, channel, template, state, at FROM lag_monitor.notice
+  WHERE subject = ANY ($2::text[])) AS n) AS apart
 """
-# Writes journeys as they were read, parts that changed, and new facts with their segments.
+# Writes journeys as they were read, what changed of their parts, promises and messages, and what is new to count.
 WRITES = """
 guarded AS (
-  INSERT INTO lag_monitor.journey AS j (repayment_id, account_id, source, rail, amount_minor, currency, repaid_at,
-    reported, reported_at, received, received_at, settled_at, assessed_at, tier, pending, unplaced, outcome, reason,
-    stage, cause_class, cause, since, waits_from, due_at, version)
-  SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
-    $8::text[], $9::timestamptz[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::text[],
-    $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::timestamptz[],
-    $23::timestamptz[], $24::timestamptz[], $25::bigint[])
+  INSERT INTO lag_monitor.journey AS j SELECT * FROM unnest($1::lag_monitor.journey[])
   ON CONFLICT (repayment_id) DO UPDATE SET account_id = excluded.account_id, source = excluded.source,
     rail = excluded.rail, amount_minor = excluded.amount_minor, currency = excluded.currency,
     repaid_at = excluded.repaid_at, reported = excluded.reported, reported_at = excluded.reported_at,
     received = excluded.received, received_at = excluded.received_at, settled_at = excluded.settled_at,
-    assessed_at = excluded.assessed_at, tier = excluded.tier, pending = excluded.pending, unplaced = excluded.unplaced,
-    outcome = excluded.outcome, reason = excluded.reason, stage = excluded.stage, cause_class = excluded.cause_class,
-    cause = excluded.cause, since = excluded.since, waits_from = excluded.waits_from, due_at = excluded.due_at,
-    version = excluded.version
+    assessed_at = excluded.assessed_at, decided_at = excluded.decided_at, tier = excluded.tier, clear = excluded.clear,
+    counted = excluded.counted, pending = excluded.pending, unplaced = excluded.unplaced, outcome = excluded.outcome,
+    reason = excluded.reason, stage = excluded.stage, cause_class = excluded.cause_class, cause = excluded.cause,
+    since = excluded.since, waits_from = excluded.waits_from, due_at = excluded.due_at, version = excluded.version
   WHERE j.version = excluded.version - 1
   RETURNING 1),
 parts AS (
-  INSERT INTO lag_monitor.part (repayment_id, number, amount_minor, currency, state, cause, since, until)
-  SELECT * FROM unnest($26::text[], $27::integer[], $28::bigint[], $29::text[], $30::text[], $31::text[],
-    $32::timestamptz[], $33::timestamptz[])
+  INSERT INTO lag_monitor.part SELECT * FROM unnest($2::lag_monitor.part[])
   ON CONFLICT (repayment_id, number) DO UPDATE SET amount_minor = excluded.amount_minor, currency = excluded.currency,
-    state = excluded.state, cause = excluded.cause, since = excluded.since, until = excluded.until),
+    state = excluded.state, cause = excluded.cause, since = excluded.since, until = excluded.until,
+    promised_by = excluded.promised_by, basis = excluded.basis, caused_by = excluded.caused_by,
+    restored_at = excluded.restored_at, told_at = excluded.told_at),
 facts AS (
   INSERT INTO lag_monitor.restoration_fact (repayment_id, tranche, account_id, lag_ms, unattributed_ms, amount_minor,
-    currency, tier, cause, repaid_at, restored_at)
-  SELECT * FROM unnest($34::text[], $35::integer[], $36::text[], $37::bigint[], $38::bigint[], $39::bigint[],
-    $40::text[], $41::text[], $42::text[], $43::timestamptz[], $44::timestamptz[])
+    currency, tier, rail, cause, repaid_at, restored_at)
+  SELECT repayment_id, tranche, account_id, lag_ms, unattributed_ms, amount_minor, currency, tier, rail, cause,
+    repaid_at, restored_at FROM unnest($3::lag_monitor.restoration_fact[])
   ON CONFLICT (repayment_id, tranche) DO NOTHING),
 segments AS (
-  INSERT INTO lag_monitor.lag_segment (repayment_id, tranche, n, stage, cause, from_at, to_at, ms)
-  SELECT * FROM unnest($45::text[], $46::integer[], $47::integer[], $48::text[], $49::text[], $50::timestamptz[],
-    $51::timestamptz[], $52::bigint[])
-  ON CONFLICT (repayment_id, tranche, n) DO NOTHING)
+  INSERT INTO lag_monitor.lag_segment SELECT * FROM unnest($4::lag_monitor.lag_segment[])
+  ON CONFLICT (repayment_id, tranche, n) DO NOTHING),
+promises AS (
+  INSERT INTO lag_monitor.sla_promise SELECT * FROM unnest($5::lag_monitor.sla_promise[])
+  ON CONFLICT (repayment_id, tranche, slo) DO UPDATE SET outcome = excluded.outcome, decided_at = excluded.decided_at,
+    over_at = excluded.over_at),
+notices AS (
+  INSERT INTO lag_monitor.notice SELECT * FROM unnest($6::lag_monitor.notice[])
+  ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, at = excluded.at),
+tallies AS (
+  INSERT INTO lag_monitor.tally (metric, labels, ms) SELECT metric, labels, ms FROM unnest($7::lag_monitor.tally[]))
 """
 _PENDING: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 _UNPLACED: TypeAdapter[tuple[Restored, ...]] = TypeAdapter(tuple[Restored, ...])
-_INSTANTS = frozenset({"repaid_at", "reported_at", "received_at", "settled_at", "assessed_at"})
-_ELSEWHERE = frozenset({"pending", "unplaced", "parts"})
+_LISTS = frozenset({"pending", "unplaced", "parts", "promises", "notices"})
+APART: Final = ":"
+"""Stands in the key of what is not about a repayment: ids of repayments have none."""
+_BY_DEFAULT = (None, None, None)
+"""Last columns that PostgreSQL gives: when, the transaction and the number."""
 Rows = list[tuple[object, ...]]
 
 
 def key(event: Input) -> str:
-    """Return the repayment an input is about."""
+    """Return the repayment an input is about; a message or question about none stands apart under its own id."""
     if isinstance(event, RepaymentReported):
         return repayment_id(event.source, event.external_ref)
-    return str(getattr(event, "repayment_id", ""))
+    if isinstance(event, FeedbackReceived):
+        return f"feedback{APART}{event.feedback_id}"
+    named: str | None = getattr(event, "repayment_id", None)
+    return named or f"message{APART}{getattr(event, 'notification_id', '')}"
 
 
 def ask(inputs: Sequence[Input]) -> Sequence[object]:
-    """Return the repayments of the inputs."""
-    return (sorted({key(event) for event in inputs}),)
+    """Return the repayments of the inputs, and what stands apart."""
+    keys = sorted({key(event) for event in inputs})
+    return ([at for at in keys if APART not in at], [at for at in keys if APART in at])
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Journey]:
     """Return the journey of every input."""
     found = {at: Journey(at) for at in map(key, inputs)}
     found.update((kept["repayment_id"], _journey(kept)) for kept in listed(row["journeys"]))
+    for kept in listed(row["apart"]):
+        found[kept["subject"]] = replace(found[kept["subject"]], notices=_notices([kept]))
     return found
 
 
@@ -95,38 +119,56 @@ def save(changes: Sequence[tuple[Journey, Journey]]) -> Saved:
     parts: Rows = []
     facts: Rows = []
     segments: Rows = []
+    promises: Rows = []
+    notices: Rows = []
+    tallies: Rows = []
     for before, after in changes:
-        journeys.append(_journey_row(after, before.version + 1))
-        parts += [_part_row(after, part) for n, part in after.parts.items() if before.parts.get(n) is not part]
-        for fact in after.facts:
-            facts.append(_fact_row(after, fact))
-            segments += _segment_rows(after, fact)
-    values = (*columns(journeys, 25), *columns(parts, 8), *columns(facts, 11), *columns(segments, 8))
-    return Saved(values, guarded=len(journeys))
+        at = after.repayment_id
+        if APART not in at:
+            journeys.append(_journey_row(after, before.version + 1))
+        parts += [_part_row(after, part) for part in _changed(before.parts, after.parts)]
+        promises += [_promise_row(at, promise) for promise in _changed(before.promises, after.promises)]
+        notices += [_notice_row(at, notice) for notice in _changed(before.notices, after.notices)]
+        tallies += [(tally.metric, list(tally.labels), tally.ms, *_BY_DEFAULT) for tally in after.tallies]
+        facts += [_fact_row(after, fact) for fact in after.facts]
+        segments += [row for fact in after.facts for row in _segment_rows(at, fact)]
+    values = (journeys, parts, facts, segments, promises, notices, tallies)
+    return Saved([rows or None for rows in values], guarded=len(journeys))
+
+
+def _changed(before: Mapping[K, T], after: Mapping[K, T]) -> Iterable[T]:
+    return [value for name, value in after.items() if value is not before.get(name)]
 
 
 def _journey(row: Row) -> Journey:
-    plain: dict[str, Any] = {
-        name: instant(row[name]) if name in _INSTANTS else row[name] for name in row if name not in _ELSEWHERE
-    }
+    plain = _plain({name: value for name, value in row.items() if name not in _LISTS})
+    promises = [Promise(**_plain(each)) for each in row["promises"] or ()]
     return Journey(
         **plain,
         pending=_PENDING.validate_json(row["pending"]),
         unplaced=_UNPLACED.validate_json(row["unplaced"]),
-        parts={p["number"]: _part(p) for p in row["parts"] or ()},
+        parts={each["number"]: Part(**_plain(each)) for each in row["parts"] or ()},
+        promises={(promise.slo, promise.tranche): promise for promise in promises},
+        notices=_notices(row["notices"] or ()),
     )
 
 
-def _part(row: Row) -> Part:
-    since, until = datetime.fromisoformat(row["since"]), instant(row["until"])
-    return Part(row["number"], row["amount_minor"], row["state"], row["cause"], since, until)
+def _notices(rows: Sequence[Row]) -> dict[str, Notice]:
+    kept = [_plain(row) for row in rows]
+    return {row["notification_id"]: Notice(**{n: row[n] for n in row if n != "subject"}) for row in kept}
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """Return a row of a json_agg() with its instants read."""
+    return {name: instant(value) if name in _INSTANTS else value for name, value in row.items()}
 
 
 def _journey_row(j: Journey, version: int) -> tuple[object, ...]:
     about = (j.repayment_id, j.account_id, j.source, j.rail, j.amount_minor, j.currency, j.repaid_at)
-    heard = (j.reported, j.reported_at, j.received, j.received_at, j.settled_at, j.assessed_at, j.tier)
+    heard = (j.reported, j.reported_at, j.received, j.received_at, j.settled_at, j.assessed_at, j.decided_at)
+    verdict = (j.tier, j.clear, j.counted)
     kept = (_PENDING.dump_json(j.pending).decode(), _UNPLACED.dump_json(j.unplaced).decode(), j.outcome, j.reason)
-    return (*about, *heard, *kept, *_standing_row(j), version)
+    return (*about, *heard, *verdict, *kept, *_standing_row(j), version)
 
 
 def _standing_row(j: Journey) -> tuple[object, ...]:
@@ -139,20 +181,31 @@ def _standing_row(j: Journey) -> tuple[object, ...]:
 
 
 def _part_row(j: Journey, p: Part) -> tuple[object, ...]:
-    return (j.repayment_id, p.number, p.amount_minor, j.currency, p.state, p.cause, p.since, p.until)
+    was = (p.promised_by, p.basis, p.caused_by, p.restored_at, p.told_at)
+    return (j.repayment_id, p.number, p.amount_minor, j.currency, p.state, p.cause, p.since, p.until, *was)
+
+
+def _promise_row(at: str, p: Promise) -> tuple[object, ...]:
+    return (at, p.tranche, p.slo, p.deadline_at, p.outcome, p.decided_at, p.over_at)
+
+
+def _notice_row(at: str, n: Notice) -> tuple[object, ...]:
+    return (n.notification_id, at, n.caused_by, n.channel, n.template, n.state, n.at)
 
 
 def _fact_row(j: Journey, fact: Fact) -> tuple[object, ...]:
     told, lag = fact.restored, fact.lag
-    amount = (told.amount_minor, told.currency, fact.tier, lag.cause)
+    amount = (told.amount_minor, told.currency, fact.tier, fact.rail, lag.cause)
     when = (to_millisecond(told.repaid_at), to_millisecond(told.restored_at))
-    return (j.repayment_id, told.tranche, j.account_id, lag.milliseconds, lag.unattributed_ms, *amount, *when)
+    found = (lag.milliseconds, lag.unattributed_ms)
+    return (j.repayment_id, told.tranche, j.account_id, *found, *amount, *when, *_BY_DEFAULT)
 
 
-def _segment_rows(j: Journey, fact: Fact) -> Rows:
-    at = (j.repayment_id, fact.restored.tranche)
+def _segment_rows(at: str, fact: Fact) -> Rows:
+    named = (at, fact.restored.tranche)
     return [
-        (*at, n, s.stage, s.cause, s.from_at, s.to_at, s.milliseconds) for n, s in enumerate(fact.lag.segments, start=1)
+        (*named, n, s.stage, s.cause, s.from_at, s.to_at, s.milliseconds)
+        for n, s in enumerate(fact.lag.segments, start=1)
     ]
 
 

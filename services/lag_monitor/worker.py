@@ -1,14 +1,22 @@
 """lag-monitor: every topic in, the lag ledger out; it writes no topic."""
 
 from schemas.intake import RepaymentReceived
+from schemas.notification import (
+    NotificationDelivered,
+    NotificationRequested,
+    NotificationSuppressed,
+    NotificationUndeliverable,
+)
 from schemas.repayment import RepaymentReported
 from schemas.restoration import (
     CreditRestored,
     HoldPlaced,
     NothingToRestore,
+    PromiseMade,
     RestorationParked,
     RestorationReversed,
 )
+from schemas.review import FeedbackReceived
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentRejected, RepaymentSettled
 from schemas.topics import TOPICS
@@ -33,11 +41,17 @@ WORKER = Worker(
             RepaymentSettled,
             RepaymentRejected,
             RiskAssessed,
+            PromiseMade,
             HoldPlaced,
             RestorationParked,
             CreditRestored,
             NothingToRestore,
             RestorationReversed,
+            NotificationRequested,
+            NotificationDelivered,
+            NotificationUndeliverable,
+            NotificationSuppressed,
+            FeedbackReceived,
         }
     ),
     writes=(),

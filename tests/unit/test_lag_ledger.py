@@ -260,7 +260,11 @@ def ledger(events: Sequence[Event]) -> dict[str, object]:
         check_tiles(journey)
         assert journey.unplaced == ()
     return {
-        at: replace(journey, facts=tuple(sorted(journey.facts, key=lambda fact: fact.restored.tranche)))
+        at: replace(
+            journey,
+            facts=tuple(sorted(journey.facts, key=lambda fact: fact.restored.tranche)),
+            tallies=tuple(sorted(journey.tallies)),
+        )
         for at, journey in found.items()
     }
 

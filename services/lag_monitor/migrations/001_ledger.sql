@@ -14,7 +14,10 @@ CREATE TABLE journey (
   received_at timestamptz,
   settled_at timestamptz,
   assessed_at timestamptz,
+  decided_at timestamptz,
   tier text CHECK (tier IN ('low', 'medium', 'high', 'unknown')),
+  clear boolean,
+  counted boolean NOT NULL,
   pending text NOT NULL CHECK (pending IS JSON ARRAY),
   unplaced text NOT NULL CHECK (unplaced IS JSON ARRAY),
   outcome text CHECK (outcome IN ('restored', 'nothing_to_restore', 'returned', 'lapsed', 'rejected')),
@@ -39,13 +42,55 @@ CREATE TABLE part (
   number integer NOT NULL CHECK (number BETWEEN 1 AND 99),
   amount_minor bigint NOT NULL CHECK (amount_minor > 0),
   currency text NOT NULL,
-  state text NOT NULL CHECK (state IN ('held', 'parked', 'restored', 'voided')),
+  state text NOT NULL CHECK (state IN ('promised', 'held', 'parked', 'restored', 'returned', 'reversed', 'lapsed')),
   cause text NOT NULL,
   since timestamptz NOT NULL,
   until timestamptz,
-  PRIMARY KEY (repayment_id, number)
+  promised_by timestamptz,
+  basis text CHECK (basis IN ('clear', 'hold')),
+  caused_by text NOT NULL,
+  restored_at timestamptz,
+  told_at timestamptz,
+  PRIMARY KEY (repayment_id, number),
+  CHECK ((promised_by IS NULL) = (basis IS NULL))
 ) WITH (fillfactor = 80);
-CREATE INDEX part_waiting ON part (cause, until) INCLUDE (amount_minor, currency) WHERE state IN ('held', 'parked');
+CREATE INDEX part_waiting ON part (cause, promised_by) INCLUDE (amount_minor, currency) WHERE state IN ('held', 'parked');
+
+-- What is owed by when: eligibility and the first deadline are fixed when the row is made; met or breached once.
+CREATE TABLE sla_promise (
+  repayment_id text NOT NULL,
+  tranche integer NOT NULL,
+  slo text NOT NULL CHECK (slo IN ('decided_60s', 'low_risk_5s', 'low_risk_60s', 'hold_promise', 'notify_60s')),
+  deadline_at timestamptz NOT NULL,
+  outcome text CHECK (outcome IN ('met', 'breached', 'void')),
+  decided_at timestamptz,
+  over_at timestamptz,
+  PRIMARY KEY (repayment_id, tranche, slo),
+  CHECK ((outcome IS NULL) = (decided_at IS NULL))
+) WITH (fillfactor = 80);
+CREATE INDEX sla_promise_open ON sla_promise (deadline_at) WHERE outcome IS NULL;
+CREATE INDEX sla_promise_overdue ON sla_promise (slo) WHERE outcome = 'breached' AND over_at IS NULL;
+CREATE FUNCTION decided_once() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.deadline_at <> OLD.deadline_at OR (OLD.outcome IS NOT NULL AND NEW.outcome IS DISTINCT FROM OLD.outcome) THEN
+    RAISE EXCEPTION 'promise % of %:% is fixed', OLD.slo, OLD.repayment_id, OLD.tranche
+      USING ERRCODE = 'restrict_violation';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER sla_promise_decided_once BEFORE UPDATE ON sla_promise FOR EACH ROW EXECUTE FUNCTION decided_once();
+
+-- Messages to the customer; one that is about no repayment stands apart.
+CREATE TABLE notice (
+  notification_id text PRIMARY KEY,
+  subject text NOT NULL,
+  caused_by text NOT NULL,
+  channel text NOT NULL,
+  template text NOT NULL,
+  state text NOT NULL CHECK (state IN ('requested', 'delivered', 'undeliverable', 'suppressed')),
+  at timestamptz NOT NULL
+);
+CREATE INDEX notice_by_subject ON notice (subject);
 
 -- What tiles [repaid_at, restored_at] of a restored tranche, in whole milliseconds (lag 1).
 CREATE TABLE lag_segment (
@@ -61,7 +106,6 @@ CREATE TABLE lag_segment (
   CHECK (ms > 0 AND to_at = from_at + ms * interval '1 millisecond')
 );
 CREATE TABLE restoration_fact (
-  id bigint GENERATED ALWAYS AS IDENTITY,
   repayment_id text NOT NULL,
   tranche integer NOT NULL,
   account_id text NOT NULL,
@@ -70,19 +114,60 @@ CREATE TABLE restoration_fact (
   amount_minor bigint NOT NULL CHECK (amount_minor > 0),
   currency text NOT NULL,
   tier text NOT NULL,
+  rail text NOT NULL,
   cause text NOT NULL,
   repaid_at timestamptz NOT NULL,
   restored_at timestamptz NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  id bigint GENERATED ALWAYS AS IDENTITY,
   PRIMARY KEY (repayment_id, tranche),
   CHECK (restored_at = repaid_at + lag_ms * interval '1 millisecond')
 );
 CREATE UNIQUE INDEX restoration_fact_order ON restoration_fact (xid, id);
 CREATE INDEX restoration_fact_by_time ON restoration_fact (restored_at);
+-- What else is counted, one row a count; a duration where ms is given.
+CREATE TABLE tally (
+  metric text NOT NULL,
+  labels text[] NOT NULL,
+  ms bigint CHECK (ms >= 0),
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  id bigint GENERATED ALWAYS AS IDENTITY,
+  PRIMARY KEY (xid, id)
+);
+CREATE TRIGGER tally_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tally
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER lag_segment_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON lag_segment
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER restoration_fact_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON restoration_fact
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- What is exported: counts by metric and labels in the catalogue's order, and how far each kind of fact was projected.
+-- A bucket counts durations above the edge before it up to its own; its latest fact is the exemplar.
+CREATE TABLE metric_hist (
+  metric text NOT NULL,
+  labels text[] NOT NULL,
+  bucket integer NOT NULL,
+  n bigint NOT NULL,
+  sum_ms bigint NOT NULL,
+  trace_id text,
+  trace_ms bigint,
+  trace_at timestamptz,
+  PRIMARY KEY (metric, labels, bucket)
+) WITH (fillfactor = 50);
+CREATE TABLE metric_count (
+  metric text NOT NULL,
+  labels text[] NOT NULL,
+  n numeric NOT NULL,
+  PRIMARY KEY (metric, labels)
+) WITH (fillfactor = 50);
+CREATE TABLE metric_cursor (
+  name text PRIMARY KEY,
+  xid xid8 NOT NULL,
+  id bigint NOT NULL
+) WITH (fillfactor = 50);
+INSERT INTO metric_cursor VALUES ('restoration', '0', 0), ('tally', '0', 0);
 
 -- I24: the segments of every restored tranche tile its lag to the millisecond, and nothing of it is unexplained.
 CREATE VIEW invariant_lag_tiles AS
@@ -99,12 +184,21 @@ WHERE f.lag_ms <> coalesce(s.ms, 0) OR f.unattributed_ms <> 0 OR s.gaps > 0
 
 -- I24: every restored tranche of which all was heard is measured.
 CREATE VIEW invariant_restored_is_measured AS
-SELECT p.repayment_id, p.number, p.since FROM part p
+SELECT p.repayment_id, p.number, p.restored_at FROM part p
 JOIN journey j USING (repayment_id)
 LEFT JOIN restoration_fact f ON f.repayment_id = p.repayment_id AND f.tranche = p.number
-WHERE p.state = 'restored' AND f.repayment_id IS NULL AND j.unplaced = '[]';
+WHERE p.restored_at IS NOT NULL AND f.repayment_id IS NULL AND j.unplaced = '[]';
 
 -- I24: what waits has a stage and a cause.
 CREATE VIEW invariant_waits_have_a_cause AS
 SELECT repayment_id, outcome, stage, cause FROM journey
 WHERE outcome IS NULL AND repaid_at IS NOT NULL AND stage IS NULL;
+
+-- What each service has committed and Kafka has not acknowledged.
+CREATE VIEW outbox_waiting AS
+SELECT 'repayment-ingest' AS service, count(*) AS publications, min(created_at) AS oldest_at
+FROM repayment_ingest.publication WHERE published_at IS NULL
+UNION ALL SELECT 'settlement', count(*), min(created_at) FROM settlement.publication WHERE published_at IS NULL
+UNION ALL SELECT 'risk-scoring', count(*), min(created_at) FROM risk_scoring.publication WHERE published_at IS NULL
+UNION ALL SELECT 'limit-release', count(*), min(created_at) FROM limit_release.publication WHERE published_at IS NULL
+UNION ALL SELECT 'notifier', count(*), min(created_at) FROM notifier.publication WHERE published_at IS NULL;

@@ -1,0 +1,92 @@
+"""Which objectives a repayment is owed, and how each ends: once, whatever is heard first (lag 3.1, 6)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from services.lag_monitor.model import Journey, Notice, Part, Promise, Tally
+from services.metrics.catalogue import NOTIFICATION_LAG, SLA_OUTCOMES
+
+DECIDED = timedelta(seconds=60)
+LOW_RISK = timedelta(seconds=5)
+TOLD = timedelta(seconds=60)
+LOW = frozenset({"low", "unknown"})
+
+
+def judged(state: Journey) -> Journey:
+    """Make the promises all of whose terms were heard, and end those whose end was."""
+    state = _told(state)
+    new = [promise for promise in _owed(state) if (promise.slo, promise.tranche) not in state.promises]
+    state = state.owe(*new) if new else state
+    ended = [after for before in state.promises.values() if (after := _ended(state, before)) is not before]
+    if not ended:
+        return state
+    verdicts = [p for p in ended if p.outcome != "void" and state.promises[p.slo, p.tranche].outcome is None]
+    return state.owe(*ended).count(*(Tally(SLA_OUTCOMES.name, (p.slo, str(p.outcome))) for p in verdicts))
+
+
+def _owed(state: Journey) -> Iterator[Promise]:
+    if state.settled_at is not None:
+        yield Promise("decided_60s", 0, state.settled_at + DECIDED)
+    for part in state.parts.values():
+        yield from _owed_to(state, part)
+
+
+def _owed_to(state: Journey, part: Part) -> Iterator[Promise]:
+    """Yield what one tranche is owed; a promise made to a parked one is out of the objectives (domain 7)."""
+    if part.promised_by is not None and part.basis == "hold":
+        yield Promise("hold_promise", part.number, part.promised_by)
+    low = state.clear and state.tier in LOW and state.settled_at is not None
+    if part.promised_by is not None and part.basis == "clear" and low and state.settled_at is not None:
+        yield Promise("low_risk_5s", part.number, state.settled_at + LOW_RISK)
+        yield Promise("low_risk_60s", part.number, part.promised_by)
+    if part.state in ("restored", "reversed") and part.restored_at is not None:
+        yield Promise("notify_60s", part.number, part.restored_at + TOLD)
+
+
+def _ended(state: Journey, promise: Promise) -> Promise:
+    """Return the promise as it ended, or the very same."""
+    if promise.over_at is not None:
+        return promise
+    if promise.slo == "decided_60s":
+        return promise if state.decided_at is None else _kept(promise, state.decided_at)
+    part = state.parts[promise.tranche]
+    if promise.slo == "notify_60s":
+        if part.told_at is not None:
+            return _kept(promise, part.told_at)
+        unreachable = _first(state, part, "suppressed")
+        return promise if unreachable is None else _void(promise, unreachable.at)
+    if part.restored_at is not None:
+        return _kept(promise, part.restored_at)
+    return promise if part.state in ("promised", "held") else _void(promise, part.since)
+
+
+def _kept(promise: Promise, at: datetime) -> Promise:
+    over = replace(promise, over_at=at)
+    if promise.outcome is not None:
+        return over
+    return replace(over, outcome="met" if at <= promise.deadline_at else "breached", decided_at=at)
+
+
+def _void(promise: Promise, at: datetime) -> Promise:
+    """End a promise that lost its object: in time for nothing, after its deadline as broken."""
+    over = replace(promise, over_at=at)
+    if promise.outcome is not None:
+        return over
+    return replace(over, outcome="void" if at <= promise.deadline_at else "breached", decided_at=at)
+
+
+def _told(state: Journey) -> Journey:
+    """Note for each restored tranche when its customer was told first; what told it names the same commit."""
+    for part in state.of("restored", "reversed"):
+        notice = None if part.told_at else _first(state, part, "delivered")
+        if notice is not None and part.restored_at is not None:
+            ms = max(0, (notice.at - part.restored_at) // timedelta(milliseconds=1))
+            state = state.put(replace(part, told_at=notice.at))
+            state = state.count(Tally(NOTIFICATION_LAG.name, (notice.channel,), ms))
+    return state
+
+
+def _first(state: Journey, part: Part, became: str) -> Notice | None:
+    found: Iterable[Notice] = (n for n in state.notices.values() if n.caused_by == part.caused_by and n.state == became)
+    return min(found, key=lambda notice: (notice.at, notice.notification_id), default=None)
