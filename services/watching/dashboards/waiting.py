@@ -1,0 +1,101 @@
+"""Who waits, for what, until when?"""
+
+from typing import Final
+
+from services.metrics import catalogue
+from services.watching.board import Board, Section
+from services.watching.panels import Ask, Sql, figure, graph, rows
+from services.watching.promql import age, of, total
+
+ONE: Final = "/d/opentobuy-one-repayment?var-repayment=${__value.raw}&${__url_time_range}"
+_OLDEST: Final = """\
+SELECT repayment_id AS "repayment", stage, cause_class AS "class", cause, tier, rail,
+  amount_minor AS "amount, minor units", currency, repaid_at AS "repaid", due_at AS "until",
+  promised_by AS "promised", waiting_seconds AS "waits"
+FROM watching.waiting
+WHERE stage ~ '^(${stage:regex})$' AND coalesce(tier, 'unknown') ~ '^(${tier:regex})$'
+  AND currency ~ '^(${currency:regex})$'
+ORDER BY waits_from LIMIT 50
+"""
+WAITING: Final = Board(
+    uid="opentobuy-waiting",
+    title="4 · What waits",
+    description="The longest waiting repayments with their cause and promise, and what is held, parked or set aside.",
+    sections=(
+        Section(
+            "Now",
+            (
+                figure(
+                    "Held parts",
+                    "Parts kept back until a date, by cause.",
+                    "short",
+                    Ask(
+                        total(of(catalogue.HELD, 'cause=~"risk_hold|manual_review"'), "cause"),
+                        "{{cause}}",
+                        instant=True,
+                    ),
+                ),
+                figure(
+                    "Parked parts",
+                    "Parts kept back until a condition, by cause.",
+                    "short",
+                    Ask(
+                        total(of(catalogue.HELD, 'cause=~"frozen|overdue_elsewhere"'), "cause"),
+                        "{{cause}}",
+                        instant=True,
+                    ),
+                ),
+                figure(
+                    "Held amount",
+                    "Credit kept back, in minor units.",
+                    "short",
+                    Ask(total(of(catalogue.HELD_AMOUNT), "cause, currency"), "{{cause}} {{currency}}", instant=True),
+                ),
+                figure(
+                    "Next promise",
+                    "When the next held part is promised.",
+                    "dateTimeFromNow",
+                    Ask(f"min({of(catalogue.NEXT_PROMISED)}) * 1000", "next", instant=True),
+                ),
+            ),
+        ),
+        Section(
+            "The oldest",
+            (
+                rows(
+                    "Fifty oldest",
+                    "The longest waiting repayments from the ledger; an id leads to its journey.",
+                    Sql(_OLDEST),
+                    units={"waits": "s"},
+                    links={"repayment": ONE},
+                    height=14,
+                ),
+            ),
+        ),
+        Section(
+            "Set aside",
+            (
+                graph(
+                    "Held and parked over time",
+                    "Parts kept back, by cause.",
+                    "short",
+                    Ask(total(of(catalogue.HELD), "cause"), "{{cause}}"),
+                    stack="normal",
+                ),
+                graph(
+                    "Dead letters",
+                    "Records set aside that nobody closed, by stage and reason.",
+                    "short",
+                    Ask(f"{total(of(catalogue.DEAD_LETTERS), 'stage, reason')} > 0", "{{stage}} {{reason}}"),
+                    stack="normal",
+                ),
+                graph(
+                    "Oldest dead letter",
+                    "Age of the oldest open dead letter; nothing where there is none.",
+                    "s",
+                    Ask(age(catalogue.OLDEST_DEAD_LETTER, "stage"), "{{stage}}"),
+                ),
+            ),
+        ),
+    ),
+)
