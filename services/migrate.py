@@ -26,15 +26,29 @@ DO $do$ BEGIN
                  current_setting('otb.schema'), current_setting('otb.role'));
 END $do$
 """
+# A role that may log in and only read, with a bound on what a query of it costs.
+MAKE_READER = """
+DO $do$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_setting('otb.role')) THEN
+    EXECUTE format('CREATE ROLE %I LOGIN', current_setting('otb.role'));
+  END IF;
+  EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('otb.role'), current_setting('otb.password'));
+  EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', current_setting('otb.role'));
+  EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', current_setting('otb.role'), '10s');
+  EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', current_setting('otb.schema'));
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_setting('otb.schema'), current_setting('otb.role'));
+END $do$
+"""
 APPLIED = """
 CREATE TABLE IF NOT EXISTS migration (
   name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())
 """
 
 
-async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path) -> list[str]:
+async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path, *, readers: Sequence[str] = ()) -> list[str]:
     """Bring every service's schema up to date; return the names of the migrations applied.
 
+    ``readers`` are packages with views over all of them, for a role that may do nothing but ask for those.
     Raises ConfigurationError when an applied migration's text is no longer what it was.
     """
     connection = cast(Connection, await asyncpg.connect(dsn))
@@ -43,26 +57,30 @@ async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path) -> list[
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         for package in packages:
             async with connection.transaction():
-                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"))
-                applied += await _schema(connection, package)
+                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_ROLE)
+                applied += await _schema(connection, package, "services.runtime", f"services.{package}")
+        for package in readers:
+            async with connection.transaction():
+                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_READER)
+                applied += await _schema(connection, package, f"services.{package}")
     finally:
         await connection.close(timeout=5)
     return applied
 
 
-async def _role(connection: Connection, package: str, password: str) -> None:
+async def _role(connection: Connection, package: str, password: str, statement: str) -> None:
     for name, value in (("role", f"otb_{package}"), ("password", password), ("schema", package)):
         await connection.execute("SELECT set_config($1, $2, true)", f"otb.{name}", value)
-    await connection.execute(MAKE_ROLE)
+    await connection.execute(statement)
 
 
-async def _schema(connection: Connection, package: str) -> list[str]:
+async def _schema(connection: Connection, package: str, *modules: str) -> list[str]:
     await connection.execute("SELECT set_config('search_path', $1, true)", package)
     await connection.execute(APPLIED)
     rows = await connection.fetch("SELECT name, checksum FROM migration")
     known = {row["name"]: row["checksum"] for row in rows}
     done = []
-    for name, text in _texts(package):
+    for name, text in _texts(modules):
         checksum = sha256(text.encode()).hexdigest()
         if name not in known:
             await connection.execute(text)
@@ -73,10 +91,10 @@ async def _schema(connection: Connection, package: str) -> list[str]:
     return done
 
 
-def _texts(package: str) -> list[tuple[str, str]]:
-    """Return (name, text) of the runtime's migrations, then the service's, in order of their numbers."""
+def _texts(modules: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (name, text) of the modules' migrations, one module after the other, in order of their numbers."""
     texts = []
-    for module in ("services.runtime", f"services.{package}"):
+    for module in modules:
         folder = files(module).joinpath("migrations")
         found = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
         texts += [(f"{module.rpartition('.')[2]}.{file.name}", file.read_text()) for file in found]

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from services.cli.system import System, all_topics, make_topics, open_system
-from services.cli.workers import EVERYONE
+from services.cli.workers import EVERYONE, READERS
 from services.migrate import migrate
 from services.runtime.settings import Settings
 
@@ -123,7 +123,8 @@ async def _prepared(settings: Settings) -> None:
     await make_topics(settings)
     await execute(dsn_of(settings), f"CREATE DATABASE {TEMPLATE}")
     assert settings.secrets_dir is not None
-    await migrate(dsn_of(settings, TEMPLATE), [worker.package for worker in EVERYONE], settings.secrets_dir)
+    packages = [worker.package for worker in EVERYONE]
+    await migrate(dsn_of(settings, TEMPLATE), packages, settings.secrets_dir, readers=READERS)
 
 
 class Databases:

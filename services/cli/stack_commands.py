@@ -25,7 +25,7 @@ from services.cli.terminal import (
     table,
     working,
 )
-from services.cli.workers import EVERYONE
+from services.cli.workers import EVERYONE, READERS
 from services.migrate import migrate
 from services.runtime.clock import monotonic
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
@@ -140,7 +140,8 @@ def migrate_command(as_json: Json = False) -> None:
     if folder is None:
         raise Problem("OTB_SECRETS_DIR is not set")
     with working("migrating"):
-        done = asyncio.run(migrate(dsn, [worker.package for worker in EVERYONE], folder))
+        packages = [worker.package for worker in EVERYONE]
+        done = asyncio.run(migrate(dsn, packages, folder, readers=READERS))
     _list("applied", done, "every schema was up to date", as_json=as_json)
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from deploy.embedded import Part, Program, Stack
 from schemas.topics import TOPICS, Topic, dead_letter_topic
 from services.cli.kafka import administrator
-from services.cli.workers import EVERYONE, WORKERS
+from services.cli.workers import EVERYONE, READERS, WORKERS
 from services.migrate import migrate
 from services.runtime.clock import monotonic
 from services.runtime.errors import ConfigurationError
@@ -54,7 +54,8 @@ async def provision(settings: Settings, *, partitions: int | None = None) -> tup
     if settings.postgres_dsn is None or settings.secrets_dir is None:
         raise ConfigurationError("OTB_POSTGRES_DSN is not set")
     packages = [worker.package for worker in EVERYONE]
-    migrated = await migrate(settings.postgres_dsn.get_secret_value(), packages, settings.secrets_dir)
+    dsn = settings.postgres_dsn.get_secret_value()
+    migrated = await migrate(dsn, packages, settings.secrets_dir, readers=READERS)
     return migrated, await make_topics(settings, partitions=partitions)
 
 

@@ -11,3 +11,5 @@ from services.settlement.worker import WORKER as SETTLEMENT
 WORKERS: tuple[AnyWorker, ...] = (REPAYMENT_INGEST, SETTLEMENT, RISK_SCORING, LIMIT_RELEASE, NOTIFIER)
 OBSERVERS: tuple[AnyWorker, ...] = (LAG_MONITOR,)
 EVERYONE: tuple[AnyWorker, ...] = (*WORKERS, *OBSERVERS)
+READERS: tuple[str, ...] = ("watching",)
+"""Packages with views for people's tools: a schema and a role that only reads."""

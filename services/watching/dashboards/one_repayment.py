@@ -37,7 +37,7 @@ SELECT tranche AS "part", slo AS "objective", deadline_at AS "promised by", over
 FROM watching.promise WHERE repayment_id = ${repayment:sqlstring} ORDER BY deadline_at, tranche, slo
 """
 _MESSAGES: Final = """\
-SELECT at, channel, template AS "text", state
+SELECT at, channel, language, template, state, ended_at AS "ended", text
 FROM watching.message WHERE repayment_id = ${repayment:sqlstring} ORDER BY at
 """
 ONE_REPAYMENT: Final = Board(
