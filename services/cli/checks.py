@@ -100,6 +100,7 @@ SELECT (SELECT count(*) FROM repayment_ingest.reference) AS repayments,
     + (SELECT count(*) FROM risk_scoring.set_aside WHERE kind = 'dead_letter' AND state = 'open')
     + (SELECT count(*) FROM limit_release.set_aside WHERE kind = 'dead_letter' AND state = 'open')
     + (SELECT count(*) FROM notifier.set_aside WHERE kind = 'dead_letter' AND state = 'open') AS open_dead_letters,
+  (SELECT count(*) FROM console.case_file WHERE state NOT IN ('resolved', 'closed')) AS open_cases,
   (SELECT count(*) FROM repayment_ingest.conflict) AS conflicts
 """
 PREFIX: Final = "invariant_"

@@ -12,7 +12,7 @@ from typer.exceptions import TyperException
 
 from deploy.embedded import StackError
 from services.billing_simulator.send import DeliveryError
-from services.cli import access, checks, conform, demo, dlq, explain, lag, load, look, stack_commands
+from services.cli import access, cases, checks, conform, demo, dlq, explain, holds, lag, load, look, stack_commands
 from services.cli.terminal import ENVIRONMENT, EPILOG, Problem
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import load_settings
@@ -31,6 +31,8 @@ app = typer.Typer(
 for module in (demo, look, explain, lag, checks, conform, access, load, stack_commands):
     module.register(app)
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(cases.app, name="case")
+app.add_typer(holds.app, name="hold")
 app.add_typer(stack_commands.stack, name="stack")
 
 

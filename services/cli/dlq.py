@@ -22,7 +22,7 @@ from services.cli.terminal import (
     stdout,
     table,
 )
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE
 from services.decision import Malformed
 from services.runtime.codec import decode, headers_from_bytes
 from services.runtime.dead_letter import Kept
@@ -137,7 +137,7 @@ def discard(
 async def listed(connection: Connection, kinds: Sequence[str], limit: int, *, everything: bool) -> list[Aside]:
     """Return what every service has set aside."""
     found = []
-    for worker in WORKERS:
+    for worker in EVERYONE:
         await connection.execute(USE, worker.package)
         found += [Aside(worker.name, row) for row in await connection.fetch(LIST, kinds, everything, limit)]
     return found
@@ -149,7 +149,7 @@ async def one(connection: Connection, identity: str) -> Aside:
     if not number.isdecimal():
         raise Problem(f"{identity} is not service:number", USAGE)
     found = []
-    for worker in WORKERS:
+    for worker in EVERYONE:
         if service and not worker.name.startswith(service):
             continue
         await connection.execute(USE, worker.package)
@@ -164,7 +164,7 @@ async def one(connection: Connection, identity: str) -> Aside:
 
 def verdict_of(aside: Aside) -> Verdict:
     """Read the record as its worker would now, without handling it."""
-    worker = next(worker for worker in WORKERS if worker.name == aside.service)
+    worker = next(worker for worker in EVERYONE if worker.name == aside.service)
     row = aside.row
     record = Kept(row["key"], row["value"], headers_from_bytes(row["headers"]))
     try:

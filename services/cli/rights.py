@@ -60,7 +60,9 @@ def _rights_of(kafka: Mapping[str, Any]) -> Iterable[Right]:
 
 def _service(worker: AnyWorker) -> dict[str, Any]:
     dead_letters = [dead_letter_topic(topic.name, worker.name) for topic in worker.reads]
-    watches = [each.name for each in EVERYONE if each is not worker] if worker in OBSERVERS else []
+    watches = (
+        [each.name for each in EVERYONE if each is not worker] if worker in OBSERVERS and not worker.writes else []
+    )
     return {
         "name": worker.name,
         "postgres": {"role": f"otb_{worker.package}", "schema": worker.package},

@@ -59,14 +59,14 @@ async def provision(settings: Settings, *, partitions: int | None = None) -> tup
     return migrated, await make_topics(settings, partitions=partitions)
 
 
-def all_topics(workers: Iterable[AnyWorker] = WORKERS) -> dict[str, int]:
-    """Return every topic with its retention in milliseconds, the workers' dead-letter topics included.
+def all_topics(workers: Iterable[AnyWorker] = EVERYONE) -> dict[str, int]:
+    """Return every topic with its retention in milliseconds, dead-letter topics of those that write included.
 
-    Observers have none: what they cannot read they keep, and the worker it is for tells it.
+    Who writes nothing has none: what it cannot read it keeps, and the worker it is for tells it.
     """
     names = {name: topic.retention_ms for name, topic in TOPICS.items()}
     for worker in workers:
-        read: tuple[Topic, ...] = worker.reads
+        read: tuple[Topic, ...] = worker.reads if worker.writes else ()
         names |= {dead_letter_topic(topic.name, worker.name): DEAD_LETTER_RETENTION_MS for topic in read}
     return names
 

@@ -1,5 +1,6 @@
-"""The five workers in the order of the pipeline, and those who only watch them."""
+"""The five workers in the order of the pipeline, and those beside them that no money waits for."""
 
+from services.console.worker import WORKER as CONSOLE
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier.worker import WORKER as NOTIFIER
@@ -9,7 +10,7 @@ from services.runtime.worker import AnyWorker
 from services.settlement.worker import WORKER as SETTLEMENT
 
 WORKERS: tuple[AnyWorker, ...] = (REPAYMENT_INGEST, SETTLEMENT, RISK_SCORING, LIMIT_RELEASE, NOTIFIER)
-OBSERVERS: tuple[AnyWorker, ...] = (LAG_MONITOR,)
+OBSERVERS: tuple[AnyWorker, ...] = (LAG_MONITOR, CONSOLE)
 EVERYONE: tuple[AnyWorker, ...] = (*WORKERS, *OBSERVERS)
 READERS: tuple[str, ...] = ("watching",)
 """Packages with views for people's tools: a schema and a role that only reads."""

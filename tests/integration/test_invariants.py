@@ -4,8 +4,13 @@ import pytest
 
 from schemas.risk import Tranche
 from services.cli.workers import EVERYONE
+from services.console.domain import MoveCase, ReleaseHold
+from services.console.worker import WORKER as CONSOLE
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
+from services.runtime.batch import Batch
+from services.runtime.clock import monotonic, utc_now
+from services.runtime.fold import Arrived
 from services.runtime.settings import Settings
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
@@ -34,6 +39,12 @@ LAG = {
     "lag_tiles": "UPDATE lag_segment SET ms = ms + 1 WHERE n = 2",
     "waits_have_a_cause": "UPDATE journey SET outcome = NULL, stage = NULL",
     "restored_is_measured": "DELETE FROM restoration_fact",
+}
+CASES = {
+    "audit_chain": "DELETE FROM audit",
+    "case_lane": "UPDATE case_file SET state = 'escalated'",
+    "case_opened": "UPDATE case_file SET kind = 'referred'",
+    "case_waits": "DELETE FROM timers",
 }
 DEBT = {"debts_fill_the_buckets": "UPDATE account SET books = jsonb_set(books, '{0,0,2}', '1')"}
 OPEN_DOORS = """
@@ -75,7 +86,7 @@ async def test_every_invariant_view_has_a_planted_violation_here(settings: Setti
         }
     everywhere = {(worker.package, name) for worker in EVERYONE for name in SHARED}
     ledgers = {("limit_release", name) for name in LEDGER} | {("settlement", name) for name in DEBT}
-    ledgers |= {("lag_monitor", name) for name in LAG}
+    ledgers |= {("lag_monitor", name) for name in LAG} | {("console", name) for name in CASES}
     assert views == everywhere | ledgers
 
 
@@ -120,6 +131,32 @@ async def test_a_hole_between_segments_is_named(settings: Settings) -> None:
         "UPDATE restoration_fact SET unattributed_ms = 1",
     ):
         assert "lag_monitor.invariant_lag_tiles" in await planted(settings, hole, "lag_monitor")
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_planted_violation_of_the_case_lane_is_named(settings: Settings, name: str) -> None:
+    async with role(settings, "console") as connection:
+        feed = await Feed(CONSOLE, settings, connection).start()
+        await feed.deliver(builders.restoration_delayed(), builders.repayment_conflicted())
+        release = ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", builders.REPAYMENT, 1)
+        await feed.apply(Batch(taken=monotonic(), arrived=[Arrived(release, 0, utc_now())]))
+    assert await violations(settings) == {}
+    assert await planted(settings, CASES[name], "console") == {f"console.invariant_{name}"}
+
+
+async def test_a_case_nobody_opened_or_that_never_closes_is_named(settings: Settings) -> None:
+    async with role(settings, "console") as connection:
+        feed = await Feed(CONSOLE, settings, connection).start()
+        await feed.deliver(builders.restoration_delayed())
+        case = await feed.value("SELECT case_id FROM case_file")
+        resolve = MoveCase(builders.ACCOUNT, "agent_1", "checked", case, "resolve", "explained")
+        await feed.apply(Batch(taken=monotonic(), arrived=[Arrived(resolve, 0, utc_now())]))
+    assert await violations(settings) == {}
+    assert await planted(settings, "DELETE FROM timers WHERE kind = 'case_closes'", "console") == {
+        "console.invariant_case_waits"
+    }
+    gone = "DELETE FROM inbox; DELETE FROM case_step WHERE n = 2"
+    assert await planted(settings, gone, "console") >= {"console.invariant_case_opened", "console.invariant_case_lane"}
 
 
 @pytest.mark.parametrize("package", [worker.package for worker in EVERYONE])

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.cli.workers import WORKERS
+from services.cli.workers import EVERYONE
+from services.console import store as console
 from services.limit_release import store as limit_release
 from services.notifier import store as notifier
 from services.repayment_ingest import store as ingest
@@ -29,6 +30,12 @@ INSERT INTO limit_release.timers SELECT 'hold_due:' || n, n % 24, 'account-' || 
 INSERT INTO limit_release.set_aside (kind, state, topic, partition, "offset", broker_at, account_id, headers, reason,
   build, published_at) SELECT 'parked', CASE WHEN n % 5000 = 0 THEN 'ready' ELSE 'done' END, 't', n % 24, n, now(),
   'account-' || n, '[]', '', '', now() FROM generate_series(1, {ROWS}) n;
+INSERT INTO settlement.set_aside (kind, state, topic, partition, "offset", broker_at, headers, reason, build)
+  SELECT 'dead_letter', 'done', 't', n % 24, n, now(), '[]', '', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.set_aside (kind, state, topic, partition, "offset", broker_at, headers, reason, build)
+  SELECT 'dead_letter', 'done', 't', n % 24, n, now(), '[]', '', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO repayment_ingest.set_aside (kind, state, topic, partition, "offset", broker_at, headers, reason, build)
+  SELECT 'dead_letter', 'done', 't', n % 24, n, now(), '[]', '', '' FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.account SELECT 'account-' || n, 'default', 'CNY', 'active', '', 0, 0, 0, 0, 0, 0, 0, 0, NULL,
   NULL, false, NULL, 0, 0, NULL, 1
   FROM generate_series(1, {ROWS}) n;
@@ -56,6 +63,10 @@ INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-
 INSERT INTO notifier.delivery SELECT 'n-' || n, CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
   CASE WHEN n % 5000 = 0 THEN now() END, CASE WHEN n % 5000 > 0 THEN now() END
   FROM generate_series(1, {ROWS}) n;
+INSERT INTO console.case_step SELECT 'case-' || n, 1, NULL, 'open', now(), 'console', 'promise_broken'
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO console.case_file SELECT 'case-' || n, 'account-' || n, 'promise_broken', 'high', md5('case' || n), now(),
+  now(), 'repayment-' || n, 1, '', 1, 'open', '', NULL, '', NULL, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n, 'purchase', now(), now(), '', '[]', false
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n, 0, -1, 1, 0, 0
@@ -91,6 +102,12 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     ),
     "risk": ("risk_scoring", inbox.reading(risk.READS), ("keys", ACCOUNTS, ACCOUNTS, ACCOUNTS, REPAYMENTS)),
     "notifier": ("notifier", inbox.reading(notifier.READS), ("keys", ACCOUNTS, [f"n-{n}" for n in range(40)])),
+    "console": (
+        "console",
+        inbox.reading(console.READS),
+        ("keys", [f"case-{n}" for n in range(40)], REPAYMENTS, [1] * len(REPAYMENTS)),
+    ),
+    "dead letters without a case": ("console", console.DEAD_LETTERS, (100,)),
     "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
 }
 SMALL = {"progress", "disabled_channel"}
@@ -118,7 +135,7 @@ async def full(settings: Settings) -> Settings:
     """Fill the tables that grow."""
     async with owner(settings) as connection:
         await connection.execute(FILL)
-        for worker in WORKERS:
+        for worker in EVERYONE:
             await connection.execute(f"INSERT INTO {worker.package}.inbox {INBOX}")
         await connection.execute("ANALYZE")
     return settings

@@ -16,6 +16,9 @@ from schemas.ids import REFERENCE_PATTERN, AccountId, EventId, NotificationId, R
 from schemas.notification import Channel, Template
 from schemas.reasons import CAUSES, STAGES, Reason
 from schemas.risk import RiskAssessed
+from services.console import model as console
+from services.console.domain import MoveCase
+from services.console.store import STORE as CONSOLE
 from services.decision import Input, Timer, TimerFired
 from services.limit_release import model as release
 from services.limit_release.store import STORE as RELEASE
@@ -408,6 +411,38 @@ def _leased(account: notifier.Account, message: notifier.Notification) -> notifi
     if message.next_attempt_at is not None:
         message = replace(message, next_attempt_at=message.next_attempt_at + timedelta(seconds=LEASE_SECONDS))
     return replace(account, notifications={message.notification_id: message})
+
+
+OPENED = st.builds(
+    console.Case,
+    st.just(console.case_id("cause")),
+    st.sampled_from(get_args(console.Kind)),
+    st.sampled_from(get_args(console.Priority)),
+    st.just(EventId("0" * 32)),
+    INSTANTS,
+    INSTANTS,
+    st.none() | WORDS,
+    st.none() | st.integers(1, 99),
+    st.just("") | WORDS,
+    st.none() | st.integers(1, 9_999),
+    steps=st.just((console.Step(None, "open", builders.REPAID_AT, "console", "why"),)),
+).filter(lambda case: case.due_at >= case.opened_at)
+
+
+@FEW
+@given(case=OPENED, answer=SAID, outcome=st.sampled_from(get_args(console.CaseOutcome)))
+async def test_cases(settings: Settings, case: console.Case, answer: str, outcome: Any) -> None:
+    asked: list[Input] = [MoveCase(ACCOUNT, "agent_1", "checked", case.case_id, "resolve", outcome, answer)]
+    async with trial(settings, "console") as connection:
+        desk = console.Desk(ACCOUNT).put(case)
+        kept_open = replace(case, steps=(), version=1)
+        assert await kept(CONSOLE, connection, ACCOUNT, desk, asked) == console.Desk(ACCOUNT).put(kept_open)
+        done = kept_open
+        for state in console.way("open", "resolve"):
+            done = done.to(state, case.due_at, "agent_1", "checked")
+        done = replace(done, outcome=outcome, answer=answer, resolved_at=case.due_at, assignee="agent_1")
+        found = await kept(CONSOLE, connection, ACCOUNT, console.Desk(ACCOUNT).put(done), asked)
+        assert found == console.Desk(ACCOUNT).put(replace(done, steps=(), version=2))
 
 
 @pytest.mark.parametrize("count", [0, 3])

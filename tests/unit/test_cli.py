@@ -20,8 +20,11 @@ COMMANDS = (
     "demo", "trace", "explain", "lag", "check", "conform", "access", "load", "migrate", "topics",
     "run", "config", "version",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
+    "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
+WHO = ("--actor", "agent_1", "--reason", "customer_called")
+CARD = "paid with 4111 1111-1111 1111"
 LOOKING = (
     ("check",),
     ("conform",),
@@ -32,6 +35,8 @@ LOOKING = (
     ("dlq", "list"),
     ("migrate",),
     ("topics",),
+    ("case", "list"),
+    ("case", "show", "abcd"),
 )
 
 
@@ -71,6 +76,15 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("run",), USAGE, "repayment-ingest"),
         (("run", "nobody"), USAGE, "repayment-ingest"),
         (("dlq", "replay", "settlement:1", "--yes"), USAGE, "--actor"),
+        (("case", "resolve", "abcd", "--actor", "agent_1", "--outcome", "explained"), USAGE, "--reason"),
+        (("case", "resolve", "abcd", *WHO, "--outcome", "forgotten"), USAGE, "forgotten"),
+        (("case", "resolve", "abcd", *WHO, "--outcome", "explained", "--answer", CARD), USAGE, "card"),
+        (("case", "resolve", "abcd", *WHO, "--outcome", "explained", "--answer", "x" * 2_001), USAGE, "2000"),
+        (("case", "move", "abcd", "assign", "--actor", "an agent", "--reason", "why"), USAGE, "--actor"),
+        (("hold", "release", "rep_1", "--actor", "agent_1"), USAGE, "--reason"),
+        (("hold", "release", "rep_1", "--actor", "agent_1", "--reason", "he asked"), USAGE, "no spaces"),
+        (("hold", "extend", "rep_1", *WHO, "--until", "tomorrow"), USAGE, "not an instant"),
+        (("hold", "extend", "rep_1", *WHO, "--until", "2026-11-27T09:00"), USAGE, "offset"),
         (("stack", "logs", "kafka"), 4, "no log kafka"),
         *((looking, ENVIRONMENT, "`otb stack up`") for looking in LOOKING),
     ],

@@ -1,0 +1,101 @@
+"""What people do through the console: one transaction with its audit, told on the topic right after."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from schemas.ids import Reference
+from schemas.topics import RESTORATION
+from services.cli.servers import connected
+from services.cli.terminal import FOUND, USAGE, Problem
+from services.console.domain import Command
+from services.console.worker import WORKER as CONSOLE
+from services.runtime.batch import Batch, Committed, process
+from services.runtime.clock import monotonic, utc_now
+from services.runtime.dead_letter import Limit
+from services.runtime.errors import COLLISION, PUBLISH_FAILED
+from services.runtime.fold import Arrived
+from services.runtime.postgres import Connection, Row, connect, one
+from services.runtime.publisher import Publisher, partition_of
+from services.runtime.settings import Settings
+
+Actor = Annotated[str, typer.Option(help="Who decides: an opaque reference, kept in the audit.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, as a code or a ticket's reference; kept in the audit.")]
+# How many partitions the console reads; none before it first ran.
+PARTITIONS = "SELECT count(*) AS n FROM progress WHERE topic = $1"
+# What limit-release made of an event, once it took it up.
+VERDICT = "SELECT outcome, reason FROM limit_release.inbox WHERE event_id = $1::uuid"
+POLL_SECONDS: Final = 0.1
+_REFERENCE: Final[TypeAdapter[str]] = TypeAdapter(Reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that was committed; ``told`` says whether Kafka has what follows from it."""
+
+    event_id: str | None
+    told: bool
+
+
+def referenced(value: str, option: str) -> str:
+    """Return a value that may be kept for ever and sent: no free text."""
+    try:
+        return _REFERENCE.validate_python(value)
+    except ValidationError as error:
+        raise Problem(f"{option} is a code: letters, digits and _.:/@+-, no spaces, at most 128", USAGE) from error
+
+
+async def act(settings: Settings, command: Command) -> Done:
+    """Do what a person says as the console does: decided, audited and kept at once; then told.
+
+    Raises Problem when another changed the case meanwhile. What Kafka did not take, the console's worker sends later.
+    """
+    connection = await connect(settings, CONSOLE.package)
+    try:
+        batch = Batch(taken=monotonic(), arrived=[Arrived(command, await _partition(connection, command), utc_now())])
+        try:
+            committed = await process(connection, CONSOLE, None, batch, limit=Limit(1.0, 1), acknowledged=())
+        except COLLISION as error:
+            raise Problem("it was changed by another meanwhile: look again", FOUND) from error
+        if not committed.counts["applied"]:
+            raise Problem("it was changed by another meanwhile: look again", FOUND)
+        if committed.publication_id is None:
+            return Done(None, told=True)
+        told = await _told(settings, connection, committed.publication_id, committed)
+        return Done(committed.outgoing[0].event_id.hex, told)
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _partition(connection: Connection, command: Command) -> int:
+    """Return the partition of an account, whose owner also fires the timers of its cases."""
+    row = await one(connection, PARTITIONS, RESTORATION.name)
+    return partition_of(command.account_id, row["n"]) if row["n"] else -1
+
+
+async def _told(settings: Settings, connection: Connection, publication_id: int, committed: Committed) -> bool:
+    publisher = Publisher(settings, CONSOLE.name)
+    try:
+        await publisher.start()
+        await publisher.send(publication_id, committed.outgoing)
+        await publisher.settle()
+        await publisher.mark(connection)
+    except PUBLISH_FAILED:
+        return False
+    finally:
+        await publisher.stop()
+    return True
+
+
+async def verdict(settings: Settings, event_id: str, seconds: float) -> Row | None:
+    """Wait until limit-release took an event up; None when it did not within ``seconds``."""
+    deadline = monotonic() + seconds
+    async with connected(settings) as connection:
+        while True:
+            row = await connection.fetchrow(VERDICT, event_id)
+            if row is not None or monotonic() >= deadline:
+                return row
+            await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,363 @@
+"""Which facts open a case, with what priority and by when, and what people may do with cases and holds (domain 3.3)."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
+
+from schemas.event import Event
+from schemas.ids import AccountId, EventId, RepaymentId, event_id
+from schemas.intake import RepaymentConflicted
+from schemas.restoration import RestorationDelayed, RestorationParked
+from schemas.review import FeedbackAnswered, FeedbackReceived, HoldExtended, HoldReleaseApproved
+from schemas.risk import RiskAssessed
+from schemas.settlement import Awaited, RepaymentReturned, RepaymentSettled, SettlementDelayed
+from services.console.model import (
+    OURSELVES,
+    Action,
+    Audit,
+    Case,
+    CaseAction,
+    CaseOutcome,
+    Desk,
+    Kind,
+    Priority,
+    Step,
+    case_id,
+    way,
+)
+from services.decision import Decision, Input, Internal, Moment, Timer, TimerFired
+
+CASE_DUE = "case_due"
+CASE_CLOSES = "case_closes"
+PARKED_LONG = "parked_long"
+PARKED_DAYS = 30
+OBJECTION_DAYS = 15
+"""A resolved case is closed when the customer has not objected for so long (our assumption)."""
+
+
+class Terms(NamedTuple):
+    """How urgent a kind of case is, and within how many hours a person owes it a resolution (our assumptions)."""
+
+    priority: Priority
+    hours: int
+
+
+TERMS: Final[Mapping[Kind, Terms]] = {
+    "promise_broken": Terms("high", 4),
+    "referred": Terms("high", 24),
+    "conflicting_report": Terms("high", 24),
+    "account_unknown": Terms("high", 24),
+    "rail_silent": Terms("normal", 24),
+    "return_unmatched": Terms("normal", 24),
+    "paid_twice": Terms("normal", 48),
+    "returned_after_final": Terms("normal", 48),
+    "dead_letter": Terms("high", 4),
+    "complaint": Terms("high", 24),
+    "question": Terms("normal", 24),
+    "parked_long": Terms("normal", 72),
+    "pattern_seen": Terms("low", 72),
+}
+FEEDBACK: Final[tuple[Kind, ...]] = ("question", "complaint")
+"""What customers ask: an answer is owed, and told."""
+OBSERVED: Final = Terms("normal", 24)
+"""A promise broken by a review or by the account's standing: somebody knows of it already."""
+_WAITS_FOR: Final[Mapping[Awaited, Kind]] = {
+    "rail": "rail_silent",
+    "report": "return_unmatched",
+    "account": "account_unknown",
+}
+
+
+ANSWER_MAX: Final = 2_000
+_DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Internal):
+    """What a person wants done; ``actor`` and ``reason`` are references, kept for ever."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCase(Command):
+    """Take a case further; ``outcome`` and ``answer`` go with resolving it."""
+
+    case_id: str
+    action: CaseAction
+    outcome: CaseOutcome | None = None
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHold(Command):
+    """End a hold now, or ``amount_minor`` of it."""
+
+    repayment_id: RepaymentId
+    tranche: int
+    amount_minor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendHold(Command):
+    """Move a hold's date, once a promise."""
+
+    repayment_id: RepaymentId
+    tranche: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TakeFeedback(Command):
+    """A customer asked or complained about ``topic``; the words stay with whoever heard them."""
+
+    kind: Literal["question", "complaint"]
+    topic: str
+    repayment_id: RepaymentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered(Internal):
+    """A money service set a record aside that it cannot read: ``place`` is service:number, as `otb dlq` names it."""
+
+    place: str
+
+
+def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[Desk]:
+    """Open a case, follow its dates, or do what a person said; a case never blocks a lane."""
+    match event:
+        case MoveCase():
+            return _moved(state, event, moment.now)
+        case ReleaseHold() | ExtendHold():
+            return _reviewed(state, event, moment.now)
+        case TakeFeedback():
+            return _heard(state, event, moment.now)
+        case DeadLettered(place=place):
+            case = _case("dead_letter", dead_letter_id(place), moment.now, detail=place)
+            # Nobody's partition: its deadline is shown, no timer escalates it.
+            return replace(_opened(state, case, event.account_id), timers=())
+        case TimerFired(timer=timer):
+            return _timer(state, timer, moment.now)
+        case RestorationParked(repayment_id=ref, tranche=number, account_id=account):
+            long = moment.now + timedelta(days=PARKED_DAYS)
+            return Decision(state, timers=(Timer(account, PARKED_LONG, ref, number, long),))
+        case Event():
+            opens = opening(event, moment.now)
+            if opens is None:
+                return Decision(state, outcome="ignored")
+            return _opened(state, opens, event.account_id)
+        case _:
+            return Decision(state, outcome="ignored")
+
+
+def opening(event: Event, now: datetime) -> Case | None:
+    """Return the case a fact opens, if it opens one."""
+    match event:
+        case RestorationDelayed(cause=cause):
+            terms = TERMS["promise_broken"] if cause.startswith("system_delay.") else OBSERVED
+            case = _of(event, "promise_broken", now, detail=cause, terms=terms)
+            return replace(case, tranche=event.tranche, record_version=event.record.version)
+        case RiskAssessed(revision=0, outcome="refer"):
+            case = _of(event, "referred", now, detail="+".join(event.patterns))
+            # A look is worth most before the hold fails open.
+            return replace(case, due_at=max(now, min(case.due_at, *(part.due_at for part in event.tranches))))
+        case RiskAssessed(revision=0) if event.patterns:
+            return _of(event, "pattern_seen", now, detail="+".join(event.patterns))
+        case RepaymentConflicted(differs=differs):
+            return _of(event, "conflicting_report", now, detail="+".join(differs))
+        case SettlementDelayed(waits_for=awaited):
+            return _of(event, _WAITS_FOR[awaited], now, detail=awaited)
+        case RepaymentReturned(after_final=True, return_class=why):
+            return _of(event, "returned_after_final", now, detail=why)
+        case RepaymentSettled(doubles=first) if first is not None and event.credit_balance_minor:
+            return _of(event, "paid_twice", now, detail=first)
+        case _:
+            return None
+
+
+_Opener = (
+    RestorationDelayed | RiskAssessed | RepaymentConflicted | SettlementDelayed | RepaymentReturned | RepaymentSettled
+)
+
+
+def _of(cause: _Opener, kind: Kind, now: datetime, *, detail: str, terms: Terms | None = None) -> Case:
+    return _case(kind, cause.event_id, now, repayment_id=cause.repayment_id, detail=detail, terms=terms)
+
+
+def _case(
+    kind: Kind,
+    cause: EventId,
+    now: datetime,
+    *,
+    repayment_id: str | None = None,
+    tranche: int | None = None,
+    detail: str = "",
+    terms: Terms | None = None,
+    actor: str = OURSELVES,
+) -> Case:
+    priority, hours = terms or TERMS[kind]
+    due_at = now + timedelta(hours=hours)
+    steps = (Step(None, "open", now, actor, kind),)
+    return Case(case_id(cause), kind, priority, cause, now, due_at, repayment_id, tranche, detail, steps=steps)
+
+
+def _opened(state: Desk, case: Case, account_id: AccountId) -> Decision[Desk]:
+    if case.case_id in state.cases:
+        return Decision(state, outcome="stale", reason="opened_before")
+    due = Timer(account_id, CASE_DUE, case.case_id, 0, case.due_at)
+    return Decision(state.put(case), timers=(due,), reason=case.kind)
+
+
+def _timer(state: Desk, timer: Timer, now: datetime) -> Decision[Desk]:
+    """Escalate what was not resolved in time, close what nobody objected to, look at what is parked for long."""
+    if timer.kind == PARKED_LONG:
+        return _parked_long(state, timer, now)
+    case = state.cases.get(timer.subject)
+    if case is not None and timer.kind == CASE_CLOSES and case.state == "resolved":
+        closed = case.to("closed", now, OURSELVES, "not_objected")
+        return Decision(state.put(closed), _answered(timer.account_id, case, OURSELVES, now, closed=True))
+    if case is not None and timer.kind == CASE_DUE and case.state == "in_review":
+        return Decision(state.put(case.to("escalated", now, OURSELVES, "overdue", priority="high")))
+    return Decision(state, outcome="stale", reason="moved_before")
+
+
+def _parked_long(state: Desk, timer: Timer, now: datetime) -> Decision[Desk]:
+    if (timer.subject, timer.number) not in state.parked:
+        return Decision(state, outcome="stale", reason="not_parked")
+    case = _case("parked_long", timed(timer), now, repayment_id=timer.subject, tranche=timer.number)
+    return _opened(state, case, timer.account_id)
+
+
+def dead_letter_id(place: str) -> EventId:
+    """Return the id of the fact that a record was set aside."""
+    return event_id("DeadLettered", place)
+
+
+def card_like(text: str) -> bool:
+    """Tell whether a text a customer may read holds what passes for a card's number (Luhn, R28)."""
+    return any(_luhn([int(digit) for digit in found if digit.isdecimal()]) for found in _DIGITS.findall(text))
+
+
+def _luhn(digits: list[int]) -> bool:
+    doubled = (2 * digit for digit in digits[-2::-2])
+    return (sum(digits[-1::-2]) + sum(digit - 9 * (digit > 9) for digit in doubled)) % 10 == 0
+
+
+def timed(timer: Timer) -> EventId:
+    """Return the id of the fact that a timer's date passed."""
+    return event_id("TimerFired", timer.key, timer.due_at.isoformat())
+
+
+def _moved(state: Desk, command: MoveCase, now: datetime) -> Decision[Desk]:
+    """Take a case along the lane as far as the command says; who resolves an open case also takes it."""
+    case = state.cases.get(command.case_id)
+    if case is None:
+        return Decision(state, outcome="stale", reason="no_such_case")
+    steps = way(case.state, command.action)
+    objects = command.action == "object"
+    if not steps:
+        return Decision(state, outcome="stale", reason="not_a_step")
+    if (command.action == "resolve") != (command.outcome is not None):
+        return Decision(state, outcome="stale", reason="outcome_goes_with_resolving")
+    if card_like(command.answer):
+        return Decision(state, outcome="stale", reason="answer_holds_a_card")
+    for to in steps:
+        case = case.to(to, now, command.actor, command.reason)
+    if not objects:
+        case = replace(case, assignee=case.assignee or command.actor)
+    content: dict[str, object] = {"from": state.cases[command.case_id].state, "to": case.state}
+    timers: tuple[Timer, ...] = ()
+    if command.outcome is not None:
+        content |= {"outcome": command.outcome, "answer": command.answer}
+        case = replace(case, outcome=command.outcome, answer=command.answer, resolved_at=now)
+        closes_at = now + timedelta(days=OBJECTION_DAYS)
+        if case.kind == "complaint":
+            closes_at = max(now, case.opened_at + timedelta(days=OBJECTION_DAYS))
+        timers = (Timer(command.account_id, CASE_CLOSES, case.case_id, 0, closes_at),)
+    if objects:
+        case = replace(case, outcome=None, resolved_at=None, due_at=now + timedelta(hours=TERMS[case.kind].hours))
+        timers = (Timer(command.account_id, CASE_DUE, case.case_id, 0, case.due_at),)
+    audit = _audit(command, command.action, case.case_id, content, now)
+    events = _answered(command.account_id, case, command.actor, now, closed=False) if command.outcome else ()
+    return Decision(replace(state.put(case), audits=(*state.audits, audit)), events, timers)
+
+
+def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
+    """Open a case for what a customer asks; its id is the feedback's."""
+    cause = event_id("Command", "TakeFeedback", command.account_id, command.topic, command.actor, now.isoformat())
+    heard = event_id("FeedbackReceived", cause)
+    about, actor = command.repayment_id, command.actor
+    case = _case(command.kind, heard, now, repayment_id=about, detail=command.topic, actor=actor)
+    fact = FeedbackReceived(
+        event_id=heard,
+        account_id=command.account_id,
+        occurred_at=now,
+        caused_by=cause,
+        feedback_id=case.case_id,
+        kind=command.kind,
+        topic=command.topic,
+        answer_due_at=case.due_at,
+        repayment_id=command.repayment_id,
+    )
+    audit = _audit(command, "take_feedback", case.case_id, {"kind": command.kind, "topic": command.topic}, now)
+    decision = _opened(state, case, command.account_id)
+    return replace(decision, state=replace(decision.state, audits=(*state.audits, audit)), events=(fact,))
+
+
+def _answered(
+    account_id: AccountId, case: Case, actor: str, now: datetime, *, closed: bool
+) -> tuple[FeedbackAnswered, ...]:
+    """Tell that a customer's question was answered, or that its answer stands."""
+    if case.kind not in FEEDBACK:
+        return ()
+    told = FeedbackAnswered(
+        event_id=event_id("FeedbackAnswered", case.case_id, now.isoformat()),
+        account_id=account_id,
+        occurred_at=now,
+        caused_by=case.opened_by,
+        feedback_id=case.case_id,
+        actor=actor,
+        closed=closed,
+    )
+    return (told,)
+
+
+def _reviewed(state: Desk, command: ReleaseHold | ExtendHold, now: datetime) -> Decision[Desk]:
+    """Tell limit-release what a person decided of a hold: whether it still applies is limit-release's to say."""
+    place = (command.repayment_id, str(command.tranche))
+    content: dict[str, object]
+    if isinstance(command, ReleaseHold):
+        content = {"amount_minor": command.amount_minor}
+        released = HoldReleaseApproved(**_fact(command, place, now), amount_minor=command.amount_minor)
+        fact: Event = released
+        action: Action = "release_hold"
+    else:
+        content = {"until": command.until.isoformat()}
+        fact = HoldExtended(**_fact(command, place, now), until=command.until)
+        action = "extend_hold"
+    audit = _audit(command, action, ":".join(place), content | {"event_id": fact.event_id}, now)
+    return Decision(replace(state, audits=(*state.audits, audit)), (fact,))
+
+
+def _fact(command: ReleaseHold | ExtendHold, place: tuple[str, str], now: datetime) -> dict[str, Any]:
+    kind = "HoldReleaseApproved" if isinstance(command, ReleaseHold) else "HoldExtended"
+    cause: EventId = event_id("Command", kind, *place, command.actor, command.reason, now.isoformat())
+    return {
+        "event_id": event_id(kind, cause),
+        "account_id": command.account_id,
+        "occurred_at": now,
+        "caused_by": cause,
+        "repayment_id": command.repayment_id,
+        "tranche": command.tranche,
+        "actor": command.actor,
+        "reason": command.reason,
+    }
+
+
+def _audit(command: Command, action: Action, subject: str, content: Mapping[str, object], now: datetime) -> Audit:
+    kept = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return Audit(now, command.actor, action, subject, command.reason, kept)

@@ -1,0 +1,137 @@
+"""The case lane as values: what a person has to look at, by when, and what became of it (domain 3.3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from schemas.ids import EventId, derived_id
+
+CaseState = Literal["open", "assigned", "in_review", "escalated", "resolved", "closed"]
+LANE: Final[frozenset[tuple[CaseState, CaseState]]] = frozenset(
+    {
+        ("open", "assigned"),
+        ("assigned", "in_review"),
+        ("in_review", "escalated"),
+        ("in_review", "resolved"),
+        ("escalated", "resolved"),
+        ("resolved", "closed"),
+        ("resolved", "in_review"),
+    }
+)
+"""Every step of the case lane; a case begins open, closed is its end, an objection brings a resolved one back."""
+_FORWARD: Final[tuple[CaseState, ...]] = ("open", "assigned", "in_review", "resolved")
+
+Kind = Literal[
+    "promise_broken", "referred", "pattern_seen", "conflicting_report", "rail_silent", "account_unknown",
+    "return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter", "question", "complaint",
+]  # fmt: skip
+Priority = Literal["high", "normal", "low"]
+CaseOutcome = Literal["credit_restored", "hold_kept", "books_corrected", "explained", "nothing_to_do"]
+CaseAction = Literal["assign", "review", "escalate", "resolve", "object"]
+Action = CaseAction | Literal["release_hold", "extend_hold", "take_feedback"]
+_LEADS_TO: Final[Mapping[CaseAction, CaseState]] = {
+    "assign": "assigned",
+    "review": "in_review",
+    "escalate": "escalated",
+    "resolve": "resolved",
+    "object": "in_review",
+}
+OURSELVES: Final = "console"
+"""The actor of what nobody did by hand."""
+
+
+class Step(NamedTuple):
+    """One step of a case along the lane; ``before`` is None of the opening."""
+
+    before: CaseState | None
+    state: CaseState
+    at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something a person has to look at by ``due_at``.
+
+    ``detail`` is a code: the delay's cause, the pattern seen, what differs. ``record_version`` names the decision
+    record it is about. ``answer`` is what the customer may read. ``steps`` are those not yet written, ``version``
+    counts what was: both for the store.
+    """
+
+    case_id: str
+    kind: Kind
+    priority: Priority
+    opened_by: EventId
+    opened_at: datetime
+    due_at: datetime
+    repayment_id: str | None = None
+    tranche: int | None = None
+    detail: str = ""
+    record_version: int | None = None
+    state: CaseState = "open"
+    assignee: str = ""
+    outcome: CaseOutcome | None = None
+    answer: str = ""
+    resolved_at: datetime | None = None
+    steps: tuple[Step, ...] = ()
+    version: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether a person still has to act."""
+        return self.state not in ("resolved", "closed")
+
+    def to(self, state: CaseState, at: datetime, actor: str, reason: str, **changes: Any) -> "Case":
+        """Move one step along the lane; raise ValueError where there is no such step."""
+        if (self.state, state) not in LANE:
+            raise ValueError(f"case {self.case_id} cannot go from {self.state} to {state}")
+        step = Step(self.state, state, at, actor, reason)
+        return replace(self, state=state, steps=(*self.steps, step), **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What a person did: kept for ever, chained by hash; ``content`` is JSON with sorted keys."""
+
+    at: datetime
+    actor: str
+    action: Action
+    subject: str
+    reason: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The cases of one account that an input names.
+
+    ``parked`` are the (repayment, tranche) of those named that are parked now; ``audits`` are not yet written.
+    """
+
+    account_id: str
+    cases: Mapping[str, Case] = field(default_factory=dict)
+    parked: frozenset[tuple[str, int]] = frozenset()
+    audits: tuple[Audit, ...] = ()
+
+    def put(self, case: Case) -> "Desk":
+        """Return the desk with ``case``."""
+        return replace(self, cases={**self.cases, case.case_id: case})
+
+
+def way(state: CaseState, action: CaseAction) -> tuple[CaseState, ...]:
+    """Return the steps an action takes from ``state``, none where it may not: to resolve an open case is to take it."""
+    to = _LEADS_TO[action]
+    if (action == "object") != (state == "resolved"):
+        return ()
+    if (state, to) in LANE:
+        return (to,)
+    if state not in _FORWARD or to not in _FORWARD:
+        return ()
+    return _FORWARD[_FORWARD.index(state) + 1 : _FORWARD.index(to) + 1]
+
+
+def case_id(cause: str) -> str:
+    """Return the id of the case that the fact of this id opens: one fact opens one case."""
+    return derived_id("case", cause)

@@ -1,0 +1,154 @@
+"""People beside the pipeline: a hold ended and one moved, the promise that broke, its case, and the words told."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from schemas.ids import repayment_id
+from services.billing_simulator.plan import SOURCE, Billing, Planned, Repayment, scenario
+from services.billing_simulator.send import play
+from services.cli.commands import answer
+from services.cli.system import ROOT, System, environment, start_workers, wait_ready
+from services.console.worker import WORKER as CONSOLE
+from services.runtime.clock import monotonic, utc_now
+from services.runtime.settings import Settings
+from tests.conftest import run_apart
+from tests.integration.support import owner, violations
+
+FIRST_SECONDS, SECOND_SECONDS = 40, 600
+MOVED_SECONDS = 15
+POLICY = ROOT / "deploy" / "policy"
+WHO = ("--actor", "reviewer_1", "--reason", "payer_verified")
+
+
+@pytest.fixture
+def slow(system: System, empty_kafka: Settings, tmp_path: Path) -> Iterator[System]:
+    """Run the five and the console with holds long enough for a person, and promises that leave little room."""
+    folder = tmp_path / "policy"
+    shutil.copytree(POLICY, folder)
+    demo = (folder / "demo.toml").read_text()
+    demo = demo.replace("seconds = 10 }, { share_bps = 5000, seconds = 20", f"seconds = {FIRST_SECONDS} }}, "
+                        f"{{ share_bps = 5000, seconds = {SECOND_SECONDS}")  # fmt: skip
+    (folder / "demo.toml").write_text(demo.replace("hold_slack_seconds = 60", "hold_slack_seconds = 3"))
+    running = System(empty_kafka.model_copy(update={"policy_dir": folder}), system.stack)
+    ports = {**start_workers(running), **start_workers(running, (CONSOLE,))}
+    try:
+        run_apart(wait_ready(ports))
+        yield running
+    finally:
+        system.stack.stop(list(ports))
+
+
+@dataclass(frozen=True)
+class Otb:
+    """The command line against the test's servers."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str, code: int = 0) -> Any:
+        left = answer([*arguments, "--json"])
+        said = self.capsys.readouterr()
+        assert left == code, said
+        return json.loads(said.out) if said.out else None
+
+
+@pytest.fixture
+def otb(slow: System, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Otb:
+    for name, text in environment(slow.settings).items():
+        monkeypatch.setenv(name, text)
+    return Otb(capsys)
+
+
+def within(seconds: float, look: Callable[[], Any]) -> Any:
+    """Look until there is something to see."""
+    deadline = monotonic() + seconds
+    while not (seen := look()):
+        assert monotonic() < deadline, "nothing came in time"
+        sleep(0.3)
+    return seen
+
+
+def query(system: System, statement: str, *args: object) -> list[dict[str, Any]]:
+    async def read() -> list[dict[str, Any]]:
+        async with owner(system.settings) as connection:
+            return [dict(row) for row in await connection.fetch(statement, *args)]
+
+    return run_apart(read())
+
+
+def tranches(system: System, ref: str) -> dict[int, dict[str, Any]]:
+    rows = query(system, "SELECT * FROM limit_release.tranche WHERE repayment_id = $1", ref)
+    return {row["number"]: row for row in rows}
+
+
+def templates(system: System, ref: str) -> list[str]:
+    told = "SELECT template FROM notifier.notification WHERE repayment_id = $1 ORDER BY requested_at"
+    return [row["template"] for row in query(system, told, ref)]
+
+
+@pytest.mark.timeout(280)
+def test_a_hold_is_ended_and_moved_its_promise_breaks_and_its_case_is_resolved(slow: System, otb: Otb) -> None:
+    held = scenario("held_and_explained")
+    (repayment,) = held.repayments
+    ref = repayment_id(SOURCE, repayment.external_ref)
+    run_apart(play(slow.settings, held.plan))
+    parts = within(30, lambda: tranches(slow, ref))
+    assert [parts[n]["state"] for n in (1, 2, 3)] == ["restored", "held", "held"]
+
+    # A reviewer moves a date, once, and the customer hears of it before the old date.
+    until = (parts[2]["until"] + timedelta(seconds=MOVED_SECONDS)).isoformat()
+    extend = ("hold", "extend", repayment.external_ref, "--tranche", "2", "--until", until, *WHO)
+    assert otb(*extend)["outcome"] == "applied"
+    later = (parts[2]["until"] + timedelta(days=1)).isoformat()
+    again = otb(*extend[:6], later, *WHO, code=1)
+    assert (again["outcome"], again["reason"]) == ("stale", "extended_before")
+    assert "at most once a promise" in again["words"]
+    moved = within(20, lambda: "moved" in templates(slow, ref) and tranches(slow, ref)[2])
+    assert moved["until"] == datetime.fromisoformat(until)
+    assert moved["promised_by"] == parts[2]["promised_by"], "the promise made first is the one that counts"
+    assert utc_now() < parts[2]["until"], "told before the old date: this machine was too slow for the test"
+
+    # A reviewer ends a hold.
+    assert otb("hold", "release", repayment.external_ref, "--tranche", "3", *WHO)["outcome"] == "applied"
+    assert tranches(slow, ref)[3]["state"] == "restored"
+    assert (
+        otb("hold", "release", repayment.external_ref, "--tranche", "2", "--amount", "1", *WHO)["outcome"] == "applied"
+    )
+    assert sum(row["amount_minor"] for row in tranches(slow, ref).values()) == repayment.amount_minor
+
+    # The promise of what was moved breaks by itself: told, and a case with a deadline.
+    case = within(FIRST_SECONDS + 30, lambda: otb("case", "list"))[0]
+    assert (case["kind"], case["tranche"], case["state"]) == ("promise_broken", 2, "open")
+    assert (case["detail"], case["repayment_id"]) == ("risk_observation.manual_review", ref)
+    assert datetime.fromisoformat(case["due_at"]) > datetime.now(UTC)
+    within(MOVED_SECONDS + 30, lambda: tranches(slow, ref)[2]["state"] == "restored")
+    assert "delayed" in templates(slow, ref)
+
+    # A person resolves it; every act has its entry in the chain.
+    told = ("--outcome", "credit_restored", "--answer", "您的额度已全部恢复。")
+    assert otb("case", "resolve", case["case_id"][:12], *WHO, *told)["state"] == "resolved"
+    assert otb("case", "resolve", case["case_id"], *WHO, *told, code=1) is None
+    shown = otb("case", "show", case["case_id"])
+    assert [step["state"] for step in shown["steps"]] == ["open", "assigned", "in_review", "resolved"]
+    assert (shown["part"]["state"], shown["audit"][0]["actor"]) == ("restored", "reviewer_1")
+    assert otb("case", "list") == []
+    acts = [row["action"] for row in query(slow, "SELECT action FROM console.audit ORDER BY seq")]
+    assert acts == ["extend_hold", "extend_hold", "release_hold", "release_hold", "resolve"]
+
+    # What was told as restored and is taken back after all is corrected.
+    run_apart(play(slow.settings, lambda start: taken_back(Billing(start), repayment)))
+    within(30, lambda: templates(slow, ref)[-1] == "reversed")
+    assert run_apart(violations(slow.settings)) == {}
+    findings = otb("check")["findings"]
+    assert {"audit_chain", "case_lane", "case_opened", "case_waits"} <= {each["name"] for each in findings}
+
+
+def taken_back(billing: Billing, repayment: Repayment) -> list[Planned]:
+    return [billing.returned(0, repayment)]

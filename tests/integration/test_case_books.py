@@ -1,0 +1,280 @@
+"""Cases on a real PostgreSQL: opened once, moved along the lane only, and an audit nobody changes unseen."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from hashlib import sha256
+from itertools import product
+from typing import Any, get_args
+
+import asyncpg
+import pytest
+
+from schemas.event import to_millisecond
+from services.console.domain import CASE_CLOSES, Command, ExtendHold, MoveCase, ReleaseHold, TakeFeedback
+from services.console.model import LANE, CaseState
+from services.console.store import dead_letters
+from services.console.worker import WORKER
+from services.limit_release.worker import WORKER as LIMIT_RELEASE
+from services.repayment_ingest.worker import WORKER as INGEST
+from services.runtime.batch import Batch, Committed
+from services.runtime.clock import monotonic, utc_now
+from services.runtime.fold import Arrived
+from services.runtime.settings import Settings
+from services.runtime.worker import AnyWorker
+from tests import builders
+from tests.integration.support import Feed, Raw, owner, role, violations
+
+MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
+STATES: tuple[CaseState, ...] = get_args(CaseState)
+STEP = "INSERT INTO case_step VALUES ($1, $2, $3, $4, clock_timestamp(), 'agent_1', 'checked')"
+LATE = builders.restoration_delayed(cause="system_delay.processing")
+
+
+async def say(feed: Feed, *commands: Command) -> Committed:
+    """Give the worker what people said, as the command line does."""
+    arrived = [Arrived(command, 0, utc_now()) for command in commands]
+    return await feed.apply(Batch(taken=monotonic(), arrived=arrived))
+
+
+async def rows(feed: Feed, query: str, *args: object) -> list[dict[str, Any]]:
+    return [dict(row) for row in await feed.connection.fetch(query, *args)]
+
+
+async def resolved(feed: Feed, reason: str = "checked") -> Committed:
+    case = await feed.value("SELECT case_id FROM case_file")
+    return await say(feed, MoveCase(builders.ACCOUNT, "agent_1", reason, case, "resolve", "explained", "已说明"))
+
+
+async def test_a_breach_opens_one_case_however_often_it_is_told(feed_of: MakeFeed) -> None:
+    feed = await feed_of(WORKER)
+    await feed.deliver(LATE, builders.repayment_settled(), builders.risk_assessed(), LATE)
+    (case,) = await rows(feed, "SELECT kind, priority, state, repayment_id, tranche, record_version FROM case_file")
+    assert case == {
+        "kind": "promise_broken",
+        "priority": "high",
+        "state": "open",
+        "repayment_id": builders.REPAYMENT,
+        "tranche": LATE.tranche,
+        "record_version": LATE.record.version,
+    }
+    assert await feed.value("SELECT count(*) FROM timers WHERE kind = 'case_due'") == 1
+    (told,) = await rows(feed, "SELECT kind, priority, cases, overdue FROM case_board")
+    assert told == {"kind": "promise_broken", "priority": "high", "cases": 1, "overdue": 0}
+
+
+async def test_a_case_is_resolved_by_a_person_and_closed_by_its_date(feed_of: MakeFeed, settings: Settings) -> None:
+    feed = await feed_of(WORKER)
+    await feed.deliver(LATE)
+    assert (await resolved(feed)).counts["applied"] == 1
+    (case,) = await rows(feed, "SELECT state, assignee, outcome, answer, version FROM case_file")
+    assert case == {
+        "state": "resolved",
+        "assignee": "agent_1",
+        "outcome": "explained",
+        "answer": "已说明",
+        "version": 2,
+    }
+    async with owner(settings) as connection:
+        past = "UPDATE console.timers SET due_at = clock_timestamp() WHERE kind = $1"
+        await connection.execute(past, CASE_CLOSES)
+    await feed.fire()
+    steps = await rows(feed, "SELECT n, before, state, actor FROM case_step ORDER BY n")
+    assert [tuple(step.values()) for step in steps] == [
+        (1, None, "open", "console"),
+        (2, "open", "assigned", "agent_1"),
+        (3, "assigned", "in_review", "agent_1"),
+        (4, "in_review", "resolved", "agent_1"),
+        (5, "resolved", "closed", "console"),
+    ]
+    assert (await resolved(feed)).counts["stale"] == 1
+
+
+async def test_a_dead_letter_of_a_money_service_opens_a_case(feed_of: MakeFeed, settings: Settings) -> None:
+    ingest, feed = await feed_of(INGEST), await feed_of(WORKER)
+    await ingest.deliver(Raw("billing.repayment.v1", b"{"))
+    found = await dead_letters(feed.connection)
+    assert [each.account_id for each in found] == ["unknown"]
+    for _ in range(2):
+        await feed.apply(Batch(taken=monotonic(), arrived=[Arrived(each, -1, utc_now()) for each in found]))
+    (case,) = await rows(feed, "SELECT kind, detail, account_id FROM case_file")
+    assert case == {"kind": "dead_letter", "detail": found[0].place, "account_id": "unknown"}
+    assert found[0].place.startswith("repayment-ingest:")
+    assert await dead_letters(feed.connection) == []
+
+
+async def test_a_complaint_is_an_event_a_case_and_an_audit_entry(feed_of: MakeFeed) -> None:
+    feed = await feed_of(WORKER)
+    asked = TakeFeedback(builders.ACCOUNT, "agent_1", "called", "complaint", "restoration", builders.REPAYMENT)
+    committed = await say(feed, asked)
+    assert [o.topic for o in committed.outgoing] == ["customer.feedback.v1"]
+    committed = await resolved(feed)
+    assert [o.event_type for o in committed.outgoing] == ["opentobuy.customer.feedback.FeedbackAnswered.v1"]
+    assert await feed.value("SELECT count(*) FROM audit") == 2
+
+
+async def test_two_people_cannot_both_resolve_a_case(feed_of: MakeFeed) -> None:
+    one, other = await feed_of(WORKER), await feed_of(WORKER)
+    await one.deliver(LATE)
+    await resolved(one)
+    assert (await resolved(other)).counts["stale"] == 1
+    assert await one.value("SELECT count(*) FROM audit") == 1
+
+
+async def test_a_hold_is_reviewed_on_the_topic_and_in_the_audit_by_one_transaction(feed_of: MakeFeed) -> None:
+    feed = await feed_of(WORKER)
+    place = (builders.REPAYMENT, 2)
+    until = to_millisecond(utc_now()) + timedelta(days=2)
+    committed = await say(
+        feed,
+        ReleaseHold(builders.ACCOUNT, "reviewer_1", "payer_verified", *place, 50_000),
+        ExtendHold(builders.ACCOUNT, "reviewer_1", "payer_unreachable", *place, until),
+    )
+    assert [o.topic for o in committed.outgoing] == ["review.decision.v1"] * 2
+    audits = await rows(feed, "SELECT seq, action, content::jsonb ->> 'event_id' AS event FROM audit ORDER BY seq")
+    kept = await rows(feed, "SELECT replace(event_id::text, '-', '') AS event FROM outbox ORDER BY n")
+    assert [audit["event"] for audit in audits] == [sent["event"] for sent in kept]
+    assert [(audit["seq"], audit["action"]) for audit in audits] == [(1, "release_hold"), (2, "extend_hold")]
+
+
+async def test_what_is_parked_is_seen_through_a_view_only(feed_of: MakeFeed, settings: Settings) -> None:
+    releases, feed = await feed_of(LIMIT_RELEASE), await feed_of(WORKER)
+    await releases.deliver(builders.account_opened(credit_limit_minor=1_000_000), builders.purchase_posted())
+    await releases.deliver(builders.account_status_changed(status="frozen", reason="risk_team"))
+    await releases.deliver(builders.risk_assessed())
+    number = await feed.value("SELECT min(number) FROM parked_tranche")
+    await feed.deliver(builders.restoration_parked(tranche=number), builders.restoration_parked(tranche=99))
+    async with owner(settings) as connection:
+        await connection.execute("UPDATE console.timers SET due_at = clock_timestamp()")
+    await feed.fire()
+    (case,) = await rows(feed, "SELECT kind, tranche FROM case_file")
+    assert case == {"kind": "parked_long", "tranche": number}
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await feed.connection.execute("SELECT FROM limit_release.tranche")
+
+
+async def test_the_database_takes_exactly_the_steps_of_the_table(settings: Settings) -> None:
+    """For every pair of states: a case that stands in the first may step to the second as LANE says."""
+    allowed: set[tuple[str, str]] = set()
+    async with role(settings, "console") as connection:
+        for before, after in product(STATES, STATES):
+            transaction: Any = connection.transaction()
+            await transaction.start()
+            for n, (came, to) in enumerate(_way_to(before), start=1):
+                await connection.execute(STEP, "c", n, came, to)
+            try:
+                await connection.execute(STEP, "c", n + 1, before, after)
+                allowed.add((before, after))
+            except asyncpg.RestrictViolationError as error:
+                assert f"from {before} to {after}" in str(error)  # noqa: PT017  # the refusal of one pair of many
+            await transaction.rollback()
+    assert allowed == LANE
+
+
+def _way_to(state: CaseState) -> list[tuple[CaseState | None, CaseState]]:
+    """Return steps that lead to ``state``."""
+    way: list[CaseState] = ["open", "assigned", "in_review", "escalated", "resolved", "closed"]
+    line = way[: way.index(state) + 1]
+    return list(zip([None, *line[:-1]], line, strict=True))
+
+
+REFUSED = {
+    "UPDATE case_file SET kind = 'referred'": asyncpg.RestrictViolationError,
+    "UPDATE case_file SET state = 'assigned', assignee = 'agent_1'": asyncpg.CheckViolationError,
+    "UPDATE case_file SET state = 'resolved'": asyncpg.CheckViolationError,
+    "UPDATE case_step SET actor = 'another'": asyncpg.InsufficientPrivilegeError,
+    "INSERT INTO case_step VALUES ('c', 1, NULL, 'resolved', now(), 'a', 'b')": asyncpg.RestrictViolationError,
+    "INSERT INTO case_step VALUES ('c', 2, 'open', 'assigned', now(), 'a', 'b')": asyncpg.RestrictViolationError,
+}
+
+
+@pytest.mark.parametrize("statement", REFUSED)
+async def test_a_case_goes_nowhere_without_its_step(feed_of: MakeFeed, statement: str) -> None:
+    feed = await feed_of(WORKER)
+    await feed.deliver(LATE)
+    with pytest.raises(REFUSED[statement]):
+        await feed.connection.execute(statement)
+
+
+async def test_a_closed_case_takes_no_change_from_anybody(feed_of: MakeFeed, settings: Settings) -> None:
+    feed = await feed_of(WORKER)
+    await feed.deliver(LATE)
+    await resolved(feed)
+    async with owner(settings) as connection:
+        await connection.execute("UPDATE console.timers SET due_at = clock_timestamp()")
+        await feed.fire()
+        with pytest.raises(asyncpg.RestrictViolationError, match="that stays"):
+            await connection.execute("UPDATE console.case_file SET answer = 'other'")
+
+
+# ---- the audit ---------------------------------------------------------------------------------------------------
+
+
+async def test_each_entry_of_the_audit_carries_the_hash_of_the_one_before(feed_of: MakeFeed) -> None:
+    feed = await feed_of(WORKER)
+    await feed.deliver(LATE)
+    await resolved(feed, "checked")
+    await say(feed, *(ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", builders.REPAYMENT, n) for n in (1, 2)))
+    hashed = "0" * 64
+    entries = await rows(feed, "SELECT * FROM audit ORDER BY seq")
+    assert [entry["seq"] for entry in entries] == [1, 2, 3]
+    for entry in entries:
+        assert entry["previous"] == hashed
+        hashed = _hash(entry)
+        assert entry["hash"] == hashed
+
+
+def _hash(entry: dict[str, Any]) -> str:
+    """Count the hash of an entry again, without the database."""
+    at = to_millisecond(entry["at"]).strftime("%Y-%m-%dT%H:%M:%S.") + f"{entry['at'].microsecond // 1000:03d}Z"
+    names = ("actor", "action", "account_id", "subject", "reason", "content")
+    parts = [entry["previous"], str(entry["seq"]), at, *(entry[name] for name in names)]
+    return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET reason = 'other'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+        "UPDATE audit_head SET seq = 0",
+        "DELETE FROM audit_head",
+    ],
+)
+async def test_the_console_itself_cannot_change_what_was_audited(feed_of: MakeFeed, statement: str) -> None:
+    feed = await feed_of(WORKER)
+    await say(feed, ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", builders.REPAYMENT, 1))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await feed.connection.execute(statement)
+
+
+async def test_even_the_owner_meets_a_trigger(feed_of: MakeFeed, settings: Settings) -> None:
+    feed = await feed_of(WORKER)
+    await say(feed, ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", builders.REPAYMENT, 1))
+    async with owner(settings) as connection:
+        for statement in ("UPDATE console.audit SET reason = 'other'", "TRUNCATE console.audit"):
+            with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+                await connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "DELETE FROM console.audit WHERE seq = 2",
+        "DELETE FROM console.audit WHERE seq = 3",
+        "DELETE FROM console.audit",
+        "UPDATE console.audit SET content = '{}' WHERE seq = 1",
+        "UPDATE console.audit SET at = at + interval '1 ms' WHERE seq = 3",
+        "UPDATE console.audit SET actor = 'a', action = 'resolve' WHERE seq = 2",
+        "UPDATE console.audit_head SET hash = repeat('1', 64)",
+    ],
+)
+async def test_whoever_goes_around_the_triggers_breaks_the_chain(settings: Settings, cut: str) -> None:
+    async with role(settings, "console") as connection:
+        feed = await Feed(WORKER, settings, connection).start()
+        for n in (1, 2, 3):
+            await say(feed, ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", builders.REPAYMENT, n))
+    assert await violations(settings) == {}
+    async with owner(settings) as connection:
+        await connection.execute(f"SET session_replication_role = replica; {cut}")
+    assert set(await violations(settings)) == {"console.invariant_audit_chain"}
