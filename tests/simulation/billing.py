@@ -70,11 +70,14 @@ class Billing:
         self.withheld: list[tuple[str, int, bytes, bytes, Any]] = []
         self.facts: dict[str, set[str]] = {}
         self.succeeded: dict[str, Taken] = {}
+        self.contradictions: set[str] = set()
         self.lives: list[tuple[float, Life]] = []
         for customer in self.customers:
             if self.chance.random() < 0.85:
                 self._open(customer)
-            self.lives += [(0.0, self.chance.choice(LIVES)(self, customer)) for _ in range(self.chance.randint(1, 2))]
+            self.lives += [
+                (0.0, self.chance.choice(LIVES)(self, customer)) for _ in range(self.chance.choice((1, 1, 2)))
+            ]
 
     def _customer(self, n: int) -> Customer:
         product = self.chance.choice(PRODUCTS)
@@ -138,7 +141,7 @@ class Billing:
         headers = self._headers(event) if edge else encode(event).headers()
         partition = partition_of(event.account_id, self.world.broker.partitions)
         ordered = isinstance(event, IN_ORDER)
-        if edge and not ordered and self.chance.random() < 0.02:
+        if edge and not ordered and self.chance.random() < (0.5 if self.world.another_partitioner else 0.02):
             partition = self.chance.randrange(self.world.broker.partitions)
         record = (topic, partition, event.account_id.encode(), event.model_dump_json().encode(), headers)
         self.sent.append(record)
@@ -194,6 +197,8 @@ class Billing:
     def status(self, customer: Customer, status: AccountStatus, reason: str) -> None:
         if customer.status == "closed" or not customer.opened:
             return
+        if status == "frozen" and self.held(customer):
+            self.world.situations["freeze_during_a_hold"] += 1
         customer.status = status
         said = self.base(customer, "status")
         self.say(account.AccountStatusChanged(**said, status=status, reason=reason))
@@ -353,9 +358,9 @@ def returned_after_spending(billing: Billing, customer: Customer) -> Life:
     yield SOON
     taken = billing.take(customer, int(customer.limit * 0.8), rail="wallet")
     billing.report(customer, taken)
-    yield 0.6
+    yield 0.4
     billing.buy(customer, int(customer.limit * 0.7))
-    yield 0.6
+    yield 0.4
     billing.give_back(customer, taken)
 
 
@@ -365,8 +370,8 @@ def returned_when_partly_restored(billing: Billing, customer: Customer) -> Life:
     yield SOON
     taken = billing.take(customer, int(customer.limit * 0.8), rail="direct_debit")
     billing.report(customer, taken)
-    yield 0.6
-    yield 0.6
+    yield 0.4
+    yield 0.4
     billing.give_back(customer, taken)
 
 
@@ -375,11 +380,11 @@ def frozen_while_held(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.8), rail="direct_debit"))
-    yield 0.6
+    yield 0.4
     billing.status(customer, "frozen", billing.chance.choice(("overdue", "risk_review", "lost_card")))
-    yield 0.6
-    billing.world.jump(timedelta(days=billing.chance.choice((0, 4, 10))))
-    yield 0.6
+    yield 0.4
+    billing.world.jump(timedelta(days=billing.chance.choice((1, 4, 10))))
+    yield 0.4
     billing.status(customer, "active", "reviewed")
 
 
@@ -388,8 +393,8 @@ def limit_cut_while_held(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.7), rail="card"))
-    yield 0.6
-    yield 0.6
+    yield 0.4
+    yield 0.4
     if billing.held(customer):
         billing.world.situations["limit_cut_during_hold"] += 1
     whole = customer.limit
@@ -405,7 +410,7 @@ def reviewed(billing: Billing, customer: Customer) -> Life:
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.8), rail="direct_debit"))
     for _ in range(3):
-        yield 0.6
+        yield 0.4
         billing.review(customer, billing.chance.choice(("extend", "extend", "release")))
 
 
@@ -415,9 +420,9 @@ def paid_twice(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, amount)
     yield SOON
     billing.report(customer, billing.take(customer, amount, rail="wallet", method="manual"))
-    yield 0.6
+    yield 0.4
     billing.report(customer, billing.take(customer, amount, method="auto"))
-    yield 0.6
+    yield 0.4
     if billing.chance.random() < 0.5:
         billing.pay_out(customer, amount // 2)
 
@@ -454,6 +459,7 @@ def contradicted(billing: Billing, customer: Customer) -> Life:
     taken = billing.take(customer, 20_000)
     billing.report(customer, taken)
     yield SOON
+    billing.contradictions.add(taken.ref)
     taken.contradicted = True  # whichever billing is heard to say first counts
     billing.report(customer, taken, amount_minor=taken.amount_minor + 1)
     yield SOON
@@ -502,8 +508,8 @@ def verified_later(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.8), rail="direct_debit"))
-    yield 0.6
-    yield 0.6
+    yield 0.4
+    yield 0.4
     billing.link(customer, "funding_1")
 
 
@@ -521,7 +527,7 @@ def closed(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.7), rail="direct_debit"))
-    yield 0.6
+    yield 0.4
     if billing.chance.random() < 0.5:
         billing.status(customer, "closed", "by_customer")
 
@@ -529,10 +535,10 @@ def closed(billing: Billing, customer: Customer) -> Life:
 LIVES: tuple[Callable[[Billing, Customer], Life], ...] = (
     *(repaid,) * 2,
     *(returned_after_spending,) * 2,
-    *(returned_when_partly_restored,) * 2,
-    *(frozen_while_held,) * 4,
-    *(limit_cut_while_held,) * 4,
-    *(reviewed,) * 5,
+    *(returned_when_partly_restored,) * 4,
+    *(frozen_while_held,) * 7,
+    *(limit_cut_while_held,) * 7,
+    *(reviewed,) * 6,
     *(paid_twice,) * 2,
     *(reported_late,) * 2,
     returned_first,
@@ -540,7 +546,7 @@ LIVES: tuple[Callable[[Billing, Customer], Life], ...] = (
     authorised,
     billed,
     refunded,
-    *(verified_later,) * 3,
+    *(verified_later,) * 6,
     cycled,
     *(closed,) * 2,
 )

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from services.cli.workers import WORKERS
+from services.notifier.domain import JITTER, RETRY_SECONDS
+from tests.simulation import rules
 from tests.simulation.runtime_books import Books
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 LEGS = ("available_minor", "used_debt_minor", "used_authorisation_minor", "pending_minor")
 PENDING = ("held", "parked", "lapsed")
+LONGEST_WAIT = timedelta(seconds=RETRY_SECONDS[-1] * (1 + JITTER) + 1)
 ENDED = ("settled", "rejected", "returned")
 
 
@@ -40,9 +43,12 @@ def _broken_at_any_time(world: "World") -> Found:
         if package in world.database.held:
             continue  # in the middle of a transaction: nobody sees these rows yet
         yield from _offsets(package, books)
+        if package == "notifier":
+            yield from _tries_come(world, books)
         if package == "limit_release":
             yield from _ledger(books)
             yield from _tranches(books)
+            yield from rules.overpayments_wait(books)
 
 
 def _offsets(package: str, books: Books) -> Found:
@@ -55,6 +61,14 @@ def _offsets(package: str, books: Books) -> Found:
         told = counted[at] + row[4] + row[5]
         if row[3] - row[2] != told:
             yield "no_offset_skipped", f"{package} {at}: {row[3] - row[2]} read, {told} accounted for"
+
+
+def _tries_come(world: "World", books: Books) -> Found:
+    """I9: a message that was not delivered is tried again within the longest wait."""
+    latest = world.now() + LONGEST_WAIT
+    for at, row in books.tables["delivery"].rows.items():
+        if row[1] == "requested" and row[3] > latest:
+            yield "waits_explained", f"{at} is tried again at {row[3]}"
 
 
 def _ledger(books: Books) -> Found:
@@ -105,6 +119,8 @@ def _broken_at_rest(world: "World") -> Found:
     yield from _shown(services["limit_release"])
     yield from _late_is_told(services["limit_release"])
     yield from _told(world)
+    yield from _received(world)
+    yield from rules.broken(world)
 
 
 def _facts_are_known(world: "World") -> Found:
@@ -205,7 +221,7 @@ def _late_is_told(release: Books) -> Found:
 
 
 def _told(world: "World") -> Found:
-    """I10, I11: every decision is one message a channel, to the end, and one id at the receiver."""
+    """I10, I11: every decision is one message a channel."""
     notifier = world.database.services["notifier"].tables
     records = Counter(at[0] for at in world.database.services["limit_release"].tables["decision_record"].rows)
     causes: dict[str, set[str]] = {}
@@ -214,6 +230,15 @@ def _told(world: "World") -> Found:
     for at, count in records.items():
         if count > len(causes.get(at, ())):
             yield "restored_is_told", f"{at}: {count} decisions, {len(causes.get(at, ()))} told"
+    asked = Counter((row[3], row[2], row[4]) for row in notifier["notification"].rows.values())
+    for (caused_by, at, channel), count in asked.items():
+        if count > 1:
+            yield "told_once", f"{at}: {count} messages by {channel} about what {caused_by} caused"
+
+
+def _received(world: "World") -> Found:
+    """I11: the receiver knows each id with one text, and what is delivered was received."""
+    notifier = world.database.services["notifier"].tables
     received: dict[tuple[str, str], str] = {}
     for identity, channel, text in world.received:
         if received.setdefault((identity, channel), text) != text:
@@ -224,8 +249,8 @@ def _told(world: "World") -> Found:
             yield "restored_is_told", f"{identity} is still requested"
         if row[1] == "delivered" and (identity, message[4]) not in received:
             yield "told_once", f"{identity} is delivered and nobody received it"
-    if known := {identity for identity, _ in received} - notifier["notification"].rows.keys():
-        yield "told_once", f"received and never asked for: {known}"
+    if strange := {identity for identity, _ in received} - notifier["notification"].rows.keys():
+        yield "told_once", f"received and never asked for: {sorted(strange)}"
 
 
 # When the world is at rest.
@@ -291,6 +316,8 @@ def situations(world: "World") -> frozenset[str]:
     parked = [row for row in world.database.services["settlement"].set_aside.rows.values() if row[1] == "parked"]
     if any(row[2] == "done" and "intake" in row[3] for row in parked):
         found.add("account_after_its_repayment")
+    if any(books.collisions for books in world.database.services.values()):
+        found.add("collision")
     if any(row[5] == "conflict" for row in world.database.services["repayment_ingest"].inbox.rows.values()):
         found.add("conflict")
     return frozenset(found)
@@ -301,7 +328,7 @@ def _situations_of(kind: str, event: dict[str, Any], held: set[tuple[str, int]])
         case "RestorationReversed":
             yield from _reversals(event)
         case "RestorationParked" if (event["repayment_id"], event["tranche"]) in held:
-            yield "freeze_during_a_hold"
+            yield "parked_when_due"
         case "RepaymentSettled" | "RepaymentReturned" | "RepaymentsReallocated":
             if event["reallocated"]:
                 yield "replay_by_value_date"

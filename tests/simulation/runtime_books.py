@@ -54,7 +54,7 @@ class Books:
         self.outbox = self.table("outbox", OUTBOX, 2)
         self.timers = self.table("timers", TIMERS, 1)
         self.set_aside = self.table("set_aside", SET_ASIDE, 1)
-        self.publications = self.asides = 0
+        self.publications = self.asides = self.collisions = 0
         self.own: OwnBooks | None = None
         self.statements: dict[str, Callable[[Values], Any]] = {
             inbox.START: self.start,
@@ -133,6 +133,7 @@ class Books:
         if self.own is not None and any(part is not None for part in own):
             guarded = self.own.write(own, now)
             if meant is not None and guarded != meant:
+                self.collisions += 1
                 raise asyncpg.SerializationError(f"{guarded} of {meant} rows are as they were")
         for row in listing(remembered):
             self.inbox.insert(row)

@@ -88,3 +88,8 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value)
+
+
+def instant(text: str) -> datetime:
+    """Return an instant of an event."""
+    return datetime.fromisoformat(text)

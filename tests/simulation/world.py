@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import blake2b
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -17,6 +17,7 @@ from services.cli.workers import WORKERS
 from services.notifier.domain import Attempted, Channels
 from services.notifier.gateway import _outcome
 from services.notifier.store import CLAIM_MAX, Message, claim
+from services.policy import Profile
 from services.profiles import load_profiles
 from services.runtime.consumer import BatchConsumer
 from services.runtime.settings import Settings
@@ -101,7 +102,9 @@ class Process:
         self.spawn(self._main())
 
     def spawn(self, work: Awaitable[Any]) -> None:
-        self.tasks.append(self.world.loop.create_task(self._guarded(work)))
+        task = self.world.loop.create_task(self._guarded(work))
+        task.add_done_callback(lambda _: cast(Any, work).close())  # it may have ended before it began
+        self.tasks.append(task)
 
     async def _main(self) -> None:
         await self.money.on_start()
@@ -218,6 +221,9 @@ class World:
         self.why = ""
         self.database = Database(self)
         self.broker = Broker(self, self.chance.choice((1, 2, 3)))
+        self.another_partitioner = self.chance.random() < 0.15
+        """Billing keys many records as another client would: two processes meet on one account."""
+        self.distance = 20 if self.another_partitioner else self.chance.choice((1, 1, 1, 10))
         self.processes: dict[str, Process] = {}
         self.numbers = 0
         self.billing = Billing(self)
@@ -227,8 +233,11 @@ class World:
     def now(self) -> datetime:
         return BASE + self.jumped + timedelta(seconds=self.loop.seconds)
 
+    def profile(self, product: str) -> Profile:
+        return cast(Profile, profiles().of(product))
+
     def latency(self) -> float:
-        return 0.0002 + 0.004 * self.chance.random() ** 3
+        return (0.0002 + 0.004 * self.chance.random() ** 3) * self.distance
 
     def fault(self, port: str) -> str | None:
         if not self.faulty or self.chance.random() >= self.rate:
@@ -346,9 +355,12 @@ class World:
     async def _life(self) -> None:
         for worker in WORKERS:
             self.start(worker)
+            if self.another_partitioner:
+                self.join(worker, 8)
         await asyncio.sleep(0.5)
         for _ in range(self.chance.randint(20, 36)):
-            await asyncio.sleep(0.5 * self.chance.random() ** 2)
+            if self.chance.random() < 0.7:
+                await asyncio.sleep(0.7 * self.chance.random() ** 2)
             self._weather()
             self.billing.act()
             self._still_right()
@@ -369,10 +381,14 @@ class World:
         elif draw < 0.09 and "outage" not in self.off:
             self._outage(self.chance.choice(("database", "broker")))
         elif draw < 0.12 and "join" not in self.off:
-            twin = self.start(self.chance.choice(WORKERS))
-            twin.extra = True
-            self.happened("joined", twin)
-            self.loop.call_later(0.5 + 2 * self.chance.random(), self._retire, twin)
+            self.join(self.chance.choice(WORKERS), 0.5 + 2 * self.chance.random())
+
+    def join(self, worker: AnyWorker, seconds: float) -> None:
+        """Start another process of a worker for a while."""
+        twin = self.start(worker)
+        twin.extra = True
+        self.happened("joined", twin)
+        self.loop.call_later(seconds, self._retire, twin)
 
     def jump(self, by: timedelta) -> None:
         self.jumped += by
