@@ -59,7 +59,7 @@ def _rights_of(kafka: Mapping[str, Any]) -> Iterable[Right]:
 
 
 def _service(worker: AnyWorker) -> dict[str, Any]:
-    dead_letters = [dead_letter_topic(topic.name, worker.name) for topic in worker.reads]
+    dead_letters = [dead_letter_topic(topic.name, worker.name) for topic in worker.reads] if worker.writes else []
     watches = (
         [each.name for each in EVERYONE if each is not worker] if worker in OBSERVERS and not worker.writes else []
     )
