@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from services.cli.rights import principals, read_access
-from services.cli.workers import EVERYONE
+from services.cli.workers import EVERYONE, READERS
 from services.runtime.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +19,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if "opentobuy" in service["image"]}
 JOBS = {name for name, service in SERVICES.items() if service["restart"] == "no"}
+LOGINS = {*(worker.package for worker in EVERYONE), *READERS}
 WORKERS = {worker.name for worker in EVERYONE}
 ACCESS = read_access()
 OWNERS = {"otb_owner", "kafka_admin"}
@@ -83,7 +84,7 @@ def test_ports_are_on_loopback_only(name: str) -> None:
 def test_what_needs_nobody_outside_reaches_nobody_outside() -> None:
     assert COMPOSE["networks"]["core"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
-    assert outside == {"kafka", "notifier", "push-sink", "prometheus", "alertmanager"}
+    assert outside == {"kafka", "notifier", "push-sink", "prometheus", "alertmanager", "grafana"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - JOBS))
@@ -108,14 +109,14 @@ def test_a_worker_waits_for_the_jobs_and_runs_its_own_module_with_its_own_two_se
 
 def test_every_worker_is_a_service_and_ready_waits_for_all_that_runs() -> None:
     assert SERVICES.keys() >= WORKERS
-    assert {"prometheus", "alertmanager"} | WORKERS == SERVICES["ready"]["depends_on"].keys()
+    assert {"prometheus", "alertmanager", "grafana"} | WORKERS == SERVICES["ready"]["depends_on"].keys()
     assert {entry["condition"] for entry in SERVICES["ready"]["depends_on"].values()} == {"service_healthy"}
 
 
 def test_only_jobs_and_people_hold_the_owners_secrets() -> None:
     holders = {name for name, service in SERVICES.items() if OWNERS & set(service.get("secrets", []))}
     assert holders == {"postgres", "kafka", "migrate", "topics", "otb"}
-    assert set(SERVICES["migrate"]["secrets"]) == {"otb_owner", *(f"otb_{worker.package}" for worker in EVERYONE)}
+    assert set(SERVICES["migrate"]["secrets"]) == {"otb_owner", *(f"otb_{name}" for name in LOGINS)}
     users = {f"kafka_{who['name'].replace('-', '_')}" for who in principals(ACCESS)}
     assert set(SERVICES["topics"]["secrets"]) == {"kafka_admin", *users}
 
@@ -126,7 +127,7 @@ def test_every_secret_is_a_file_somebody_reads_and_none_stands_in_the_environmen
     assert {name for service in SERVICES.values() for name in service.get("secrets", [])} == declared.keys()
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
-            assert not re.search("PASSWORD|SECRET", name) or str(value).startswith("/run/secrets")
+            assert not re.search("PASSWORD|SECRET(?!URITY)", name) or str(value).startswith("/run/secrets")
             assert not re.search(r"://\w+:[^@]+@", str(value))
 
 
