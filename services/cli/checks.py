@@ -74,11 +74,26 @@ WHERE s.status = 'returned' AND NOT coalesce(r.returned, false)
   AND NOT EXISTS (SELECT FROM limit_release.set_aside a
     WHERE a.account_id = s.account_id AND a.state IN ('open', 'ready')) LIMIT 1001
 """
+# Promises told as broken more than a minute ago without a case, where a console runs; what it set aside is on its way.
+BROKEN_IS_A_CASE = """
+WITH broken AS (
+  SELECT account_id, repayment_id, number FROM limit_release.tranche WHERE delayed
+  UNION ALL SELECT account_id, repayment_id, 1 FROM limit_release.repayment WHERE late)
+SELECT b.repayment_id, b.number, b.account_id FROM broken b
+WHERE EXISTS (SELECT FROM console.progress WHERE topic = 'credit.restoration.v1')
+  AND NOT EXISTS (SELECT FROM console.case_file c
+    WHERE c.repayment_id = b.repayment_id AND c.tranche = b.number AND c.kind = 'promise_broken')
+  AND NOT EXISTS (SELECT FROM limit_release.decision_record d
+    WHERE d.repayment_id = b.repayment_id AND d.decided_at > clock_timestamp() - interval '60 seconds')
+  AND NOT EXISTS (SELECT FROM console.set_aside a WHERE a.account_id = b.account_id AND a.state IN ('open', 'ready'))
+LIMIT 1001
+"""
 JOINED: Final = {
     "settled_is_booked": SETTLED_IS_BOOKED,
     "booked_is_settled": BOOKED_IS_SETTLED,
     "restored_is_told": RESTORED_IS_TOLD,
     "returns_applied": RETURNS_APPLIED,
+    "broken_is_a_case": BROKEN_IS_A_CASE,
 }
 # Which service's tables an unqualified name means from here on.
 USE = "SELECT set_config('search_path', $1, true)"

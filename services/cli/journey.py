@@ -98,6 +98,11 @@ BY_ASIDE = """
 SELECT coalesce(account_id, convert_from(key, 'UTF8'), '') AS account_id FROM repayment_ingest.set_aside
 WHERE state IN ('open', 'ready') AND position($1::bytea IN value) > 0 ORDER BY set_aside_id LIMIT 1
 """
+# What a person has or had to look at about it, oldest first.
+CASES = """
+SELECT case_id, kind, priority, state, tranche, detail, opened_at, due_at, assignee, outcome, answer
+FROM console.case_file WHERE repayment_id = $1 ORDER BY opened_at, case_id
+"""
 NOW = "SELECT clock_timestamp()"
 _TRAIL: Final[TypeAdapter[tuple[Segment, ...]]] = TypeAdapter(Trail)
 HEX: Final = frozenset("0123456789abcdef")
@@ -154,6 +159,7 @@ class Journey:
     status: str | None
     now: datetime
     refused: str | None
+    cases: Sequence[Row] = ()
 
     @property
     def name(self) -> str:
@@ -228,6 +234,7 @@ async def told_of(connection: Connection, found: Found) -> Journey:
         status=status["status"] if status else None,
         now=now,
         refused=next((why for why in map(_refused, events) if why), None),
+        cases=await connection.fetch(CASES, at),
     )
 
 

@@ -55,6 +55,7 @@ def trace(
         show_timeline(console, line, lang.value)
     show_tranches(console, found, lang.value)
     show_told(console, found)
+    show_cases(console, found)
 
 
 def load(named: str) -> Journey:
@@ -138,6 +139,18 @@ def show_told(console: Console, found: Journey) -> None:
     console.print(shown)
 
 
+def show_cases(console: Console, found: Journey) -> None:
+    """Print what a person has or had to look at."""
+    if not found.cases:
+        return
+    shown = table("case", "kind", "because of", "state", "due", "assignee")
+    for row in found.cases:
+        about = (row["kind"], row["detail"] or "-", row["state"], local(row["due_at"]), row["assignee"] or "-")
+        shown.add_row(row["case_id"][:12], *about)
+    console.print()
+    console.print(shown)
+
+
 def described(found: Journey) -> dict[str, Any]:
     """Return a journey for programs."""
     reference = dict(found.reference) if found.reference else None
@@ -151,6 +164,7 @@ def described(found: Journey) -> dict[str, Any]:
         "tranches": [dict(row) for row in found.tranches],
         "told": [dict(row) for row in found.told],
         "conflicts": [dict(row) for row in found.conflicts],
+        "cases": [dict(row) for row in found.cases],
         "set_aside": [dict(row) for row in found.aside],
     }
 

@@ -10,7 +10,7 @@ from services.runtime.worker import AnyWorker
 from services.settlement.worker import WORKER as SETTLEMENT
 
 WORKERS: tuple[AnyWorker, ...] = (REPAYMENT_INGEST, SETTLEMENT, RISK_SCORING, LIMIT_RELEASE, NOTIFIER)
-OBSERVERS: tuple[AnyWorker, ...] = (LAG_MONITOR, CONSOLE)
+OBSERVERS: tuple[AnyWorker, ...] = (CONSOLE, LAG_MONITOR)
 EVERYONE: tuple[AnyWorker, ...] = (*WORKERS, *OBSERVERS)
 READERS: tuple[str, ...] = ("watching",)
 """Packages with views for people's tools: a schema and a role that only reads."""

@@ -16,7 +16,7 @@ from services.billing_simulator.plan import SOURCE, Billing, Planned, Repayment,
 from services.billing_simulator.send import play
 from services.cli.commands import answer
 from services.cli.system import ROOT, System, environment, start_workers, wait_ready
-from services.console.worker import WORKER as CONSOLE
+from services.cli.workers import OBSERVERS
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
 from tests.conftest import run_apart
@@ -30,7 +30,7 @@ WHO = ("--actor", "reviewer_1", "--reason", "payer_verified")
 
 @pytest.fixture
 def slow(system: System, empty_kafka: Settings, tmp_path: Path) -> Iterator[System]:
-    """Run the five and the console with holds long enough for a person, and promises that leave little room."""
+    """Run the five and the observers with holds long enough for a person, and promises that leave little room."""
     folder = tmp_path / "policy"
     shutil.copytree(POLICY, folder)
     demo = (folder / "demo.toml").read_text()
@@ -38,7 +38,7 @@ def slow(system: System, empty_kafka: Settings, tmp_path: Path) -> Iterator[Syst
                         f"{{ share_bps = 5000, seconds = {SECOND_SECONDS}")  # fmt: skip
     (folder / "demo.toml").write_text(demo.replace("hold_slack_seconds = 60", "hold_slack_seconds = 3"))
     running = System(empty_kafka.model_copy(update={"policy_dir": folder}), system.stack)
-    ports = {**start_workers(running), **start_workers(running, (CONSOLE,))}
+    ports = {**start_workers(running), **start_workers(running, OBSERVERS)}
     try:
         run_apart(wait_ready(ports))
         yield running

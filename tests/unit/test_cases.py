@@ -6,6 +6,8 @@ from itertools import product
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.event import Event
 from schemas.ids import AccountId, RepaymentId
@@ -32,9 +34,9 @@ from services.console.domain import (
     decide,
     opening,
 )
-from services.console.model import LANE, Case, CaseState, Desk, Kind, case_id
+from services.console.model import LANE, Case, CaseAction, CaseOutcome, CaseState, Desk, Kind, case_id
 from services.console.worker import WORKER
-from services.decision import Decision, Input, TimerFired
+from services.decision import Decision, Input, Timer, TimerFired
 from tests import builders
 from tests.unit.given import ALL_HELD, FRIDAY, Pipe, all_of, moment, profiles
 from tests.unit.given import only as only_of
@@ -88,19 +90,19 @@ NO_CASE: tuple[Event, ...] = (
 )
 
 
-def given(event: Input, state: Desk | None = None, now: datetime = NOW) -> Decision[Desk]:
+def decided(event: Input, state: Desk | None = None, now: datetime = NOW) -> Decision[Desk]:
     return decide(None, state or Desk(builders.ACCOUNT), event, moment(now))
 
 
 def opened(event: Event = OPENERS["late"][0], now: datetime = NOW) -> tuple[Desk, Case]:
-    state = given(event, now=now).state
+    state = decided(event, now=now).state
     (case,) = state.cases.values()
     return state, case
 
 
 def move(state: Desk, action: Any, now: datetime = NOW, *, actor: str = "agent_1", **values: Any) -> Decision[Desk]:
     (case,) = state.cases.values()
-    return given(MoveCase(builders.ACCOUNT, actor, "checked", case.case_id, action, **values), state, now)
+    return decided(MoveCase(builders.ACCOUNT, actor, "checked", case.case_id, action, **values), state, now)
 
 
 def resolved(state: Desk, now: datetime = NOW, outcome: Any = "explained") -> Decision[Desk]:
@@ -118,7 +120,7 @@ def only(state: Desk) -> Case:
 @pytest.mark.parametrize("name", OPENERS)
 def test_a_fact_opens_one_case_with_a_priority_and_a_deadline(name: str) -> None:
     event, kind, detail = OPENERS[name]
-    decision = given(event)
+    decision = decided(event)
     case = only(decision.state)
     assert (case.kind, case.detail, case.state) == (kind, detail, "open")
     assert case.priority == TERMS[kind].priority
@@ -127,7 +129,7 @@ def test_a_fact_opens_one_case_with_a_priority_and_a_deadline(name: str) -> None
     assert case.case_id == case_id(event.event_id)
     assert [(t.kind, t.subject, t.due_at) for t in decision.timers] == [(CASE_DUE, case.case_id, case.due_at)]
     assert (decision.outcome, decision.reason, decision.events) == ("applied", kind, ())
-    again = given(event, decision.state)
+    again = decided(event, decision.state)
     assert (again.outcome, again.reason, again.state) == ("stale", "opened_before", decision.state)
 
 
@@ -137,7 +139,7 @@ def test_every_kind_of_case_is_opened_by_something_here() -> None:
 
 @pytest.mark.parametrize("event", NO_CASE, ids=lambda event: type(event).__name__)
 def test_the_ordinary_course_opens_none(event: Event) -> None:
-    decision = given(event)
+    decision = decided(event)
     assert (decision.outcome, decision.timers, decision.state.cases) == ("ignored", (), {})
 
 
@@ -145,7 +147,7 @@ def test_facts_of_other_services_open_none() -> None:
     for build in builders.ALL:
         event = build()
         if type(event) not in WORKER.handles:
-            assert given(event).outcome == "ignored"
+            assert decided(event).outcome == "ignored"
 
 
 @pytest.mark.parametrize(
@@ -182,17 +184,17 @@ def test_the_readme_has_the_terms_of_every_kind() -> None:
 
 
 def test_what_is_parked_for_thirty_days_opens_a_case() -> None:
-    decision = given(builders.restoration_parked(tranche=2))
+    decision = decided(builders.restoration_parked(tranche=2))
     (timer,) = decision.timers
     assert (timer.kind, timer.number, timer.due_at) == (PARKED_LONG, 2, NOW + timedelta(days=PARKED_DAYS))
     assert decision.state.cases == {}
     fired, later = TimerFired(builders.ACCOUNT, timer), timer.due_at
-    thawed = given(fired, now=later)
+    thawed = decided(fired, now=later)
     assert (thawed.outcome, thawed.reason, thawed.state.cases) == ("stale", "not_parked", {})
     parked = Desk(builders.ACCOUNT, parked=frozenset({(builders.REPAYMENT, 2)}))
-    case = only(given(fired, parked, later).state)
+    case = only(decided(fired, parked, later).state)
     assert (case.kind, case.repayment_id, case.tranche) == ("parked_long", builders.REPAYMENT, 2)
-    again = given(fired, given(fired, parked, later).state, later)
+    again = decided(fired, decided(fired, parked, later).state, later)
     assert (again.outcome, again.reason) == ("stale", "opened_before")
 
 
@@ -201,15 +203,15 @@ def test_what_is_parked_for_thirty_days_opens_a_case() -> None:
 
 def test_a_dead_letter_opens_one_case() -> None:
     found = DeadLettered(AccountId("unknown"), "settlement:7")
-    decision = given(found, Desk("unknown"))
+    decision = decided(found, Desk("unknown"))
     case = only(decision.state)
     assert (case.kind, case.detail, case.priority, decision.timers) == ("dead_letter", "settlement:7", "high", ())
-    assert given(found, decision.state).reason == "opened_before"
+    assert decided(found, decision.state).reason == "opened_before"
 
 
 def feedback(kind: Any, now: datetime = NOW) -> Decision[Desk]:
     asked = TakeFeedback(builders.ACCOUNT, "agent_1", "called", kind, "restoration", builders.REPAYMENT)
-    return given(asked, now=now)
+    return decided(asked, now=now)
 
 
 @pytest.mark.parametrize("kind", ["question", "complaint"])
@@ -226,7 +228,7 @@ def test_what_a_customer_asks_is_owed_an_answer_by_a_date_and_the_answer_is_told
         case.case_id, "agent_1", False, heard.event_id,
     )  # fmt: skip
     (timer,) = answered.timers
-    closed = given(TimerFired(builders.ACCOUNT, timer), answered.state, timer.due_at)
+    closed = decided(TimerFired(builders.ACCOUNT, timer), answered.state, timer.due_at)
     assert only_of(closed.events, FeedbackAnswered).closed
 
 
@@ -271,7 +273,7 @@ def test_a_case_goes_through_every_step_to_its_end() -> None:
     assert (done.state, done.outcome, done.resolved_at, done.assignee) == ("resolved", "explained", NOW, "agent_1")
     (timer,) = decision.timers
     assert (timer.kind, timer.due_at) == (CASE_CLOSES, NOW + timedelta(days=OBJECTION_DAYS))
-    closed = only(given(TimerFired(builders.ACCOUNT, timer), decision.state, timer.due_at).state)
+    closed = only(decided(TimerFired(builders.ACCOUNT, timer), decision.state, timer.due_at).state)
     assert closed.state == "closed"
     assert [step.state for step in closed.steps] == [
         "open", "assigned", "in_review", "escalated", "resolved", "closed",
@@ -303,17 +305,17 @@ def test_an_objection_brings_a_resolved_case_back_with_a_new_deadline() -> None:
     assert (back.state, back.outcome, back.resolved_at, back.assignee) == ("in_review", None, None, "agent_1")
     assert back.due_at == later + timedelta(hours=TERMS[case.kind].hours)
     assert [(t.kind, t.due_at) for t in decision.timers] == [(CASE_DUE, back.due_at)]
-    closes = given(TimerFired(builders.ACCOUNT, resolved(opened()[0]).timers[0]), decision.state, later)
+    closes = decided(TimerFired(builders.ACCOUNT, resolved(opened()[0]).timers[0]), decision.state, later)
     assert (closes.outcome, closes.reason) == ("stale", "moved_before")
 
 
 def test_a_case_in_review_past_its_deadline_is_escalated() -> None:
     event = builders.restoration_delayed(cause="account_standing.frozen")
     state, case = opened(event)
-    fired = TimerFired(builders.ACCOUNT, given(event).timers[0])
-    assert given(fired, state, case.due_at).outcome == "stale", "nobody looks at it yet: it is shown as overdue"
+    fired = TimerFired(builders.ACCOUNT, decided(event).timers[0])
+    assert decided(fired, state, case.due_at).outcome == "stale", "nobody looks at it yet: it is shown as overdue"
     state = move(move(state, "assign").state, "review").state
-    late = only(given(fired, state, case.due_at).state)
+    late = only(decided(fired, state, case.due_at).state)
     assert (late.state, late.priority) == ("escalated", "high")
 
 
@@ -345,14 +347,14 @@ def test_what_is_no_step_of_the_lane_changes_nothing(
 def test_a_closed_case_stays_closed() -> None:
     state, _ = opened()
     decision = resolved(state)
-    state = given(TimerFired(builders.ACCOUNT, decision.timers[0]), decision.state).state
+    state = decided(TimerFired(builders.ACCOUNT, decision.timers[0]), decision.state).state
     for action in ("assign", "review", "escalate", "object"):
         assert move(state, action).reason == "not_a_step"
     assert resolved(state).reason == "not_a_step"
 
 
 def test_an_unknown_case_is_not_moved() -> None:
-    decision = given(MoveCase(builders.ACCOUNT, "agent_1", "checked", "nothing", "assign"))
+    decision = decided(MoveCase(builders.ACCOUNT, "agent_1", "checked", "nothing", "assign"))
     assert (decision.outcome, decision.reason) == ("stale", "no_such_case")
 
 
@@ -391,7 +393,7 @@ def test_every_act_on_a_case_is_audited_with_who_and_why() -> None:
 @pytest.mark.parametrize("amount", [None, 50_000])
 def test_a_release_is_told_to_limit_release_and_audited(amount: int | None) -> None:
     command = ReleaseHold(builders.ACCOUNT, "reviewer_1", "payer_verified", builders.REPAYMENT, 2, amount)
-    decision = given(command)
+    decision = decided(command)
     (fact,) = decision.events
     assert isinstance(fact, HoldReleaseApproved)
     assert (fact.repayment_id, fact.tranche, fact.amount_minor) == (builders.REPAYMENT, 2, amount)
@@ -404,7 +406,7 @@ def test_a_release_is_told_to_limit_release_and_audited(amount: int | None) -> N
 def test_an_extension_is_told_to_limit_release_and_audited() -> None:
     until = NOW + timedelta(days=3)
     command = ExtendHold(builders.ACCOUNT, "reviewer_1", "payer_unreachable", builders.REPAYMENT, 2, until)
-    decision = given(command)
+    decision = decided(command)
     (fact,) = decision.events
     assert isinstance(fact, HoldExtended)
     assert (fact.until, fact.actor, fact.reason) == (until, "reviewer_1", "payer_unreachable")
@@ -417,9 +419,9 @@ def test_an_extension_is_told_to_limit_release_and_audited() -> None:
 
 def test_the_same_words_said_again_later_are_another_command() -> None:
     command = ReleaseHold(builders.ACCOUNT, "reviewer_1", "payer_verified", builders.REPAYMENT, 2)
-    first, again = given(command).events, given(command, now=NOW + timedelta(milliseconds=1)).events
+    first, again = decided(command).events, decided(command, now=NOW + timedelta(milliseconds=1)).events
     assert first[0].event_id != again[0].event_id
-    assert first == given(command).events
+    assert first == decided(command).events
 
 
 # ---- from the breach to the case ---------------------------------------------------------------------------------
@@ -432,7 +434,7 @@ def test_r27_a_breach_by_itself_opens_a_case() -> None:
     (tranche,) = pipe.repayment("r1").tranches.values()
     facts = pipe.sleep_until(tranche.promised_by + timedelta(seconds=15))
     (broken,) = all_of(facts, RestorationDelayed)
-    case = only(given(broken, now=pipe.now).state)
+    case = only(decided(broken, now=pipe.now).state)
     assert (case.kind, case.detail, case.priority) == ("promise_broken", "system_delay.processing", "high")
     assert (case.repayment_id, case.tranche) == (pipe.repayment("r1").repayment_id, tranche.number)
 
@@ -456,13 +458,49 @@ def test_a_command_reaches_limit_release_and_the_customer() -> None:
     ref, (tranche,) = pipe.repayment("r1").repayment_id, pipe.repayment("r1").tranches.values()
     place = (RepaymentId(ref), tranche.number)
     later = tranche.until + timedelta(days=3)
-    (extended,) = given(ExtendHold(builders.ACCOUNT, "reviewer_1", "why", *place, later), now=pipe.now).events
+    (extended,) = decided(ExtendHold(builders.ACCOUNT, "reviewer_1", "why", *place, later), now=pipe.now).events
     facts = pipe.take(extended)
     assert only_of(facts, HoldPlaced).until == later
     assert only_of(facts, NotificationRequested).template == "moved"
-    again = given(ExtendHold(builders.ACCOUNT, "reviewer_1", "more", *place, later + timedelta(days=1)), now=pipe.now)
+    again = decided(ExtendHold(builders.ACCOUNT, "reviewer_1", "more", *place, later + timedelta(days=1)), now=pipe.now)
     assert all_of(pipe.take(again.events[0]), HoldPlaced) == []
-    (released,) = given(ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", *place), now=pipe.now).events
+    (released,) = decided(ReleaseHold(builders.ACCOUNT, "reviewer_1", "why", *place), now=pipe.now).events
     facts = pipe.take(released)
     assert only_of(facts, CreditRestored).reason is Reason.RELEASE_REVIEWED
     assert only_of(pipe.give_back(500_000, rail="direct_debit"), NotificationRequested).template == "reversed"
+
+
+# ---- whatever people and dates do --------------------------------------------------------------------------------
+
+ACTS = st.tuples(
+    st.sampled_from([*get_args(CaseAction), CASE_DUE, CASE_CLOSES]),
+    st.none() | st.sampled_from(get_args(CaseOutcome)),
+    st.integers(0, 30),
+)
+
+
+@given(event=st.sampled_from([event for event, _, _ in OPENERS.values()]), acts=st.lists(ACTS, max_size=12))
+def test_any_order_of_acts_and_dates_stays_in_the_lane(event: Event, acts: list[tuple[Any, Any, int]]) -> None:
+    state, case = opened(event)
+    now, audited = NOW, 0
+    for act, outcome, days in acts:
+        before, now = only(state), now + timedelta(days=days)
+        if act in (CASE_DUE, CASE_CLOSES):
+            decision = decided(
+                TimerFired(builders.ACCOUNT, Timer(builders.ACCOUNT, act, case.case_id, 0, now)), state, now
+            )
+        else:
+            decision = move(state, act, now, outcome=outcome)
+        state, after = decision.state, only(decision.state)
+        assert (decision.outcome == "applied") == (after.state != before.state)
+        assert (after is before) == (decision.outcome == "stale")
+        assert before.state != "closed" or after is before
+        audited += act in get_args(CaseAction) and decision.outcome == "applied"
+        assert (after.resolved_at is not None) == (after.state in ("resolved", "closed")) == (after.outcome is not None)
+        assert after.state == "open" or after.assignee
+        assert after.due_at >= after.opened_at
+        assert after.waits == (after.state not in ("resolved", "closed"))
+    assert len(state.audits) == audited, "each act is one entry, and nothing else is"
+    steps = only(state).steps
+    assert [step.before for step in steps] == [None, *(step.state for step in steps[:-1])]
+    assert {(step.before, step.state) for step in steps[1:]} <= LANE
