@@ -1,7 +1,7 @@
 """Opaque references, and ids derived from their cause so that a replay makes the same id."""
 
 from hashlib import blake2b
-from typing import Annotated, NewType
+from typing import Annotated, Final, NewType
 
 from pydantic import StringConstraints
 
@@ -13,6 +13,11 @@ EventId = NewType("EventId", Reference)
 AccountId = NewType("AccountId", Reference)
 RepaymentId = NewType("RepaymentId", Reference)
 NotificationId = NewType("NotificationId", Reference)
+
+
+PROBE_SOURCE: Final = "probe"
+PROBE_ACCOUNT: Final = AccountId("probe")
+"""Reserved: what the synthetic probe pays under. Its books are kept like any other's and are in no business figure."""
 
 
 def derived_id(kind: str, *parts: str) -> str:

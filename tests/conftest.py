@@ -35,6 +35,10 @@ _NUMBERS = count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a run with faults be played again."""
     parser.addoption("--seed", type=int, default=None, help="seed of the faults; a new one each run by default")
+    parser.addoption(
+        "--repayments", type=int, default=5_000, help="repayments of the crash test; 12000 before a release"
+    )
+    parser.addoption("--kills", type=int, default=18, help="workers killed in the crash test; 40 before a release")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,15 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import typer
+from rich.console import Group
+from rich.live import Live
 from rich.table import Table
 
 from schemas.event import lag_by_cause, milliseconds_between
 from schemas.reasons import STAGES, Stage
+from services.cli import lag_report
 from services.cli.journey import name_of
+from services.cli.ledger import Figures, cause_table, figures
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, Json, print_json, stdout, table
 from services.runtime.postgres import Row
@@ -36,6 +41,8 @@ WAITS_IN: Final[dict[str, Stage | None]] = {
 WAITED: Final = frozenset(WAITS_IN.values())
 PHASES: Final[tuple[Phase, ...]] = ("queue", "processing", "hold", "other")
 TAIL_MAX: Final = 20_000
+WATCH_SECONDS: Final = 1.0
+ABOUT: Final = "Where time went and what waits since when: by stage and, where lag-monitor runs, by cause."
 OVERLAP: Final = 20
 """Publications read again: two processes of a service may commit out of the order of their numbers."""
 
@@ -161,26 +168,43 @@ class Flow:
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command("lag", epilog=EPILOG)(lag)
+    group = typer.Typer(invoke_without_command=True, epilog=EPILOG, help=ABOUT)
+    group.callback()(lag)
+    lag_report.register(group)
+    app.add_typer(group, name="lag")
 
 
 def lag(
+    context: typer.Context,
     seconds: Annotated[float, typer.Option(min=1, max=86_400, help="The window.")] = 300,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh in place until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show per stage where time went, and what waits since when."""
-    flow = asyncio.run(_read(seconds))
+    """Show where time went and what waits since when, by stage and, where lag-monitor runs, by cause."""
+    if context.invoked_subcommand is not None:
+        return
+    flow, found = asyncio.run(_read(seconds))
     if as_json:
-        print_json(described(flow, seconds))
+        print_json({**described(flow, seconds), "ledger": found and found.described()})
+    elif watch:
+        with Live(_shown(flow, found, seconds), console=stdout(), auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_SECONDS)
+                live.update(_shown(*asyncio.run(_read(seconds)), seconds), refresh=True)
     else:
-        stdout().print(stage_table(flow, seconds))
+        stdout().print(_shown(flow, found, seconds))
 
 
-async def _read(seconds: float) -> Flow:
+def _shown(flow: Flow, found: Figures | None, seconds: float) -> Group:
+    parts = [stage_table(flow, seconds)]
+    return Group(*parts) if found is None else Group(*parts, "", cause_table(found))
+
+
+async def _read(seconds: float) -> tuple[Flow, Figures | None]:
     async with connected(attached()) as connection:
         flow = await begin(connection, seconds)
         await flow.read(connection)
-        return flow
+        return flow, await figures(connection, seconds)
 
 
 async def begin(connection: Connection, seconds: float) -> Flow:

@@ -6,12 +6,15 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from schemas.topics import TOPICS, dead_letter_topic
+from schemas.topics import BILLING_REPAYMENT, TOPICS, dead_letter_topic
 from services.cli.workers import EVERYONE, OBSERVERS
 from services.runtime.worker import AnyWorker
 
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "deploy" / "access.yaml"
+
+
+PROBE: Final = "lag-probe"
 
 
 class Right(NamedTuple):
@@ -27,7 +30,8 @@ def access() -> dict[str, Any]:
     """Return who reads, writes and owns what: our services, then those outside who write a topic."""
     ours = {worker.name for worker in EVERYONE}
     outside = sorted({topic.writer for topic in TOPICS.values()} - ours)
-    return {"services": [_service(worker) for worker in EVERYONE], "clients": [_client(name) for name in outside]}
+    clients = [*(_client(name) for name in outside), _client(PROBE, writer=BILLING_REPAYMENT.writer)]
+    return {"services": [_service(worker) for worker in EVERYONE], "clients": clients}
 
 
 def read_access(path: Path = FILE) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def _service(worker: AnyWorker) -> dict[str, Any]:
     }
 
 
-def _client(name: str) -> dict[str, Any]:
-    written = [topic.name for topic in TOPICS.values() if topic.writer == name]
+def _client(name: str, writer: str | None = None) -> dict[str, Any]:
+    """Return who writes the topics of ``writer``, by default its own; the probe alone writes beside billing."""
+    written = [topic.name for topic in TOPICS.values() if topic.writer == (writer or name)]
     return {"name": name, "kafka": {"principal": f"User:{name}", "writes": written}}

@@ -28,7 +28,15 @@ from services.decision import Decision, Input, Moment
 from services.lag_monitor.model import Fact, Journey, Notice, NoticeState, Outcome, Part, PartState, Restored, Tally
 from services.lag_monitor.promises import judged
 from services.lag_monitor.segments import lag_of
-from services.metrics.catalogue import CLOCK_CLAMPED, FEEDBACK, NOTIFICATIONS, OUTCOMES, REPAYMENTS
+from services.metrics.catalogue import (
+    CLOCK_CLAMPED,
+    FEEDBACK,
+    NOTIFICATIONS,
+    OUTCOMES,
+    PROBE_ROUNDTRIP,
+    PROBES_SENT,
+    REPAYMENTS,
+)
 from services.metrics.labels import OUTCOME_REASONS, TIER_OF, rail_label
 
 QUEUE: Final[Cause] = "system_delay.processing"
@@ -41,7 +49,18 @@ def decide(policy: None, state: Journey, event: Input, moment: Moment) -> Decisi
     known = _heard(state, event, moment)
     if known is state:
         return Decision(state, outcome="ignored")
-    return Decision(judged(_counted(_placed(known))))
+    placed = _placed(known)
+    if placed.probe:
+        return Decision(judged(_probed(state, placed)))
+    return Decision(judged(_counted(placed)))
+
+
+def _probed(before: Journey, state: Journey) -> Journey:
+    """Count of a probe that it was sent and how long it took, and nothing else."""
+    sent = [Tally(PROBES_SENT.name, ())] if before.reported_at is None and state.reported_at is not None else []
+    new = state.facts[len(before.facts) :]
+    took = [Tally(PROBE_ROUNDTRIP.name, (), fact.lag.milliseconds) for fact in new]
+    return replace(state, tallies=(*before.tallies, *sent, *took))
 
 
 def _heard(state: Journey, event: Input, moment: Moment) -> Journey:
@@ -51,7 +70,9 @@ def _heard(state: Journey, event: Input, moment: Moment) -> Journey:
         case RepaymentReceived():
             return _received(state, event)
         case RepaymentSettled(account_id=at, repaid_at=repaid_at, settled_at=settled_at):
-            return replace(state, account_id=at, repaid_at=repaid_at, settled_at=settled_at)
+            until = event.final_on if event.finality == "provisional" else None
+            known = replace(state, account_id=at, repaid_at=repaid_at, settled_at=settled_at)
+            return replace(known, returnable_until=until)
         case RepaymentRejected(account_id=at, reason=reason):
             return _ended(replace(state, account_id=at), "rejected", reason)
         case RiskAssessed(revision=0):

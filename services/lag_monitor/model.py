@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from schemas.event import Segment as Step
+from schemas.ids import PROBE_ACCOUNT
 from schemas.reasons import Cause, Stage
 from services.lag_monitor.segments import Lag
 
 Status = Literal["pending", "succeeded", "failed"]
 PartState = Literal["promised", "held", "parked", "restored", "returned", "reversed", "lapsed"]
 Outcome = Literal["restored", "nothing_to_restore", "returned", "lapsed", "rejected"]
-Slo = Literal["decided_60s", "low_risk_5s", "low_risk_60s", "hold_promise", "notify_60s"]
+Slo = Literal["decided_60s", "low_risk_5s", "low_risk_60s", "hold_promise", "notify_60s", "probe_60s"]
+"""The objectives; the last is the synthetic probe's, which is owed nothing else."""
 NoticeState = Literal["requested", "delivered", "undeliverable", "suppressed"]
 Verdict = Literal["met", "breached", "void"]
 """How a promise ended: ``void`` when what it was about ended otherwise before its deadline, and counts for nothing."""
@@ -131,6 +133,7 @@ class Journey:
     tier: str | None = None
     clear: bool | None = None
     counted: bool = False
+    returnable_until: date | None = None
     pending: tuple[Step, ...] = ()
     outcome: Outcome | None = None
     reason: str = ""
@@ -164,9 +167,21 @@ class Journey:
         return self.of("held", "parked")
 
     @property
+    def probe(self) -> bool:
+        """Tell whether it is the synthetic probe's, which is in no business figure."""
+        return self.account_id == PROBE_ACCOUNT
+
+    @property
+    def waiting_minor(self) -> int:
+        """Return what of it waits, minor units; of an unassessed one all of it."""
+        if self.outcome is not None:
+            return 0
+        return sum(part.amount_minor for part in self.waiting) if self.parts else self.amount_minor
+
+    @property
     def standing(self) -> Standing | None:
-        """Return where it waits and why; None when it is over, or was only heard to be."""
-        if self.outcome is not None or self.repaid_at is None:
+        """Return where it waits and why; None when it is over, was only heard to be, or is a probe's."""
+        if self.outcome is not None or self.repaid_at is None or self.probe:
             return None
         if self.waiting:
             part = min(self.waiting, key=lambda part: (part.until is None, part.until or part.since, part.number))

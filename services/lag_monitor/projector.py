@@ -31,28 +31,29 @@ moved AS (
 SELECT count(*) AS taken FROM taken
 """
 _BEHIND = "xid < pg_snapshot_xmin(pg_current_snapshot())"
-# Counts restored tranches: the lag, what it was made of, and the credit it kept back.
+# Counts restored tranches but the probe's: the lag, what it was made of, and the credit it kept back.
 RESTORATIONS = f"""
 WITH place AS (SELECT xid, id FROM lag_monitor.metric_cursor WHERE name = $3 FOR UPDATE),
 taken AS (
   SELECT f.* FROM place, LATERAL (
     SELECT * FROM lag_monitor.restoration_fact
     WHERE {_BEHIND} AND (xid, id) > (place.xid, place.id) ORDER BY xid, id LIMIT $1) AS f),
+business AS (SELECT * FROM taken WHERE account_id <> 'probe'),
 pieces AS (
   SELECT t.repayment_id, t.tranche, t.tier, t.rail, t.currency, t.amount_minor, t.restored_at, s.stage, s.ms,
     split_part(s.cause, '.', 1) AS cause_class, split_part(s.cause, '.', 2) AS cause
-  FROM taken t JOIN lag_monitor.lag_segment s USING (repayment_id, tranche)),
+  FROM business t JOIN lag_monitor.lag_segment s USING (repayment_id, tranche)),
 seen AS (
   SELECT 'credit_restoration_lag_seconds' AS metric, ARRAY[tier, split_part(cause, '.', 2)] AS labels, lag_ms AS ms,
-    repayment_id AS trace_id, restored_at AS at FROM taken
+    repayment_id AS trace_id, restored_at AS at FROM business
   UNION ALL
   SELECT 'credit_stage_duration_seconds', ARRAY[stage, CASE cause WHEN 'kafka_queue' THEN 'queue'
     WHEN 'processing' THEN 'process' ELSE 'wait' END], sum(ms)::bigint, NULL, max(restored_at)
   FROM pieces GROUP BY repayment_id, tranche, 2),
 counted AS (
-  SELECT 'credit_restorations_total' AS metric, ARRAY[tier] AS labels, 1::numeric AS n FROM taken
-  UNION ALL SELECT 'credit_restored_minor_units_total', ARRAY[tier, rail, currency], amount_minor FROM taken
-  UNION ALL SELECT 'credit_unattributed_ms_total', '{{}}', unattributed_ms FROM taken
+  SELECT 'credit_restorations_total' AS metric, ARRAY[tier] AS labels, 1::numeric AS n FROM business
+  UNION ALL SELECT 'credit_restored_minor_units_total', ARRAY[tier, rail, currency], amount_minor FROM business
+  UNION ALL SELECT 'credit_unattributed_ms_total', '{{}}', unattributed_ms FROM business
   UNION ALL SELECT 'credit_restoration_attributed_seconds_total', ARRAY[tier, stage, cause, cause_class], ms FROM pieces
   UNION ALL SELECT 'credit_withheld_minor_seconds_total', ARRAY[currency, cause_class], amount_minor * ms::numeric
   FROM pieces

@@ -5,27 +5,42 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.lag_monitor.model import Journey, Notice, Part, Promise, Tally
-from services.metrics.catalogue import NOTIFICATION_LAG, SLA_OUTCOMES
+from services.metrics.catalogue import NOTIFICATION_LAG, PROBES_LOST, SLA_OUTCOMES
 
 DECIDED = timedelta(seconds=60)
 LOW_RISK = timedelta(seconds=5)
 TOLD = timedelta(seconds=60)
+LOST = timedelta(seconds=60)
+PROBED = 1
+"""The tranche of a probe: its rail is final, so there is one."""
 LOW = frozenset({"low", "unknown"})
 
 
 def judged(state: Journey) -> Journey:
     """Make the promises all of whose terms were heard, and end those whose end was."""
-    state = _told(state)
+    state = state if state.probe else _told(state)
     new = [promise for promise in _owed(state) if (promise.slo, promise.tranche) not in state.promises]
     state = state.owe(*new) if new else state
     ended = [after for before in state.promises.values() if (after := _ended(state, before)) is not before]
     if not ended:
         return state
     verdicts = [p for p in ended if p.outcome != "void" and state.promises[p.slo, p.tranche].outcome is None]
-    return state.owe(*ended).count(*(Tally(SLA_OUTCOMES.name, (p.slo, str(p.outcome))) for p in verdicts))
+    return state.owe(*ended).count(*(tally for promise in verdicts for tally in _verdict(promise)))
+
+
+def _verdict(promise: Promise) -> Iterator[Tally]:
+    """Yield what a promise's end counts as; of the probe only what was lost is counted."""
+    if promise.slo != "probe_60s":
+        yield Tally(SLA_OUTCOMES.name, (promise.slo, str(promise.outcome)))
+    elif promise.outcome == "breached":
+        yield Tally(PROBES_LOST.name, ())
 
 
 def _owed(state: Journey) -> Iterator[Promise]:
+    if state.probe:
+        if state.reported_at is not None:
+            yield Promise("probe_60s", PROBED, state.reported_at + LOST)
+        return
     if state.settled_at is not None:
         yield Promise("decided_60s", 0, state.settled_at + DECIDED)
     for part in state.parts.values():
@@ -50,7 +65,9 @@ def _ended(state: Journey, promise: Promise) -> Promise:
         return promise
     if promise.slo == "decided_60s":
         return promise if state.decided_at is None else _kept(promise, state.decided_at)
-    part = state.parts[promise.tranche]
+    part = state.parts.get(promise.tranche)
+    if part is None:
+        return promise
     if promise.slo == "notify_60s":
         if part.told_at is not None:
             return _kept(promise, part.told_at)

@@ -1,7 +1,8 @@
 """Journeys, their parts, promises and messages, and the immutable facts of what was restored, by the batch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -20,11 +21,16 @@ K = TypeVar("K")
 T = TypeVar("T")
 _INSTANTS = frozenset({"at", "since", "until", "promised_by", "deadline_at", "restored_at", "told_at", "decided_at"})
 _INSTANTS |= {"over_at", "repaid_at", "reported_at", "received_at", "settled_at", "assessed_at"}
+_READ: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(_INSTANTS, instant),
+    "returnable_until": lambda found: found and date.fromisoformat(found),
+}
 # Journeys by their ids, each with its parts, promises and messages.
 READS = """
 (SELECT json_agg(j) FROM (
   SELECT repayment_id, account_id, source, rail, amount_minor, currency, repaid_at, reported, reported_at, received,
-    received_at, settled_at, assessed_at, decided_at, tier, clear, counted, pending, unplaced, outcome, reason, version,
+    received_at, settled_at, assessed_at, decided_at, tier, clear, counted, pending, unplaced, outcome, reason,
+    returnable_until, version,
     (SELECT json_agg(p) FROM (
       SELECT number, amount_minor, state, cause, since, until, promised_by, basis, caused_by, restored_at, told_at
       FROM lag_monitor.part WHERE repayment_id = j.repayment_id) AS p) AS parts,
@@ -50,7 +56,8 @@ guarded AS (
     assessed_at = excluded.assessed_at, decided_at = excluded.decided_at, tier = excluded.tier, clear = excluded.clear,
     counted = excluded.counted, pending = excluded.pending, unplaced = excluded.unplaced, outcome = excluded.outcome,
     reason = excluded.reason, stage = excluded.stage, cause_class = excluded.cause_class, cause = excluded.cause,
-    since = excluded.since, waits_from = excluded.waits_from, due_at = excluded.due_at, version = excluded.version
+    since = excluded.since, waits_from = excluded.waits_from, due_at = excluded.due_at,
+    waiting_minor = excluded.waiting_minor, returnable_until = excluded.returnable_until, version = excluded.version
   WHERE j.version = excluded.version - 1
   RETURNING 1),
 parts AS (
@@ -160,7 +167,7 @@ def _notices(rows: Sequence[Row]) -> dict[str, Notice]:
 
 def _plain(row: Row) -> dict[str, Any]:
     """Return a row of a json_agg() with its instants read."""
-    return {name: instant(value) if name in _INSTANTS else value for name, value in row.items()}
+    return {name: _READ[name](value) if name in _READ else value for name, value in row.items()}
 
 
 def _journey_row(j: Journey, version: int) -> tuple[object, ...]:
@@ -168,7 +175,7 @@ def _journey_row(j: Journey, version: int) -> tuple[object, ...]:
     heard = (j.reported, j.reported_at, j.received, j.received_at, j.settled_at, j.assessed_at, j.decided_at)
     verdict = (j.tier, j.clear, j.counted)
     kept = (_PENDING.dump_json(j.pending).decode(), _UNPLACED.dump_json(j.unplaced).decode(), j.outcome, j.reason)
-    return (*about, *heard, *verdict, *kept, *_standing_row(j), version)
+    return (*about, *heard, *verdict, *kept, *_standing_row(j), j.waiting_minor, j.returnable_until, version)
 
 
 def _standing_row(j: Journey) -> tuple[object, ...]:

@@ -27,7 +27,8 @@ touched AS (
   UPDATE lag_monitor.journey SET version = version + 1 WHERE repayment_id IN (SELECT repayment_id FROM breached)),
 tallies AS (
   INSERT INTO lag_monitor.tally (metric, labels)
-  SELECT 'credit_sla_outcomes_total', ARRAY[slo, 'breached'] FROM breached)
+  SELECT CASE slo WHEN 'probe_60s' THEN 'credit_probe_lost_total' ELSE 'credit_sla_outcomes_total' END,
+    CASE slo WHEN 'probe_60s' THEN '{}' ELSE ARRAY[slo, 'breached'] END FROM breached)
 SELECT count(*) AS breached FROM breached
 """
 # What every service has committed and not yet told Kafka, the oldest of it, and what time it is.

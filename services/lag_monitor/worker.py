@@ -22,6 +22,8 @@ from schemas.settlement import RepaymentRejected, RepaymentSettled
 from schemas.topics import TOPICS
 from services.lag_monitor.domain import decide
 from services.lag_monitor.store import STORE
+from services.lag_monitor.watch import LEDGER, Watch
+from services.runtime import metrics
 from services.runtime.run import host
 from services.runtime.settings import Settings
 from services.runtime.worker import Worker
@@ -60,3 +62,5 @@ WORKER = Worker(
     keeps=STORE,
 )
 app = host(WORKER)
+app.service(Watch)
+metrics.REGISTRY.register(LEDGER)

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from schemas.account import AccountOpened, Language
 from schemas.event import Event
-from schemas.ids import EventId, NotificationId, RepaymentId, derived_id, event_id
+from schemas.ids import PROBE_ACCOUNT, EventId, NotificationId, RepaymentId, derived_id, event_id
 from schemas.notification import (
     Channel,
     NotificationDelivered,
     NotificationRequested,
     NotificationSuppressed,
     NotificationUndeliverable,
+    SuppressedReason,
     Template,
 )
 from schemas.reasons import Reason
@@ -143,7 +144,8 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
     facts: list[Event] = []
     notifications = dict(state.notifications)
     for at, channel in owed:
-        disabled = channel in state.disabled
+        probe = state.account_id == PROBE_ACCOUNT  # nobody is behind it
+        disabled = probe or channel in state.disabled
         told = Notification(
             notification_id=at,
             repayment_id=_repayment_of(event),
@@ -161,7 +163,7 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
         notifications[at] = told
         facts.append(NotificationRequested(**_fact(state, told, "NotificationRequested", moment), **_about(told)))
         if disabled:
-            facts.append(_suppressed(state, told, moment))
+            facts.append(_suppressed(state, told, moment, "no_channel" if probe else "endpoint_disabled"))
     return Decision(replace(state, notifications=notifications), tuple(facts))
 
 
@@ -211,9 +213,11 @@ def _undeliverable(
     return Decision(_with(state, done), (fact,))
 
 
-def _suppressed(state: Account, told: Notification, moment: Moment) -> NotificationSuppressed:
+def _suppressed(
+    state: Account, told: Notification, moment: Moment, reason: SuppressedReason = "endpoint_disabled"
+) -> NotificationSuppressed:
     return NotificationSuppressed(
-        **_fact(state, told, "NotificationSuppressed", moment), channel=told.channel, reason="endpoint_disabled"
+        **_fact(state, told, "NotificationSuppressed", moment), channel=told.channel, reason=reason
     )
 
 

@@ -46,7 +46,7 @@ class BatchConsumer(mode.Service):
         self.worker, self.settings = worker, settings
         self.policy: Any = None
         self.step: Step | None = None
-        self.publisher = Publisher(settings, worker.name)
+        self.publisher = Publisher(settings, worker.name, writes=bool(worker.writes))
         self.kafka: Any = None
         self.connection: Connection | None = None
         self.busy, self.draining, self.wanted = asyncio.Lock(), asyncio.Event(), asyncio.Event()

@@ -43,9 +43,9 @@ def partition_of(account_id: str, partitions: int) -> int:
 class Publisher:
     """One process's way to Kafka; ``pending`` holds what was sent and not yet acknowledged."""
 
-    def __init__(self, settings: Settings, group: str) -> None:
-        self._settings = settings
-        self._group = group
+    def __init__(self, settings: Settings, group: str, *, writes: bool = True) -> None:
+        # An observer writes nothing, and has no right to.
+        self._settings, self._group, self._writes = settings, group, writes
         self._producer: Any = None
         self._pending: dict[int, list[Awaitable[object]]] = {}
         self.acknowledged: set[int] = set()
@@ -53,8 +53,9 @@ class Publisher:
     async def start(self) -> None:
         """Connect; a second start makes a new producer, for one whose send failed."""
         await self.stop()
-        self._producer = producer_of(self._settings, self._group)
-        await self._producer.start()
+        if self._writes:
+            self._producer = producer_of(self._settings, self._group)
+            await self._producer.start()
 
     async def stop(self) -> None:
         """Disconnect; what is pending stays in the outbox."""

@@ -11,7 +11,7 @@ import faust
 import uvloop
 from aiohttp.web import Response
 from faust.app.base import BootStrategy
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from typing_extensions import override
 
 from services.runtime import health, logs, metrics
@@ -70,7 +70,8 @@ def host(worker: AnyWorker) -> faust.App:
 def _pages(app: _App) -> None:
     @app.page("/metrics")
     async def metrics_page(view: Any, request: Any) -> Any:
-        return Response(body=generate_latest(metrics.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(body=encode(metrics.REGISTRY), headers={"Content-Type": content_type})
 
     @app.page("/livez")
     async def livez(view: Any, request: Any) -> Any:

@@ -4,18 +4,23 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.billing_simulator.plan import SCENARIOS, scenario, together
 from services.billing_simulator.send import play
 from services.cli.checks import examine
 from services.cli.system import System, start_workers, wait_ready
 from services.cli.workers import OBSERVERS
+from services.lag_monitor.probe import Probe
 from services.runtime.clock import monotonic
 from tests.conftest import run_apart
 from tests.integration.support import owner, violations
 
 SECONDS = 60.0
+LAG_MONITOR = "lag-monitor"
+PORTS: dict[str, int] = {}
 # Tranches limit-release restored, beside what the observer measured of them.
 MEASURED = """
 SELECT t.repayment_id, t.number, t.restored_at, f.restored_at AS told_at, r.repaid_at,
@@ -24,15 +29,33 @@ SELECT t.repayment_id, t.number, t.restored_at, f.restored_at AS told_at, r.repa
 FROM limit_release.tranche t
 JOIN limit_release.repayment r USING (repayment_id)
 LEFT JOIN lag_monitor.restoration_fact f ON f.repayment_id = t.repayment_id AND f.tranche = t.number
-WHERE t.restored_at IS NOT NULL
+WHERE t.restored_at IS NOT NULL AND t.account_id <> 'probe'
 """
 WAITING = "SELECT count(*) FROM limit_release.tranche WHERE state IN ('held', 'parked')"
+
+
+async def exported(restored: int) -> dict[str, float]:
+    """Return the sums of what the observer exports once it has the probe's and every other restored part."""
+    deadline = monotonic() + SECONDS
+    url = f"http://127.0.0.1:{PORTS[LAG_MONITOR]}/metrics"
+    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+        while True:
+            found: dict[str, float] = {}
+            for family in text_string_to_metric_families((await client.get(url)).text):
+                for sample in family.samples:
+                    found[sample.name] = found.get(sample.name, 0.0) + sample.value
+            probed = found.get("credit_probe_roundtrip_seconds_count", 0)
+            if probed and found["credit_restorations_total"] == restored:
+                return found
+            assert monotonic() < deadline, (restored, found.get("credit_restorations_total"), probed)
+            await asyncio.sleep(1)
 
 
 @pytest.fixture
 def observed(workers: System) -> Iterator[System]:
     """Run the observer too."""
     ports = start_workers(workers, OBSERVERS)
+    PORTS.update(ports)
     try:
         run_apart(wait_ready(ports))
         yield workers
@@ -52,11 +75,21 @@ async def measured(system: System) -> list[dict[str, Any]]:
             await asyncio.sleep(0.5)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 async def test_every_restored_tranche_is_measured_and_its_causes_tile_the_lag(observed: System) -> None:
+    probe = Probe(observed.settings)
+    probing = asyncio.create_task(probe.run())
     await play(observed.settings, together([scenario(name) for name in SCENARIOS]))
     rows = await measured(observed)
     assert len(rows) >= 10
+    found = await exported(len(rows))
+    probe.stopping.set()
+    await probing
+    assert found["credit_unattributed_ms_total"] == 0
+    assert found["credit_probe_sent_total"] >= found["credit_probe_roundtrip_seconds_count"] >= 1
+    assert found["credit_invariant_violations"] == 0
+    assert found["credit_ledger_imbalance_minor_units"] == 0
+    assert found["credit_consumer_lag_messages"] >= 0
     for row in rows:
         assert row["told_at"] == row["restored_at"]
         lag = row["restored_at"] - row["repaid_at"]

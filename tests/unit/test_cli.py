@@ -19,6 +19,7 @@ REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 COMMANDS = (
     "demo", "trace", "explain", "lag", "check", "conform", "access", "load", "migrate", "topics",
     "run", "config", "version",
+    "lag report",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
@@ -30,6 +31,7 @@ LOOKING = (
     ("conform",),
     ("access",),
     ("lag",),
+    ("lag", "report"),
     ("trace", "rep_1"),
     ("explain", "rep_1"),
     ("dlq", "list"),

@@ -129,6 +129,8 @@ def _exists(command: str) -> bool:
     at: Any = typer.main.get_command(app)
     while isinstance(at, click.Group) or hasattr(at, "commands"):
         if not words or words[0] not in at.commands:
+            if at.invoke_without_command:
+                break
             return not words
         at = at.commands[words.pop(0)]
     known = {option for parameter in at.params for option in parameter.opts}

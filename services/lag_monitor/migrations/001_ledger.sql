@@ -29,12 +29,18 @@ CREATE TABLE journey (
   -- From when the wait counts: since we could have gone on where the delay is ours, else since it was repaid.
   waits_from timestamptz,
   due_at timestamptz,
+  -- What of it waits, minor units; and until when what was given back can still be taken away.
+  waiting_minor bigint NOT NULL DEFAULT 0 CHECK (waiting_minor >= 0),
+  returnable_until date,
   version bigint NOT NULL,
   CHECK ((stage IS NULL) = (cause IS NULL) AND (cause IS NULL) = (cause_class IS NULL)),
   CHECK (stage IS NULL OR (outcome IS NULL AND waits_from IS NOT NULL))
 ) WITH (fillfactor = 70);
 -- The oldest that waits, by stage and cause class, without touching the rows (lag 3.4).
-CREATE INDEX journey_waiting ON journey (stage, cause_class, waits_from) INCLUDE (amount_minor) WHERE outcome IS NULL;
+CREATE INDEX journey_waiting ON journey (stage, cause_class, waits_from) INCLUDE (waiting_minor) WHERE outcome IS NULL;
+CREATE INDEX journey_returnable ON journey (returnable_until) WHERE returnable_until IS NOT NULL;
+CREATE INDEX journey_of_probe ON journey (reported_at) WHERE account_id = 'probe';
+CREATE INDEX journey_reported ON journey (reported_at);
 CREATE INDEX journey_due ON journey (due_at) WHERE outcome IS NULL AND due_at IS NOT NULL;
 
 CREATE TABLE part (
@@ -60,7 +66,8 @@ CREATE INDEX part_waiting ON part (cause, promised_by) INCLUDE (amount_minor, cu
 CREATE TABLE sla_promise (
   repayment_id text NOT NULL,
   tranche integer NOT NULL,
-  slo text NOT NULL CHECK (slo IN ('decided_60s', 'low_risk_5s', 'low_risk_60s', 'hold_promise', 'notify_60s')),
+  slo text NOT NULL CHECK (slo IN ('decided_60s', 'low_risk_5s', 'low_risk_60s', 'hold_promise', 'notify_60s',
+    'probe_60s')),
   deadline_at timestamptz NOT NULL,
   outcome text CHECK (outcome IN ('met', 'breached', 'void')),
   decided_at timestamptz,
@@ -192,7 +199,7 @@ WHERE p.restored_at IS NOT NULL AND f.repayment_id IS NULL AND j.unplaced = '[]'
 -- I24: what waits has a stage and a cause.
 CREATE VIEW invariant_waits_have_a_cause AS
 SELECT repayment_id, outcome, stage, cause FROM journey
-WHERE outcome IS NULL AND repaid_at IS NOT NULL AND stage IS NULL;
+WHERE outcome IS NULL AND repaid_at IS NOT NULL AND stage IS NULL AND account_id <> 'probe';
 
 -- What each service has committed and Kafka has not acknowledged.
 CREATE VIEW outbox_waiting AS
@@ -202,3 +209,48 @@ UNION ALL SELECT 'settlement', count(*), min(created_at) FROM settlement.publica
 UNION ALL SELECT 'risk-scoring', count(*), min(created_at) FROM risk_scoring.publication WHERE published_at IS NULL
 UNION ALL SELECT 'limit-release', count(*), min(created_at) FROM limit_release.publication WHERE published_at IS NULL
 UNION ALL SELECT 'notifier', count(*), min(created_at) FROM notifier.publication WHERE published_at IS NULL;
+
+-- What each service reads, and how far its books are.
+CREATE VIEW reading AS
+SELECT 'repayment-ingest' AS service, topic, partition, next_offset FROM repayment_ingest.progress
+UNION ALL SELECT 'settlement', topic, partition, next_offset FROM settlement.progress
+UNION ALL SELECT 'risk-scoring', topic, partition, next_offset FROM risk_scoring.progress
+UNION ALL SELECT 'limit-release', topic, partition, next_offset FROM limit_release.progress
+UNION ALL SELECT 'notifier', topic, partition, next_offset FROM notifier.progress
+UNION ALL SELECT 'lag-monitor', topic, partition, next_offset FROM progress;
+
+-- Dead letters nobody closed, by the stage of the service they stopped in.
+CREATE VIEW dead_letter_open AS
+SELECT 'ingest' AS stage, reason, first_seen_at FROM repayment_ingest.set_aside
+WHERE kind = 'dead_letter' AND state = 'open'
+UNION ALL SELECT 'settlement', reason, first_seen_at FROM settlement.set_aside
+WHERE kind = 'dead_letter' AND state = 'open'
+UNION ALL SELECT 'risk', reason, first_seen_at FROM risk_scoring.set_aside
+WHERE kind = 'dead_letter' AND state = 'open'
+UNION ALL SELECT 'release', reason, first_seen_at FROM limit_release.set_aside
+WHERE kind = 'dead_letter' AND state = 'open'
+UNION ALL SELECT 'notify', reason, first_seen_at FROM notifier.set_aside
+WHERE kind = 'dead_letter' AND state = 'open';
+
+-- What the availability ledger is off by, which must be nothing.
+CREATE VIEW imbalance AS
+SELECT currency, sum(abs(available_minor + used_debt_minor + used_authorisation_minor + pending_minor
+  - credit_limit_minor)) AS minor
+FROM limit_release.account GROUP BY 1;
+
+-- How many rows break each invariant of every service, at most a thousand and one of each: the views are the services',
+-- and this is all that a reader of the ledger is told of them.
+CREATE FUNCTION invariant_counts() RETURNS TABLE (invariant text, violations bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+  named record;
+  found bigint;
+BEGIN
+  FOR named IN SELECT schemaname, viewname FROM pg_views WHERE viewname LIKE 'invariant\_%' ORDER BY 1, 2 LOOP
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM %I.%I LIMIT 1001) AS broken', named.schemaname, named.viewname)
+      INTO found;
+    invariant := named.schemaname || '.' || substr(named.viewname, 11);
+    violations := found;
+    RETURN NEXT;
+  END LOOP;
+END $$;
