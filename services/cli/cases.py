@@ -44,7 +44,10 @@ SELECT *, state NOT IN ('resolved', 'closed') AND due_at < clock_timestamp() AS 
 FROM console.case_file WHERE case_id >= $1 AND case_id < $1 || 'g' LIMIT 2
 """
 STEPS = "SELECT n, before, state, at, actor, reason FROM console.case_step WHERE case_id = $1 ORDER BY n"
-AUDIT = "SELECT seq, at, actor, action, reason, content FROM console.audit WHERE subject = $1 ORDER BY seq"
+# What people did with a case, and with the dead letter it is about.
+AUDIT = """
+SELECT seq, at, actor, action, reason, content FROM console.audit WHERE subject = ANY ($1::text[]) ORDER BY seq
+"""
 # Where the time of what was promised went, as the lag ledger has it: the finer cause, beside the case's own.
 FINER = """
 SELECT stage, cause, sum(ms)::bigint AS ms FROM lag_monitor.lag_segment
@@ -251,7 +254,8 @@ async def one(connection: Connection, identity: str) -> Row:
 async def whole(connection: Connection, identity: str) -> Whole:
     """Return everything about a case."""
     case = await one(connection, identity)
-    steps, audit = await connection.fetch(STEPS, case["case_id"]), await connection.fetch(AUDIT, case["case_id"])
+    about = [case["case_id"], *([case["detail"]] if case["kind"] == "dead_letter" else [])]
+    steps, audit = await connection.fetch(STEPS, case["case_id"]), await connection.fetch(AUDIT, about)
     place = (case["repayment_id"], case["tranche"])
     part = await connection.fetchrow(NOW, *place)
     return Whole(case, steps, audit, part, await connection.fetch(FINER, *place))

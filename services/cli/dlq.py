@@ -50,6 +50,12 @@ CHANGE = """
 UPDATE set_aside SET state = $2, closed_by = $3, closed_reason = $4, last_seen_at = clock_timestamp()
 WHERE set_aside_id = $1 AND state = 'open' RETURNING set_aside_id
 """
+# An entry of the chained audit about a record; what has no account is nobody's.
+AUDIT = """
+INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content)
+SELECT date_trunc('milliseconds', clock_timestamp()), $1, $2, coalesce($3, 'unknown'), $4, $5,
+  json_build_object('reason', $6::text, 'topic', $7::text)::text
+"""
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="service:number as `otb dlq list` shows it.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would happen.")]
@@ -212,8 +218,12 @@ def _change(
 async def _write(aside: Aside, to: str, actor: str, reason: str) -> None:
     async with connected(attached(), writing=True) as connection:
         await connection.execute(USE, aside.service.replace("-", "_"))
-        if await connection.fetchval(CHANGE, aside.row["set_aside_id"], to, actor, reason) is None:
-            raise Problem(f"{aside.identity} was changed by another meanwhile", FOUND)
+        row, action = aside.row, "replay" if to == "ready" else "discard"
+        async with connection.transaction():
+            if await connection.fetchval(CHANGE, row["set_aside_id"], to, actor, reason) is None:
+                raise Problem(f"{aside.identity} was changed by another meanwhile", FOUND)
+            entry = (actor, action, row["account_id"], aside.identity, reason, row["reason"], row["topic"])
+            await connection.execute(AUDIT, *entry)
 
 
 def _reading(work: Callable[[Connection], Awaitable[T]]) -> T:

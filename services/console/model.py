@@ -29,7 +29,7 @@ Kind = Literal[
 Priority = Literal["high", "normal", "low"]
 CaseOutcome = Literal["credit_restored", "hold_kept", "books_corrected", "explained", "nothing_to_do"]
 CaseAction = Literal["assign", "review", "escalate", "resolve", "object"]
-Action = CaseAction | Literal["release_hold", "extend_hold", "take_feedback"]
+Action = CaseAction | Literal["release_hold", "extend_hold", "take_feedback", "replay", "discard"]
 _LEADS_TO: Final[Mapping[CaseAction, CaseState]] = {
     "assign": "assigned",
     "review": "in_review",

@@ -17,6 +17,7 @@ from services.billing_simulator.send import play
 from services.cli.commands import answer
 from services.cli.system import ROOT, System, environment, start_workers, wait_ready
 from services.cli.workers import OBSERVERS
+from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
 from tests.conftest import run_apart
@@ -24,19 +25,31 @@ from tests.integration.support import owner, violations
 
 FIRST_SECONDS, SECOND_SECONDS = 40, 600
 MOVED_SECONDS = 15
+HOLDS = (
+    ("seconds = 10 }", f"seconds = {FIRST_SECONDS} }}"),
+    ("seconds = 20 }", f"seconds = {SECOND_SECONDS} }}"),
+    ("hold_slack_seconds = 60", "hold_slack_seconds = 3"),
+)
+CLEAR_SECONDS = 5
+AT_ONCE = (("clear_seconds = 60", f"clear_seconds = {CLEAR_SECONDS}"),)
 POLICY = ROOT / "deploy" / "policy"
 WHO = ("--actor", "reviewer_1", "--reason", "payer_verified")
 
 
+def changed(text: str, *changes: tuple[str, str]) -> str:
+    """Return a policy's text with each of ``changes`` made, all of which must find their place."""
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    return text
+
+
 @pytest.fixture
-def slow(system: System, empty_kafka: Settings, tmp_path: Path) -> Iterator[System]:
-    """Run the five and the observers with holds long enough for a person, and promises that leave little room."""
+def slow(request: pytest.FixtureRequest, system: System, empty_kafka: Settings, tmp_path: Path) -> Iterator[System]:
+    """Run the five and the observers by the demo's policy with changes of its text: time for a person to act."""
     folder = tmp_path / "policy"
     shutil.copytree(POLICY, folder)
-    demo = (folder / "demo.toml").read_text()
-    demo = demo.replace("seconds = 10 }, { share_bps = 5000, seconds = 20", f"seconds = {FIRST_SECONDS} }}, "
-                        f"{{ share_bps = 5000, seconds = {SECOND_SECONDS}")  # fmt: skip
-    (folder / "demo.toml").write_text(demo.replace("hold_slack_seconds = 60", "hold_slack_seconds = 3"))
+    (folder / "demo.toml").write_text(changed((folder / "demo.toml").read_text(), *request.param))
     running = System(empty_kafka.model_copy(update={"policy_dir": folder}), system.stack)
     ports = {**start_workers(running), **start_workers(running, OBSERVERS)}
     try:
@@ -94,6 +107,7 @@ def templates(system: System, ref: str) -> list[str]:
 
 
 @pytest.mark.timeout(280)
+@pytest.mark.parametrize("slow", [HOLDS], indirect=True, ids=["holds"])
 def test_a_hold_is_ended_and_moved_its_promise_breaks_and_its_case_is_resolved(slow: System, otb: Otb) -> None:
     held = scenario("held_and_explained")
     (repayment,) = held.repayments
@@ -152,3 +166,30 @@ def test_a_hold_is_ended_and_moved_its_promise_breaks_and_its_case_is_resolved(s
 
 def taken_back(billing: Billing, repayment: Repayment) -> list[Planned]:
     return [billing.returned(0, repayment)]
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("slow", [AT_ONCE], indirect=True, ids=["at once"])
+def test_r27_a_promise_we_break_ourselves_is_told_and_opens_an_urgent_case(slow: System, otb: Otb) -> None:
+    paid = scenario("paid_on_time")
+    (repayment,) = paid.repayments
+    ref = repayment_id(SOURCE, repayment.external_ref)
+    slow.stack.stop([RISK_SCORING.name])
+    run_apart(play(slow.settings, paid.plan))
+    (case,) = within(CLEAR_SECONDS + 40, lambda: otb("case", "list"))
+    assert (case["kind"], case["detail"], case["priority"]) == ("promise_broken", "system_delay.processing", "high")
+    due, opened = (datetime.fromisoformat(case[name]) for name in ("due_at", "opened_at"))
+    assert due - opened == timedelta(hours=4)
+    assert within(20, lambda: templates(slow, ref)) == ["delayed"]
+
+    run_apart(wait_ready(start_workers(slow, (RISK_SCORING,))))
+    within(40, lambda: templates(slow, ref)[-1] == "restored")
+    shown = otb("case", "show", case["case_id"])
+    late = datetime.fromisoformat(shown["part"]["restored_at"]) - datetime.fromisoformat(shown["part"]["promised_by"])
+    assert late > timedelta(0)
+    delays = "SELECT count(*) AS n FROM limit_release.outbox WHERE event_type LIKE '%RestorationDelayed%'"
+    assert query(slow, delays) == [{"n": 1}], "a breach is told once"
+    assert [row["case_id"] for row in otb("case", "list")] == [case["case_id"]]
+    (traced,) = otb("trace", repayment.external_ref)["cases"]
+    assert (traced["case_id"], traced["state"]) == (case["case_id"], "open")
+    assert run_apart(violations(slow.settings)) == {}

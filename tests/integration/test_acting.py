@@ -1,5 +1,6 @@
 """What people say at the command line, with and without Kafka, and when another was faster."""
 
+import json
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -7,16 +8,21 @@ import pytest
 from schemas.topics import REVIEW_DECISION
 from services.cli.acting import act, verdict
 from services.cli.checks import BROKEN_IS_A_CASE
+from services.cli.commands import answer
+from services.cli.system import environment
 from services.cli.terminal import Problem
 from services.console.domain import MoveCase, ReleaseHold
+from services.console.store import dead_letters
 from services.console.worker import WORKER
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
+from services.repayment_ingest.worker import WORKER as INGEST
 from services.runtime.publisher import Publisher
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
+from tests.conftest import run_apart
 from tests.integration.kafka import records
-from tests.integration.support import Feed, owner, violations
+from tests.integration.support import Feed, Raw, owner, role, violations
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 RELEASE = ReleaseHold(builders.ACCOUNT, "reviewer_1", "payer_verified", builders.REPAYMENT, 2)
@@ -96,3 +102,37 @@ async def test_a_broken_promise_without_its_case_is_found(settings: Settings, fe
     await feed.deliver(builders.restoration_delayed(tranche=1))
     assert await found() == []
     assert await violations(settings) == {}
+
+
+def test_a_dead_letter_is_discarded_with_an_entry_of_the_chain(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in environment(settings).items():
+        monkeypatch.setenv(name, text)
+
+    async def poison() -> None:
+        async with role(settings, INGEST.package) as connection:
+            await (await Feed(INGEST, settings, connection).start()).deliver(Raw("billing.repayment.v1", b"{"))
+
+    async def audited() -> list[dict[str, object]]:
+        async with owner(settings) as connection:
+            query = "SELECT actor, action, account_id, subject, reason, content FROM console.audit"
+            return [dict(row) for row in await connection.fetch(query)]
+
+    run_apart(poison())
+    (listed,) = run_apart(listed_places(settings))
+    discard = ("dlq", "discard", listed, "--yes", "--actor", "agent_1", "--reason", "poison")
+    assert answer(discard) == 0
+    assert answer(discard) == 1, "it is discarded already"
+    (entry,) = run_apart(audited())
+    assert json.loads(str(entry.pop("content"))) == {"reason": "not_a_cloudevent", "topic": "billing.repayment.v1"}
+    assert entry == {
+        "actor": "agent_1", "action": "discard", "account_id": "unknown", "subject": listed, "reason": "poison",
+    }  # fmt: skip
+    assert run_apart(violations(settings)) == {}
+    assert capsys.readouterr().err != ""
+
+
+async def listed_places(settings: Settings) -> list[str]:
+    async with role(settings, WORKER.package) as connection:
+        return [found.place for found in await dead_letters(connection)]

@@ -108,7 +108,7 @@ CREATE TABLE audit (
   at timestamptz NOT NULL,
   actor text NOT NULL CHECK (actor <> ''),
   action text NOT NULL CHECK (action IN ('assign', 'review', 'escalate', 'resolve', 'object', 'release_hold',
-    'extend_hold', 'take_feedback')),
+    'extend_hold', 'take_feedback', 'replay', 'discard')),
   account_id text NOT NULL,
   subject text NOT NULL,
   reason text NOT NULL CHECK (reason <> ''),
