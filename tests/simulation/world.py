@@ -66,6 +66,11 @@ def profiles() -> Any:
     return load_profiles(settings())
 
 
+def policy_of(worker: AnyWorker) -> Any:
+    """Return what a worker decides by: both channels, or every product's profile."""
+    return Channels(("log", "webhook")) if worker.step else profiles()
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one seed; ``wrong`` is empty when all went well."""
@@ -86,7 +91,7 @@ class Process:
         self.world, self.number = world, number
         self.worker = replace(
             worker,
-            policy=(lambda _: Channels(("log", "webhook"))) if worker.step else (lambda _: profiles()),
+            policy=lambda _: policy_of(worker),
             step=(lambda _: Step(claim, self.deliver, 20.0, CLAIM_MAX)) if worker.step else None,
         )
         self.name = f"{worker.name}/{number}"
