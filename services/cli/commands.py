@@ -12,7 +12,21 @@ from typer.exceptions import TyperException
 
 from deploy.embedded import StackError
 from services.billing_simulator.send import DeliveryError
-from services.cli import access, cases, checks, conform, demo, dlq, explain, holds, lag, load, look, stack_commands
+from services.cli import (
+    access,
+    cases,
+    checks,
+    conform,
+    demo,
+    dlq,
+    explain,
+    holds,
+    lag,
+    load,
+    look,
+    pause,
+    stack_commands,
+)
 from services.cli.terminal import ENVIRONMENT, EPILOG, Problem
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import load_settings
@@ -28,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (demo, look, explain, lag, checks, conform, access, load, stack_commands):
+for module in (demo, look, explain, lag, checks, conform, access, load, pause, stack_commands):
     module.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(cases.app, name="case")

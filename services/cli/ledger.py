@@ -37,11 +37,15 @@ SELECT p.stage, p.cause, count(*) AS parts, sum(p.ms)::bigint AS total_ms,
   (SELECT json_object_agg(currency, ms) FROM weighed w WHERE w.stage = p.stage AND w.cause = p.cause) AS weighted_ms
 FROM piece p GROUP BY 1, 2
 """
-# What waits now, by stage and cause; a hold whose date has passed is our own delay.
+# What waits now, by stage and cause; a hold whose date has passed is our own delay, a queue whose
+# service was paused waits for that.
 WAITING = """
-SELECT stage, CASE WHEN due_at < clock_timestamp() THEN 'system_delay.processing' ELSE cause END AS cause,
+SELECT stage, CASE WHEN due_at < clock_timestamp() THEN 'system_delay.processing'
+    WHEN cause = 'system_delay.kafka_queue' AND EXISTS (
+      SELECT FROM lag_monitor.operator_pause p WHERE p.stage = j.stage AND p.to_at IS NULL)
+    THEN 'system_delay.operator_pause' ELSE cause END AS cause,
   count(*) AS n, min(CASE WHEN due_at < clock_timestamp() THEN due_at ELSE waits_from END) AS since
-FROM lag_monitor.journey WHERE outcome IS NULL AND stage IS NOT NULL GROUP BY 1, 2
+FROM lag_monitor.journey j WHERE outcome IS NULL AND stage IS NOT NULL GROUP BY 1, 2
 """
 # The lag of the window's restored parts, in each currency, plain and weighted by amount.
 TOTALS = """

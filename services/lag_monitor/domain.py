@@ -257,7 +257,7 @@ def _placed(state: Journey) -> Journey:
         return state
     rail = rail_label(state.rail)
     facts = tuple(
-        Fact(told, state.tier, rail, lag_of(told.repaid_at, told.restored_at, told.trail, state.pending))
+        Fact(told, state.tier, rail, lag_of(told.repaid_at, told.restored_at, told.trail, state.pending, state.pauses))
         for told in state.unplaced
     )
     return replace(state, unplaced=(), facts=(*state.facts, *facts))

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from schemas.event import Segment as Step
 from schemas.ids import PROBE_ACCOUNT
 from schemas.reasons import Cause, Stage
-from services.lag_monitor.segments import Lag
+from services.lag_monitor.segments import Lag, Pause
 
 Status = Literal["pending", "succeeded", "failed"]
 PartState = Literal["promised", "held", "parked", "restored", "returned", "reversed", "lapsed"]
@@ -112,8 +112,9 @@ class Journey:
     """One repayment, built from whatever was heard of it in any order of the topics.
 
     ``reported`` is what billing said last and ``received`` what was taken in of it; ``decided_at`` is when it was first
-    decided on and ``clear`` tells that the verdict held nothing. ``unplaced`` are restored tranches whose tier or first
-    report was not heard yet; ``facts`` and ``tallies`` are new. ``version`` counts what was written, for the store.
+    decided on and ``clear`` tells that the verdict held nothing. ``pauses`` are those of all services. ``unplaced`` are
+    restored tranches whose tier or first report was not heard yet; ``facts`` and ``tallies`` are new. ``version``
+    counts what was written, for the store.
     """
 
     repayment_id: str
@@ -140,6 +141,7 @@ class Journey:
     parts: Mapping[int, Part] = field(default_factory=dict)
     promises: Mapping[tuple[Slo, int], Promise] = field(default_factory=dict)
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    pauses: tuple[Pause, ...] = ()
     unplaced: tuple[Restored, ...] = ()
     facts: tuple[Fact, ...] = ()
     tallies: tuple[Tally, ...] = ()

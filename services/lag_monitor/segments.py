@@ -1,13 +1,15 @@
 """From the trail an event carries to segments that tile [repaid_at, restored_at] in whole milliseconds (lag 1)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final, NamedTuple
 
 from schemas.event import Segment as Step
 from schemas.event import milliseconds_between, to_millisecond
 from schemas.reasons import CAUSES, Cause, Stage
 
+PAUSABLE: Final[frozenset[Cause]] = frozenset({"system_delay.kafka_queue", "system_delay.processing"})
 UNEXPLAINED: Cause = "system_delay.processing"
 """What a stretch counts as that no record explains; its milliseconds are counted apart and must be 0."""
 
@@ -25,6 +27,14 @@ class Segment:
     def milliseconds(self) -> int:
         """Return its length."""
         return milliseconds_between(self.from_at, self.to_at)
+
+
+class Pause(NamedTuple):
+    """A person had the service of ``stage`` stand still from one instant to another."""
+
+    stage: Stage
+    from_at: datetime
+    to_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +59,16 @@ class Lag:
         return next(cause for cause in CAUSES if total[cause] == most) if most else UNEXPLAINED
 
 
-def lag_of(repaid_at: datetime, restored_at: datetime, trail: Sequence[Step], pending: Sequence[Step] = ()) -> Lag:
+def lag_of(
+    repaid_at: datetime,
+    restored_at: datetime,
+    trail: Sequence[Step],
+    pending: Sequence[Step] = (),
+    pauses: Sequence[Pause] = (),
+) -> Lag:
     """Cut [repaid_at, restored_at] where ``trail`` does; ``pending`` is the trail of an earlier, pending report.
 
+    What a stage's queue or work overlaps with a pause of its service is the pause's.
     Each end is clamped to the one before and to ``restored_at``; what then is left is ours, and counted apart.
     """
     begin, end = to_millisecond(repaid_at), to_millisecond(restored_at)
@@ -64,7 +81,23 @@ def lag_of(repaid_at: datetime, restored_at: datetime, trail: Sequence[Step], pe
             at = to
     if at < end:
         segments.append(Segment(segments[-1].stage if segments else "report", UNEXPLAINED, at, end))
-    return Lag(tuple(segments), max(0, milliseconds_between(at, end)))
+    return Lag(tuple(split(segments, pauses)), max(0, milliseconds_between(at, end)))
+
+
+def split(segments: Sequence[Segment], pauses: Sequence[Pause]) -> Iterator[Segment]:
+    """Yield segments with the parts that fell into a pause of their service under that cause."""
+    ordered = sorted(pauses, key=lambda pause: pause.from_at)
+    for segment in segments:
+        at = segment.from_at
+        for pause in ordered if segment.cause in PAUSABLE else ():
+            begin, end = max(at, to_millisecond(pause.from_at)), min(segment.to_at, to_millisecond(pause.to_at))
+            if pause.stage == segment.stage and begin < end:
+                if at < begin:
+                    yield replace(segment, from_at=at, to_at=begin)
+                yield replace(segment, cause="system_delay.operator_pause", from_at=begin, to_at=end)
+                at = end
+        if at < segment.to_at:
+            yield replace(segment, from_at=at)
 
 
 def awaited(repaid_at: datetime, trail: Sequence[Step], pending: Sequence[Step]) -> Iterator[Step]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -14,6 +14,7 @@ from schemas.repayment import RepaymentReported
 from schemas.review import FeedbackReceived
 from services.decision import Input
 from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Restored
+from services.lag_monitor.segments import Pause
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 
@@ -25,7 +26,7 @@ _READ: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_INSTANTS, instant),
     "returnable_until": lambda found: found and date.fromisoformat(found),
 }
-# Journeys by their ids, each with its parts, promises and messages.
+# Journeys by their ids, each with its parts, promises and messages; messages about none; and pauses, which are few.
 READS = """
 (SELECT json_agg(j) FROM (
   SELECT repayment_id, account_id, source, rail, amount_minor, currency, repaid_at, reported, reported_at, received,
@@ -43,7 +44,10 @@ READS = """
   FROM lag_monitor.journey AS j WHERE repayment_id = ANY ($1::text[])) AS j) AS journeys,
 (SELECT json_agg(n) FROM (
   SELECT subject, notification_id, caused_by, channel, template, state, at FROM lag_monitor.notice
-  WHERE subject = ANY ($2::text[])) AS n) AS apart
+  WHERE subject = ANY ($2::text[])) AS n) AS apart,
+(SELECT json_agg(w) FROM (
+  SELECT stage, from_at, coalesce(to_at, clock_timestamp()) AS to_at FROM lag_monitor.operator_pause
+  WHERE coalesce(to_at, 'infinity') > clock_timestamp() - interval '400 days') AS w) AS pauses
 """
 # Writes journeys as they were read, what changed of their parts, promises and messages, and what is new to count.
 WRITES = """
@@ -113,8 +117,9 @@ def ask(inputs: Sequence[Input]) -> Sequence[object]:
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Journey]:
     """Return the journey of every input."""
-    found = {at: Journey(at) for at in map(key, inputs)}
-    found.update((kept["repayment_id"], _journey(kept)) for kept in listed(row["journeys"]))
+    pauses = tuple(map(_pause, listed(row["pauses"])))
+    found = {at: Journey(at, pauses=pauses) for at in map(key, inputs)}
+    found.update((kept["repayment_id"], _journey(kept, pauses)) for kept in listed(row["journeys"]))
     for kept in listed(row["apart"]):
         found[kept["subject"]] = replace(found[kept["subject"]], notices=_notices([kept]))
     return found
@@ -147,17 +152,22 @@ def _changed(before: Mapping[K, T], after: Mapping[K, T]) -> Iterable[T]:
     return [value for name, value in after.items() if value is not before.get(name)]
 
 
-def _journey(row: Row) -> Journey:
+def _journey(row: Row, pauses: tuple[Pause, ...]) -> Journey:
     plain = _plain({name: value for name, value in row.items() if name not in _LISTS})
     promises = [Promise(**_plain(each)) for each in row["promises"] or ()]
     return Journey(
         **plain,
+        pauses=pauses,
         pending=_PENDING.validate_json(row["pending"]),
         unplaced=_UNPLACED.validate_json(row["unplaced"]),
         parts={each["number"]: Part(**_plain(each)) for each in row["parts"] or ()},
         promises={(promise.slo, promise.tranche): promise for promise in promises},
         notices=_notices(row["notices"] or ()),
     )
+
+
+def _pause(row: Row) -> Pause:
+    return Pause(row["stage"], datetime.fromisoformat(row["from_at"]), datetime.fromisoformat(row["to_at"]))
 
 
 def _notices(rows: Sequence[Row]) -> dict[str, Notice]:

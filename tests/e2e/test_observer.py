@@ -8,11 +8,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.ids import repayment_id
 from services.billing_simulator.plan import SCENARIOS, scenario, together
 from services.billing_simulator.send import play
+from services.cli import pause
 from services.cli.checks import examine
 from services.cli.system import System, start_workers, wait_ready
-from services.cli.workers import OBSERVERS
+from services.cli.workers import OBSERVERS, WORKERS
 from services.lag_monitor.probe import Probe
 from services.runtime.clock import monotonic
 from tests.conftest import run_apart
@@ -31,6 +33,10 @@ JOIN limit_release.repayment r USING (repayment_id)
 LEFT JOIN lag_monitor.restoration_fact f ON f.repayment_id = t.repayment_id AND f.tranche = t.number
 WHERE t.restored_at IS NOT NULL AND t.account_id <> 'probe'
 """
+SETTLEMENT_OF = """
+SELECT cause, sum(ms) AS ms FROM lag_monitor.lag_segment WHERE repayment_id = $1 AND stage = 'settlement' GROUP BY 1
+"""
+WAITS_FOR_SETTLEMENT = "SELECT since FROM lag_monitor.journey WHERE repayment_id = $1 AND stage = 'settlement'"
 WAITING = "SELECT count(*) FROM limit_release.tranche WHERE state IN ('held', 'parked')"
 
 
@@ -75,6 +81,32 @@ async def measured(system: System) -> list[dict[str, Any]]:
             await asyncio.sleep(0.5)
 
 
+async def paused(system: System) -> dict[str, Any]:
+    """Pause settlement around one repayment, and let it go on; return the milliseconds by cause of that stage."""
+    settlement = next(worker for worker in WORKERS if worker.name == "settlement")
+    one = scenario("paid_on_time", "paused")
+    await asyncio.to_thread(pause._stop, system.settings, settlement)
+    began = await pause._write(system.settings, pause.BEGIN, "settlement", "settlement", "tester", "drill")
+    assert began is not None
+    assert await pause._write(system.settings, pause.BEGIN, "settlement", "settlement", "tester", "drill") is None
+    await play(system.settings, one.plan)
+    await rows_of(system, WAITS_FOR_SETTLEMENT, repayment_id(*one.repayments[0].reference))
+    assert await pause._write(system.settings, pause.END, "settlement", "tester: over") is not None
+    await asyncio.to_thread(pause._start, system.settings, settlement)
+    rows = await rows_of(system, SETTLEMENT_OF, repayment_id(*one.repayments[0].reference))
+    return {row["cause"]: row["ms"] for row in rows}
+
+
+async def rows_of(system: System, query: str, repayment: str) -> list[Any]:
+    """Wait for a query about a repayment to have an answer."""
+    deadline = monotonic() + SECONDS
+    async with owner(system.settings) as connection:
+        while not (rows := await connection.fetch(query, repayment)):
+            assert monotonic() < deadline
+            await asyncio.sleep(0.2)
+        return list(rows)
+
+
 @pytest.mark.timeout(240)
 async def test_every_restored_tranche_is_measured_and_its_causes_tile_the_lag(observed: System) -> None:
     probe = Probe(observed.settings)
@@ -94,6 +126,8 @@ async def test_every_restored_tranche_is_measured_and_its_causes_tile_the_lag(ob
         assert row["told_at"] == row["restored_at"]
         lag = row["restored_at"] - row["repaid_at"]
         assert row["lag_ms"] == row["segments_ms"] == round(lag.total_seconds() * 1000)
+    spent = await paused(observed)
+    assert spent["system_delay.operator_pause"] > 0
     assert await violations(observed.settings) == {}
     report = await examine(observed.settings)
     assert report.violated == ()

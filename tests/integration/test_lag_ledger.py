@@ -106,6 +106,23 @@ async def test_a_journey_another_process_wrote_meanwhile_is_read_again(settings:
     assert kept.version == 1
 
 
+async def test_a_pause_that_was_recorded_is_where_the_time_went(feed_of: MakeFeed, settings: Settings) -> None:
+    trail = builders.trail(through="release")
+    feed = await feed_of(WORKER)
+    async with owner(settings) as connection:
+        await connection.execute(
+            "INSERT INTO lag_monitor.operator_pause VALUES ('settlement', 'settlement', $1, $2, 'a', 'r', 'a')",
+            trail[2][2],
+            trail[4][2],
+        )
+    await feed.deliver(builders.repayment_received(), builders.risk_assessed(), builders.credit_restored())
+    found = [row for row in (await ledger(settings))["segments"] if row["stage"] == "settlement"]
+    assert [(row["cause"], row["ms"]) for row in found] == [
+        ("system_delay.operator_pause", 12),
+        ("system_delay.operator_pause", 9),
+    ]
+
+
 async def test_facts_and_segments_are_never_changed(feed_of: MakeFeed, settings: Settings) -> None:
     feed = await feed_of(WORKER)
     await feed.deliver(*EVERYTHING)

@@ -8,11 +8,14 @@ import pytest
 
 from services.cli.workers import EVERYONE
 from services.console import store as console
+from services.lag_monitor import gauges, projector, sweeper
+from services.lag_monitor import store as lag
 from services.limit_release import store as limit_release
 from services.notifier import store as notifier
 from services.repayment_ingest import store as ingest
 from services.risk_scoring import store as risk
 from services.runtime import dead_letter, inbox, outbox, timers
+from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
 from services.settlement import store as settlement
 from tests.integration.support import owner
@@ -69,6 +72,28 @@ INSERT INTO console.case_file SELECT 'case-' || n, 'account-' || n, 'promise_bro
   now(), 'repayment-' || n, 1, '', 1, 'open', '', NULL, '', NULL, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n, 'purchase', now(), now(), '', '[]', false
   FROM generate_series(1, {ROWS}) n;
+INSERT INTO lag_monitor.journey (repayment_id, account_id, source, rail, amount_minor, currency, repaid_at, reported_at,
+  received_at, tier, counted, pending, unplaced, outcome, reason, stage, cause_class, cause, since, waits_from, version)
+  SELECT 'repayment-' || n, 'account-' || n, 'core', 'wallet', 1, 'CNY', now(), now() - n * interval '1 second', now(),
+  'low', true, '[]', '[]', w.outcome, '', w.stage, w.kind, w.cause, w.at, w.at, 1
+  FROM generate_series(1, {ROWS}) n, LATERAL (SELECT CASE WHEN n % 100 > 0 THEN 'restored' END AS outcome,
+    CASE WHEN n % 100 = 0 THEN 'risk' END AS stage, CASE WHEN n % 100 = 0 THEN 'system_delay' END AS kind,
+    CASE WHEN n % 100 = 0 THEN 'system_delay.kafka_queue' END AS cause,
+    CASE WHEN n % 100 = 0 THEN now() END AS at) AS w;
+INSERT INTO lag_monitor.part SELECT 'repayment-' || n, 1, 1, 'CNY',
+  CASE WHEN n % 100 > 0 THEN 'restored' ELSE 'held' END,
+  'risk_observation.risk_hold', now(), NULL, NULL, NULL, '', NULL, NULL FROM generate_series(1, {ROWS}) n;
+INSERT INTO lag_monitor.restoration_fact (repayment_id, tranche, account_id, lag_ms, unattributed_ms, amount_minor,
+  currency, tier, rail, cause, repaid_at, restored_at) SELECT 'repayment-' || n, 1, 'account-' || n, 5, 0, 1, 'CNY',
+  'low', 'wallet', 'system_delay.processing', at, at + interval '5 milliseconds'
+  FROM generate_series(1, {ROWS}) n, LATERAL (SELECT now() - n * interval '1 second' AS at) AS t;
+INSERT INTO lag_monitor.lag_segment SELECT 'repayment-' || n, 1, 1, 'risk', 'system_delay.processing', now(),
+  now() + interval '5 milliseconds', 5 FROM generate_series(1, {ROWS}) n;
+INSERT INTO lag_monitor.tally (metric, labels) SELECT 'm', ARRAY['l'] FROM generate_series(1, {ROWS}) n;
+INSERT INTO lag_monitor.notice SELECT 'n-' || n, 'repayment-' || n, '', 'log', 'restored', 'delivered', now()
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO lag_monitor.sla_promise SELECT 'repayment-' || n, 1, 'low_risk_5s', now(),
+  CASE WHEN n % 1000 > 0 THEN 'met' END, CASE WHEN n % 1000 > 0 THEN now() END, now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n, 0, -1, 1, 0, 0
   FROM generate_series(1, {ROWS}) n;
 """  # noqa: S608  # numbers of our own
@@ -108,10 +133,18 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
         ("keys", [f"case-{n}" for n in range(40)], REPAYMENTS, [1] * len(REPAYMENTS)),
     ),
     "dead letters without a case": ("console", console.DEAD_LETTERS, (100,)),
+    "lag-monitor": ("lag_monitor", inbox.reading(lag.READS), ("keys", REPAYMENTS, [])),
+    "oldest waiting": ("lag_monitor", gauges.OLDEST, ()),
+    "what waits": ("lag_monitor", gauges.PENDING, ()),
+    "what is held": ("lag_monitor", gauges.HELD, ()),
+    "what is overdue": ("lag_monitor", gauges.OVERDUE, ()),
+    "tallies": ("lag_monitor", projector.TALLIES, (500, projector.EDGES_MS, "tally")),
+    "projection delay": ("lag_monitor", projector.DELAY, ()),
+    "deadlines": ("lag_monitor", sweeper.SWEEP, (utc_now(), 500)),
     "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
 }
-SMALL = {"progress", "disabled_channel"}
-"""Tables with a row a partition or a channel."""
+SMALL = {"progress", "disabled_channel", "operator_pause", "metric_cursor", "metric_count", "metric_hist"}
+"""Tables with a row a partition, a channel, a series or a decision of a person's."""
 
 
 async def scanned(settings: Settings, schema: str, query: str, values: tuple[object, ...]) -> set[str]:

@@ -19,7 +19,7 @@ REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 COMMANDS = (
     "demo", "trace", "explain", "lag", "check", "conform", "access", "load", "migrate", "topics",
     "run", "config", "version",
-    "lag report",
+    "lag report", "pause", "resume",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
@@ -32,6 +32,8 @@ LOOKING = (
     ("access",),
     ("lag",),
     ("lag", "report"),
+    ("pause", "settlement", "--actor", "a", "--reason", "r"),
+    ("resume", "settlement", "--actor", "a", "--reason", "r"),
     ("trace", "rep_1"),
     ("explain", "rep_1"),
     ("dlq", "list"),

@@ -15,7 +15,7 @@ from schemas.topics import TOPIC_OF
 from services.decision import Moment
 from services.lag_monitor.domain import decide
 from services.lag_monitor.model import Journey
-from services.lag_monitor.segments import Lag, lag_of
+from services.lag_monitor.segments import Lag, Pause, lag_of
 from services.lag_monitor.store import key
 from services.lag_monitor.worker import WORKER
 from tests import builders
@@ -148,6 +148,29 @@ def test_what_the_workers_record_of_their_own_delays_is_kept_as_it_is() -> None:
     journey = observed(events)[builders.REPAYMENT]
     assert causes(journey) == {"external.upstream_report", *(cause for cause, _ in waits)}
     check_tiles(journey)
+
+
+def test_what_falls_into_a_pause_of_a_stage_s_own_service_is_the_pause_s() -> None:
+    trail = builders.trail(through="settlement")
+    queue = trail[3]
+    assert queue[:2] == ("settlement", "system_delay.kafka_queue")
+    begin, end = queue[2] - timedelta(milliseconds=9), queue[2] - timedelta(milliseconds=4)
+    mine, other = Pause("settlement", begin, end), Pause("risk", trail[0][2], trail[-1][2])
+    found = lag_of(builders.REPAID_AT, trail[-1][2], trail, pauses=(other, mine))
+    split = [(s.cause.partition(".")[2], s.milliseconds) for s in found.segments if s.stage == "settlement"]
+    assert split == [("kafka_queue", 3), ("operator_pause", 5), ("kafka_queue", 4), ("processing", 9)]
+    whole = lag_of(builders.REPAID_AT, trail[-1][2], trail)
+    assert (found.milliseconds, found.unattributed_ms) == (whole.milliseconds, 0)
+
+
+def test_a_pause_longer_than_the_wait_takes_all_of_it_and_never_a_hold() -> None:
+    trail = builders.trail(through="release")
+    held = (*trail[:-2], ("release", "risk_observation.risk_hold", trail[-1][2] + timedelta(days=1)))
+    always = Pause("release", builders.OPENED_AT, LATER)
+    found = lag_of(builders.REPAID_AT, held[-1][2], held, pauses=(always,))
+    assert [s.cause for s in found.segments if s.stage == "release"] == ["risk_observation.risk_hold"]
+    found = lag_of(builders.REPAID_AT, trail[-1][2], trail, pauses=(always,))
+    assert {s.cause for s in found.segments if s.stage == "release"} == {"system_delay.operator_pause"}
 
 
 def test_every_cause_of_the_lag_is_reached_by_a_test_here() -> None:

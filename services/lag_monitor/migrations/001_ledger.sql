@@ -99,6 +99,21 @@ CREATE TABLE notice (
 );
 CREATE INDEX notice_by_subject ON notice (subject);
 
+-- When a person had a service stand still, who and why; open while it lasts. Its queue's time is then the pause's.
+CREATE TABLE operator_pause (
+  service text NOT NULL,
+  stage text NOT NULL CHECK (stage IN ('ingest', 'settlement', 'risk', 'release', 'notify')),
+  from_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  to_at timestamptz,
+  actor text NOT NULL,
+  reason text NOT NULL,
+  ended_by text,
+  PRIMARY KEY (service, from_at),
+  CHECK (to_at > from_at),
+  CHECK ((to_at IS NULL) = (ended_by IS NULL))
+);
+CREATE UNIQUE INDEX operator_pause_open ON operator_pause (service) WHERE to_at IS NULL;
+
 -- What tiles [repaid_at, restored_at] of a restored tranche, in whole milliseconds (lag 1).
 CREATE TABLE lag_segment (
   repayment_id text NOT NULL,
