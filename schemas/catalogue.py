@@ -76,7 +76,8 @@ SENDING: Final = f"""\
 
 What cannot be read goes to `<topic>.<group>.dlq` with its reason in the header `otb_reason`; nothing else waits for it.
 `otb conform --topic billing.repayment.v1 --last 1000` reads the newest records and says the fix of each rule they
-break, the partitioner among them; it exits 1 when one is broken, for the tests of billing's own build.
+break, the partitioner among them; it exits 1 when one is broken, for the tests of billing's own build. Producers to
+start from, in Python, Java and Go, are in [clients](clients/README.md).
 """
 
 

@@ -14,9 +14,10 @@ RECORDS = 100
 TOPIC = BILLING_REPAYMENT.name
 
 
-def produced(settings: Settings, **partitioner: str) -> None:
+def produced(settings: Settings, **more: str) -> None:
     """Send right records by librdkafka, whose default partitioner is not Java's."""
-    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers or "", "acks": "all", **partitioner})
+    options = {name.replace("_", "."): value for name, value in more.items()}
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers or "", "acks": "all", **options})
     for n in range(RECORDS):
         event = builders.repayment_reported(account_id=f"acct_{n}", external_ref=f"dd-{n}")
         headers: list[tuple[str, str | bytes | None]] = [*billing_headers(event, event.source)]
@@ -43,6 +44,14 @@ def test_librdkafka_with_murmur2_is_green(kafka: Settings, capsys: pytest.Captur
     produced(kafka, partitioner="murmur2_random")
     assert answer(["conform"]) == 0
     assert capsys.readouterr().out == f"{RECORDS} records of {TOPIC}: every rule is kept\n"
+
+
+def test_what_any_client_compresses_is_read(kafka: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    codecs = ("gzip", "snappy", "lz4", "zstd")
+    for codec in codecs:
+        produced(kafka, partitioner="murmur2_random", compression_type=codec)
+    assert answer(["conform"]) == 0
+    assert capsys.readouterr().out == f"{len(codecs) * RECORDS} records of {TOPIC}: every rule is kept\n"
 
 
 def test_only_the_newest_are_looked_at(kafka: Settings, capsys: pytest.CaptureFixture[str]) -> None:
