@@ -48,6 +48,7 @@ SELECT stage, split_part(reason, ':', 1) AS reason, count(*) AS n, min(first_see
 FROM lag_monitor.dead_letter_open GROUP BY 1, 2
 """
 UNPUBLISHED = "SELECT service, publications, oldest_at FROM lag_monitor.outbox_waiting"
+CASES = "SELECT kind, priority, cases, oldest_due_at FROM lag_monitor.case_waiting"
 IMBALANCE = "SELECT currency, minor FROM lag_monitor.imbalance"
 # How far billing's and the broker's clocks were ahead in the last five minutes, seconds; and what time it is.
 CLOCKS = """
@@ -80,6 +81,10 @@ async def read(connection: Connection, known: Mapping[str, tuple[str, ...]]) -> 
         values |= _zeros(metric, known)
     for metric in (catalogue.SLA_OVERDUE, catalogue.RETURNABLE, catalogue.DEAD_LETTERS, catalogue.IMBALANCE):
         values |= _zeros(metric, known)
+    values |= _zeros(catalogue.CASES, known)
+    for row in await connection.fetch(CASES):
+        _add(values, catalogue.CASES, (row["kind"], row["priority"]), row["cases"])
+        _oldest(values, catalogue.OLDEST_CASE, (row["kind"], row["priority"]), row["oldest_due_at"])
     _pending(values, await connection.fetch(PENDING), await connection.fetch(OLDEST))
     _held(values, held)
     for row in await connection.fetch(OVERDUE):

@@ -219,7 +219,7 @@ NOTIFICATION_LAG: Final = _histogram(
     "notification_lag_seconds", "seconds", ("channel",), "Time from restored to the first delivery acknowledged."
 )
 FEEDBACK: Final = _counter("feedback", "", ("topic",), "Questions and complaints of customers.", values=_ASKED)
-CASES: Final = _gauge("cases_open", "", ("kind", "priority"), "Cases nobody closed.")
+CASES: Final = _gauge("cases_open", "", ("kind", "priority"), "Cases nobody resolved.")
 OLDEST_CASE: Final = _gauge(
     "case_oldest_due_timestamp_seconds",
     "unix seconds",

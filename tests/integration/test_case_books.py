@@ -23,6 +23,7 @@ from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
 from tests.integration.support import Feed, Raw, owner, role, violations
+from tests.integration.test_lag_exporter import scraped, total, value
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 STATES: tuple[CaseState, ...] = get_args(CaseState)
@@ -60,6 +61,24 @@ async def test_a_breach_opens_one_case_however_often_it_is_told(feed_of: MakeFee
     assert await feed.value("SELECT count(*) FROM timers WHERE kind = 'case_due'") == 1
     (told,) = await rows(feed, "SELECT kind, priority, cases, overdue FROM case_board")
     assert told == {"kind": "promise_broken", "priority": "high", "cases": 1, "overdue": 0}
+
+
+async def test_an_open_case_is_scraped_with_its_deadline_until_it_is_resolved(
+    feed_of: MakeFeed, settings: Settings
+) -> None:
+    feed = await feed_of(WORKER)
+    async with role(settings, "lag_monitor") as connection:
+        await feed.deliver(LATE)
+        what = {"kind": "promise_broken", "priority": "high"}
+        due_at = await feed.value("SELECT due_at FROM case_file")
+        found = await scraped(connection)
+        assert value(found, "credit_cases_open", **what) == total(found, "credit_cases_open") == 1
+        oldest = value(found, "credit_case_oldest_due_timestamp_seconds", **what)
+        assert oldest == pytest.approx(due_at.timestamp())
+        await resolved(feed)
+        found = await scraped(connection)
+        assert total(found, "credit_cases_open") == 0
+        assert value(found, "credit_case_oldest_due_timestamp_seconds", **what) is None
 
 
 async def test_a_case_is_resolved_by_a_person_and_closed_by_its_date(feed_of: MakeFeed, settings: Settings) -> None:

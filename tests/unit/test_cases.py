@@ -34,9 +34,10 @@ from services.console.domain import (
     decide,
     opening,
 )
-from services.console.model import LANE, Case, CaseAction, CaseOutcome, CaseState, Desk, Kind, case_id
+from services.console.model import LANE, Case, CaseAction, CaseOutcome, CaseState, Desk, Kind, Priority, case_id
 from services.console.worker import WORKER
 from services.decision import Decision, Input, Timer, TimerFired
+from services.metrics.labels import LABELS
 from tests import builders
 from tests.unit.given import ALL_HELD, FRIDAY, Pipe, all_of, moment, profiles
 from tests.unit.given import only as only_of
@@ -178,6 +179,10 @@ def test_the_readme_has_the_terms_of_every_kind() -> None:
         kind: (terms.priority, str(terms.hours)) for kind, terms in TERMS.items()
     }
     assert f"{PARKED_DAYS} days" in said
+
+
+def test_kinds_and_priorities_are_the_labels_of_the_metrics() -> None:
+    assert (LABELS["kind"], LABELS["priority"]) == (get_args(Kind), get_args(Priority))
 
 
 # ---- parked for long -------------------------------------------------------------------------------------------

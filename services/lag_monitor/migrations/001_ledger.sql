@@ -247,6 +247,10 @@ WHERE kind = 'dead_letter' AND state = 'open'
 UNION ALL SELECT 'notify', reason, first_seen_at FROM notifier.set_aside
 WHERE kind = 'dead_letter' AND state = 'open';
 
+-- Cases a person has not resolved; the console keeps them.
+CREATE VIEW case_waiting AS
+SELECT kind, priority, cases, oldest_due_at FROM console.case_board;
+
 -- What the availability ledger is off by, which must be nothing.
 CREATE VIEW imbalance AS
 SELECT currency, sum(abs(available_minor + used_debt_minor + used_authorisation_minor + pending_minor
