@@ -3,7 +3,7 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ integration: setup ## stores, loops and the stack on real servers
 
 simulate: setup ## play one seed of the simulated pipeline again: make simulate SEED=7, or SEED='0 1000'
 	@$(BIN)/python -m tests.simulation $(SEED)
+
+mutate: setup ## change the domains on purpose: does a test fail each time? (bounded; FILES='*/waterfall.py' for some)
+	@$(BIN)/python -m tests.mutation $(if $(FILES),'$(FILES)')
 
 e2e: setup ## the whole pipeline, killed and restarted
 	@$(BIN)/python -m pytest tests/e2e
