@@ -35,6 +35,11 @@ def test_r20_what_of_the_minimum_no_purchase_takes_goes_to_the_highest_rate() ->
     assert (paid.left_minor, sum(debt.amount_minor for debt in paid.debts)) == (0, 45_500)
 
 
+def test_only_the_profile_makes_the_highest_rate_come_first() -> None:
+    paid = pay(DUE_LED, (BOUGHT, CASH), 5_000, 4_000)
+    assert [(portion.plan, portion.amount_minor) for portion in paid.portions] == [("purchase", 5_000)]
+
+
 def test_r05_a_credit_balance_pays_several_debts_down_the_waterfall() -> None:
     books = absorb(DUE_LED, Books((BOUGHT, FEE), 3_500))
     assert {debt.component: debt.amount_minor for debt in books.debts} == {"principal": 149_500}
@@ -71,6 +76,15 @@ def test_what_is_past_due_already_counts_towards_the_next_minimum_and_two_days_m
     over = ended(DUE_LED, books)
     assert {debt.standing: debt.amount_minor for debt in over.debts} == {"due": 49_700, "past_due": 300}
     assert over.cycles == ()
+    third = Cycle(DAY + timedelta(days=5), 0)
+    assert ended(DUE_LED, Books(cycles=(first, third), day=DAY + timedelta(days=2))).cycles == (third,)
+    assert ended(DUE_LED, Books(cycles=(first, second, third), day=third.due_on)).cycles == (third,)
+
+
+def test_what_was_never_told_due_is_past_due_with_the_statements_day() -> None:
+    books = Books((CASH,), 0, (Cycle(DAY, 200),), DAY + timedelta(days=1))
+    (past,) = [debt for debt in ended(DUE_LED, books).debts if debt.standing == "past_due"]
+    assert (past.amount_minor, past.due_on) == (200, DAY)
 
 
 def test_a_purchase_made_due_is_past_due_with_its_own_day() -> None:
