@@ -28,6 +28,8 @@ HEADERS: dict[type[Event], tuple[tuple[str, bytes], ...]] = {}
 Life = Iterator[float]
 """Steps of one life, each with the seconds it waits at least before the next one."""
 SOON = 0.0
+NOT_YET = -0.35
+"""Nothing happened: look again after so long."""
 Fields = dict[str, Any]
 
 
@@ -89,8 +91,8 @@ class Billing:
         self.numbers += 1
         return self.numbers
 
-    def act(self) -> None:
-        """Do the next thing of some life, or something nobody meant."""
+    def act(self) -> bool:
+        """Do the next thing of some life, or something nobody meant; tell whether anything happened."""
         draw = self.chance.random()
         if draw < 0.07 and self.sent:
             self.world.situations["told_again"] += 1
@@ -100,9 +102,10 @@ class Billing:
         elif draw < 0.14:
             self._report_again()
         else:
-            self._live()
+            return self._live()
+        return True
 
-    def _live(self) -> None:
+    def _live(self) -> bool:
         """Go on with the first life that does not wait; begin another when all are over."""
         if not self.lives:
             self.lives.append((0.0, self.chance.choice(LIVES)(self, self.chance.choice(self.customers))))
@@ -112,11 +115,13 @@ class Billing:
         for n, (ready_at, life) in enumerate(self.lives):
             if ready_at > now:
                 continue
-            try:
-                self.lives[n] = (now + next(life), life)
-            except StopIteration:
+            wait = next(life, None)
+            if wait is None:
                 del self.lives[n]
-            return
+                return True
+            self.lives[n] = (now + abs(wait), life)
+            return wait >= 0
+        return False
 
     def finish(self) -> None:
         """Say what is still owed: accounts that were never opened, records held back, frozen ones active again."""
@@ -333,6 +338,14 @@ class Billing:
 # Lives: what happens to one account, in order; other lives and faults come in between.
 
 
+def held(billing: Billing, customer: Customer) -> Life:
+    """Wait until something is held, as somebody who acts on a hold does; not for ever."""
+    for _ in range(8):
+        if billing.held(customer):
+            return
+        yield NOT_YET
+
+
 def _amount(billing: Billing, customer: Customer, *shares: float) -> int:
     return max(1_000, int(customer.limit * billing.chance.choice(shares)))
 
@@ -370,8 +383,7 @@ def returned_when_partly_restored(billing: Billing, customer: Customer) -> Life:
     yield SOON
     taken = billing.take(customer, int(customer.limit * 0.8), rail="direct_debit")
     billing.report(customer, taken)
-    yield 0.4
-    yield 0.4
+    yield from held(billing, customer)
     billing.give_back(customer, taken)
 
 
@@ -380,7 +392,7 @@ def frozen_while_held(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.8), rail="direct_debit"))
-    yield 0.4
+    yield from held(billing, customer)
     billing.status(customer, "frozen", billing.chance.choice(("overdue", "risk_review", "lost_card")))
     yield 0.4
     billing.world.jump(timedelta(days=billing.chance.choice((1, 4, 10))))
@@ -393,8 +405,7 @@ def limit_cut_while_held(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.7), rail="card"))
-    yield 0.4
-    yield 0.4
+    yield from held(billing, customer)
     if billing.held(customer):
         billing.world.situations["limit_cut_during_hold"] += 1
     whole = customer.limit
@@ -410,7 +421,8 @@ def reviewed(billing: Billing, customer: Customer) -> Life:
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.8), rail="direct_debit"))
     for _ in range(3):
-        yield 0.4
+        yield from held(billing, customer)
+        yield 0.2
         billing.review(customer, billing.chance.choice(("extend", "extend", "release")))
 
 
@@ -508,8 +520,7 @@ def verified_later(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.8), rail="direct_debit"))
-    yield 0.4
-    yield 0.4
+    yield from held(billing, customer)
     billing.link(customer, "funding_1")
 
 
@@ -527,7 +538,7 @@ def closed(billing: Billing, customer: Customer) -> Life:
     billing.buy(customer, int(customer.limit * 0.9))
     yield SOON
     billing.report(customer, billing.take(customer, int(customer.limit * 0.7), rail="direct_debit"))
-    yield 0.4
+    yield from held(billing, customer)
     if billing.chance.random() < 0.5:
         billing.status(customer, "closed", "by_customer")
 

@@ -23,6 +23,8 @@ SET_ASIDE = (
 )
 PUBLICATIONS_MAX = 200
 OWN_PARTS = 6
+RECORDINGS: dict[tuple[str, str], list[int]] = {}
+"""Which parts each statement that writes has, once it was recognised."""
 _PART = re.compile(r"(\w+) AS \(")
 Clock = Callable[[], datetime]
 
@@ -72,7 +74,6 @@ class Books:
             inbox.reading(""): self.read,
         }
         self.writes = ""
-        self.recordings: dict[str, list[int]] = {}
 
     def table(self, name: str, columns: str, keys: int) -> Table:
         made = self.tables[name] = Table(name, columns, keys, self.undo)
@@ -88,7 +89,7 @@ class Books:
         handler = self.statements.get(query)
         if handler is not None:
             return handler(values)
-        taken = self.recordings.get(query) or self._recognised(query)
+        taken = RECORDINGS.get((self.writes, query)) or self._recognised(query)
         parts: list[Any] = [None] * (max(taken) + 1 if taken else 0)
         for n, value in zip(taken, values, strict=True):
             parts[n] = value
@@ -104,7 +105,7 @@ class Books:
         text, taken = outbox.recording(self.writes, frozenset(outbox._numbers(everything)) - kept)
         if text != query:
             raise NotImplementedError(f"the simulated database does not know this statement: {query}")
-        self.recordings[query] = taken
+        RECORDINGS[self.writes, query] = taken
         return taken
 
     def rollback(self, mark: int = 0) -> None:
