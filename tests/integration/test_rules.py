@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 import yaml
 
 from services.cli.system import free_port
 from services.runtime.clock import monotonic
 from tests.debian import program
+from tests.e2e.prometheus import ready
 
 pytestmark = pytest.mark.debian
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RULES: Final = DEPLOY / "prometheus" / "rules.yml"
 ROUTES: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
-START_SECONDS: Final = 30.0
 SEEN_SECONDS: Final = 5.0
 
 
@@ -74,22 +73,11 @@ def alertmanager(tmp_path: Path) -> Iterator[str]:
             [*command, f"--web.listen-address={at}", "--cluster.listen-address="], stdout=log, stderr=log
         )
         try:
-            _ready(f"http://{at}/-/ready")
+            ready(f"http://{at}/-/ready")
             yield f"http://{at}"
         finally:
             process.terminate()
             process.wait()
-
-
-def _ready(url: str) -> None:
-    began = monotonic()
-    while monotonic() - began < START_SECONDS:
-        try:
-            if httpx.get(url, trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-    raise AssertionError(f"{url} does not answer")
 
 
 @pytest.mark.parametrize(
