@@ -18,8 +18,10 @@ from deploy.embedded import StackError
 from services.billing_simulator.load import Load, accounts_plan, repayments_plan
 from services.billing_simulator.plan import SCENARIOS, Scenario, scenario, together
 from services.billing_simulator.send import Ledger
+from services.cli import lag_report
 from services.cli.checks import Report, examine, verdict_lines
 from services.cli.lag import Flow, begin, described
+from services.cli.lag_report import Mark
 from services.cli.live import Screen, Watch
 from services.cli.load import run_label
 from services.cli.playing import open_accounts, send_rest, send_until
@@ -27,13 +29,20 @@ from services.cli.servers import Connection, connected, stack_of
 from services.cli.story import books_line, stories
 from services.cli.system import System, open_system, provision, start_workers, wait_ready
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, print_json, seconds_since
-from services.cli.workers import WORKERS
-from services.runtime.clock import monotonic
+from services.cli.workers import OBSERVERS, WORKERS
+from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import load_settings
 
 PARTITIONS: Final = 6
 ACCOUNTS: Final = 60
 KILLED: Final = "settlement"
+RUNNING: Final = (*WORKERS, *(each for each in OBSERVERS if not each.writes))
+"""The five, and who only watches them."""
+# Restored parts the observer has not measured yet.
+UNMEASURED = """
+SELECT (SELECT count(*) FROM limit_release.tranche WHERE restored_at IS NOT NULL)
+  - (SELECT count(*) FROM lag_monitor.restoration_fact)
+"""
 BEFORE_KILL_SECONDS: Final = 2.0
 RECOVERY_SECONDS_MAX: Final = 60.0
 TRAFFIC_SECONDS_MAX: Final = 900.0
@@ -54,6 +63,9 @@ class Result:
     acknowledged: int = 0
     missing: int = 0
     lag: dict[str, Any] = field(default_factory=dict)
+    begun: float = field(default_factory=monotonic)
+    marks: list[Mark] = field(default_factory=list)
+    lag_report: Path | None = None
     report: Report | None = None
 
     @property
@@ -83,7 +95,7 @@ def demo(
     with _cleaned(settings.state_dir, screen):
         system, ports = _start(screen, result)
         asyncio.run(_show(screen, system, ports, result, seconds=seconds, rate=rate))
-        system.stack.stop([worker.name for worker in WORKERS])
+        system.stack.stop([worker.name for worker in RUNNING])
     _end(screen, result)
     if as_json:
         print_json(_summary(result))
@@ -101,8 +113,8 @@ def _start(screen: Screen, result: Result) -> tuple[System, Mapping[str, int]]:
     migrated, topics = asyncio.run(provision(system.settings, partitions=PARTITIONS))
     screen.say(f"schemas and topics: {len(migrated)} migrations and {len(topics)} topics new, {seconds_since(step)}")
     step = monotonic()
-    screen.say(f"workers: starting {', '.join(worker.name for worker in WORKERS)} ...")
-    ports = start_workers(system)
+    screen.say(f"workers: starting {', '.join(worker.name for worker in RUNNING)} ...")
+    ports = start_workers(system, RUNNING)
     asyncio.run(wait_ready(ports))
     screen.say(f"workers: all ready after {seconds_since(step)}")
     result.ready_seconds = monotonic() - begun
@@ -122,6 +134,7 @@ async def _show(
         await _traffic(screen, system, ports, scene, seconds=seconds, rate=rate)
         result.lag = described(flow, TRAFFIC_SECONDS_MAX)
         await _at_rest(screen, system, flow, connection, result)
+        await _lag_report(screen, system, connection, result)
         screen.title("4. What became of each named repayment")
         for heading, lines in await stories(connection, played):
             screen.story(heading, lines)
@@ -184,11 +197,13 @@ async def _kill_and_recover(watch: Watch, system: System, ports: Mapping[str, in
     pid = _pid_of(system, KILLED)
     os.kill(pid, signal.SIGKILL)
     begun = monotonic()
+    result.marks.append(Mark(utc_now(), f"{KILLED} killed"))
     watch.note(f"killed {KILLED} (pid {pid}) with SIGKILL; billing goes on sending")
     if not await _answers_again(system, ports[KILLED], pid):
         watch.note(f"{KILLED} did not come back within {RECOVERY_SECONDS_MAX:.0f} s")
         return
     result.down_seconds = monotonic() - begun
+    result.marks.append(Mark(utc_now(), f"{KILLED} ready"))
     waiting = len(watch.flow.waiting()["settlement"])
     again = _pid_of(system, KILLED)
     watch.note(
@@ -234,6 +249,19 @@ async def _at_rest(screen: Screen, system: System, flow: Flow, connection: Conne
     screen.say(f"at rest after {seconds_since(begun)}")
 
 
+async def _lag_report(screen: Screen, system: System, connection: Connection, result: Result) -> None:
+    """Write where the time of this run went, once the observer measured all that was restored."""
+    begun = monotonic()
+    while monotonic() - begun < REST_SECONDS_MAX:
+        if not await connection.fetchval(UNMEASURED):
+            break
+        await asyncio.sleep(POLL_SECONDS)
+    found = await lag_report.read(connection, max(10.0, monotonic() - result.begun), result.marks)
+    result.lag_report = system.stack.state_dir / "lag.html"
+    result.lag_report.write_text(lag_report.html(found))
+    screen.say(f"where the time of {len(found.facts)} restored parts went, as a page to open: {result.lag_report}")
+
+
 def _end(screen: Screen, result: Result) -> None:
     """Say what runs on, how to stop it and where to look next."""
     otb = command()
@@ -276,7 +304,7 @@ def _cleaned(state_dir: Path, screen: Screen) -> Iterator[None]:
                 stack.down()
             else:
                 with suppress(StackError):
-                    stack.stop([worker.name for worker in WORKERS])
+                    stack.stop([worker.name for worker in RUNNING])
         if interrupted:
             screen.say("interrupted: workers, Kafka and PostgreSQL are stopped, nothing is left running")
             raise KeyboardInterrupt from None
@@ -307,6 +335,7 @@ def _summary(result: Result) -> dict[str, Any]:
         "acknowledged": result.acknowledged,
         "missing": result.missing,
         "lag": result.lag,
+        "lag_report": None if result.lag_report is None else str(result.lag_report),
         "counts": report.counts if report else {},
         "violated": [finding.name for finding in report.violated] if report else [],
     }

@@ -29,6 +29,8 @@ from services.runtime.dead_letter import Kept
 from services.runtime.postgres import Row
 
 T = TypeVar("T")
+HANDLERS: Final = tuple(worker for worker in EVERYONE if worker.writes)
+"""Who a record is for: an observer keeps what it cannot read as well, and nobody has to handle that."""
 app = typer.Typer(
     help="Records set aside: dead letters for a person, parked ones for their account.",
     no_args_is_help=True,
@@ -143,7 +145,7 @@ def discard(
 async def listed(connection: Connection, kinds: Sequence[str], limit: int, *, everything: bool) -> list[Aside]:
     """Return what every service has set aside."""
     found = []
-    for worker in EVERYONE:
+    for worker in HANDLERS:
         await connection.execute(USE, worker.package)
         found += [Aside(worker.name, row) for row in await connection.fetch(LIST, kinds, everything, limit)]
     return found
@@ -155,7 +157,7 @@ async def one(connection: Connection, identity: str) -> Aside:
     if not number.isdecimal():
         raise Problem(f"{identity} is not service:number", USAGE)
     found = []
-    for worker in EVERYONE:
+    for worker in HANDLERS:
         if service and not worker.name.startswith(service):
             continue
         await connection.execute(USE, worker.package)
@@ -170,7 +172,7 @@ async def one(connection: Connection, identity: str) -> Aside:
 
 def verdict_of(aside: Aside) -> Verdict:
     """Read the record as its worker would now, without handling it."""
-    worker = next(worker for worker in EVERYONE if worker.name == aside.service)
+    worker = next(worker for worker in HANDLERS if worker.name == aside.service)
     row = aside.row
     record = Kept(row["key"], row["value"], headers_from_bytes(row["headers"]))
     try:
