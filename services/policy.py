@@ -14,12 +14,15 @@ from pydantic_core import PydanticCustomError
 from schemas.account import Timezone
 from schemas.money import Currency, ShareMinor
 from services.decision import Malformed
+from services.prior import Prices, Prior
 
 Component = Literal["penalty", "fee", "interest", "principal"]
 CalendarName = Literal["cn-banking", "us-fed"]
 RailClass = Literal["FINAL", "REVERSIBLE", "PENDING"]
 END_OF_DAY = "24:00"
 SATURDAY = 5
+LONGEST_BANKING_DAYS = 5
+"""The longest hold the formula may choose."""
 CutOff = Annotated[str, Field(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,39}$")]
 TIERS: frozenset[str] = frozenset(("A", "B", "C", "D", "E", "unknown"))
@@ -101,7 +104,8 @@ class Hold(_Table):
     """When credit of a reversible rail comes back."""
 
     window_hours: Annotated[int, Field(ge=1, le=2_400)]
-    method: Literal["schedule"] = "schedule"
+    method: Literal["schedule", "formula"] = "schedule"
+    prices: Prices = Prices()
     rest: tuple[Rest, ...]
     verified_funding_account: tuple[Rest, ...]
     large: Large | None = None
@@ -211,6 +215,7 @@ class Profile(_Table):
     purchase_refund: PurchaseRefund = PurchaseRefund()
     limit_review: LimitReview = LimitReview()
     banking: "Calendar" = Field(exclude=True)
+    returns: Prior | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _complete(self) -> "Profile":
@@ -232,6 +237,10 @@ class Profile(_Table):
                 raise _wrong(f"hold.REVERSIBLE.{key}", "has rests in seconds: they are for the demo's profile only")
             self._ends_in_time(key, max(rest.banking_days or 0 for rest in shares), same_day=same_day)
         self._ends_in_time("refer_banking_days", hold.refer_banking_days, same_day=same_day)
+        if hold.method == "formula":
+            if self.returns is None:
+                raise _wrong("hold.REVERSIBLE.method", "needs the table of returns (models/return-prior-1.json)")
+            self._ends_in_time("method", LONGEST_BANKING_DAYS, same_day=same_day)
         return self
 
     def _ends_in_time(self, key: str, banking_days: int, *, same_day: bool) -> None:
@@ -244,6 +253,11 @@ class Profile(_Table):
     def policy_version(self) -> str:
         """Return what a decision pins, for example default@2026-11-01.1."""
         return f"{self.product}@{self.version}"
+
+    @property
+    def formula(self) -> Prior | None:
+        """Return the table of returns if the formula decides, and None if the schedule does."""
+        return self.returns if self.hold["REVERSIBLE"].method == "formula" else None
 
     def minimum_due(self, statement_minor: int, used_minor: int, interest_minor: int = 0) -> int:
         """Return what of a statement must be paid by its due day, in minor units, shares floored (R20).
@@ -348,14 +362,17 @@ class Profiles:
         return profile
 
 
-def parse_profile(table: Mapping[str, object], calendar: Callable[[str], Calendar]) -> Profile:
+def parse_profile(
+    table: Mapping[str, object], calendar: Callable[[str], Calendar], returns: Prior | None = None
+) -> Profile:
     """Validate one profile; raise ValueError naming the key that is wrong."""
     rules = table.get("calendar")
     if not isinstance(rules, Mapping):
         raise ValueError("[calendar] is missing")
     name = rules.get("name")
     known = name in get_args(CalendarName)
-    return Profile.model_validate({**table, "banking": calendar(str(name)) if known else Calendar("", frozenset())})
+    banking = calendar(str(name)) if known else Calendar("", frozenset())
+    return Profile.model_validate({**table, "banking": banking, "returns": returns})
 
 
 def problems(error: ValueError) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import holidays
 from holidays import HolidayBase
 
 from services.policy import Calendar, Profile, Profiles, parse_profile
+from services.prior import Prior
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import Settings
 
@@ -32,7 +33,7 @@ def load_profiles(settings: Settings) -> Profiles:
     profiles: dict[str, Profile] = {}
     for path in sorted((settings.policy_dir or FOLDER).glob("*.toml")):
         try:
-            profile = parse_profile(tomllib.loads(path.read_text()), calendar)
+            profile = parse_profile(tomllib.loads(path.read_text()), calendar, returns())
         except (ValueError, KeyError) as error:
             raise ConfigurationError(f"policy {path.name}: {error}") from error
         profiles[profile.product] = profile
@@ -51,6 +52,12 @@ def marks(text: str) -> dict[str, Mark]:
         elif value := _MARKED.match(line):
             found[folder + value["key"]] = cast(Mark, value["mark"])
     return found
+
+
+@cache
+def returns() -> Prior:
+    """Return the shipped table of how likely repayments are taken back."""
+    return Prior.model_validate_json((FOLDER / "models" / "return-prior-1.json").read_text())
 
 
 @cache

@@ -1,7 +1,6 @@
-"""Whether restorable credit may go back now: the rail first, then guards, then the instant cap, then the schedule."""
+"""Whether restorable credit may go back now: the rail first, then guards, the instant cap, the schedule or formula."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
@@ -13,52 +12,24 @@ from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Moment
-from services.policy import Hold, Profile, Profiles, RailClass, Rest
-from services.risk_scoring.model import Account, Assessment, Strike, window
+from services.policy import Hold, Profile, Profiles, Rest
+from services.prior import Prior
+from services.risk_scoring.hazard import cheapest, worth_a_look
+from services.risk_scoring.model import (
+    WHY,
+    Account,
+    Assessment,
+    Question,
+    Strike,
+    Verdict,
+    features,
+    window,
+)
 from services.values import replace
 
 MODEL_VERSION = "rail-rule-1"
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """Everything a verdict depends on beside the policy, so that it can be asked again with one input changed.
-
-    ``instant_left_minor`` is what is left of the instant cap, ``settled_minor`` what was restorable in this statement
-    cycle before (R15), ``strikes`` how often its funding account returned a repayment lately.
-    """
-
-    amount_minor: int
-    restorable_minor: int
-    credit_balance_minor: int
-    rail: RailClass
-    verified: bool
-    strikes: int
-    instant_left_minor: int
-    settled_minor: int
-    credit_limit_minor: int
-    repaid_at: datetime
-    now: datetime
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Tranches that add up to the restorable amount, and why."""
-
-    tranches: tuple[Tranche, ...]
-    reasons: tuple[Reason, ...]
-    refer: bool = False
-    patterns: tuple[Pattern, ...] = ()
-
-    def held_at(self, now: datetime) -> bool:
-        """Tell whether any of it comes back later than ``now``."""
-        return any(tranche.due_at > now for tranche in self.tranches)
-
-    def at_once_minor(self, now: datetime) -> int:
-        """Return what is due at once."""
-        return sum(tranche.amount_minor for tranche in self.tranches if tranche.due_at <= now)
 
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
@@ -107,6 +78,9 @@ def judge(profile: Profile, asked: Question) -> Verdict:
         return Verdict((cleared,), (cleared.reason,), patterns=tuple(p for p in patterns if p == "credit_cycling"))
     if patterns:
         return _referred(profile, asked, patterns)
+    struck = asked.strikes >= profile.hold["REVERSIBLE"].strikes.hold_from
+    if asked.rail == "REVERSIBLE" and not struck and profile.formula is not None:
+        return _priced(profile, profile.formula, asked)
     return _scheduled(profile, asked)
 
 
@@ -154,6 +128,31 @@ def _scheduled(profile: Profile, asked: Question) -> Verdict:
         *((Reason.HOLD_AMOUNT_UNUSUAL,) if large else ()),
     )
     return Verdict(tranches, _reasons(*fired))
+
+
+def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
+    """Do what is expected to cost least within the instant cap; what risk-scoring cannot see of the account is missing.
+
+    The unused credit is such: with none, a hold hurts most, which errs towards giving credit back.
+    """
+    amount, prices = asked.restorable_minor, profile.hold["REVERSIBLE"].prices
+    known = features(asked)
+    kinds = prior.chances(asked.rail_name, known)
+    most = min(1.0, asked.instant_left_minor / amount)
+    best = cheapest(kinds, prices, amount, 0, most)
+    if best.days == 0:
+        return Verdict((Tranche(1, amount, asked.now, Reason.RELEASE_LOW_RISK),), (Reason.RELEASE_LOW_RISK,))
+    until = due_at(profile, asked.repaid_at, Rest(share_bps=10_000, banking_days=best.days))
+    look = best.share == 0 and until > asked.now and worth_a_look(kinds, prices, amount)
+    why = _dated(Reason.HOLD_UNDER_REVIEW if look else Reason.HOLD_RAIL_REVERSIBLE, until, asked.now)
+    now = asked.instant_left_minor if best.share == most else int(best.share * amount)
+    parts = ((now, asked.now, Reason.RELEASE_WITHIN_CAP), (amount - now, until, why))
+    tranches = tuple(Tranche(n, *part) for n, part in enumerate((part for part in parts if part[0]), start=1))
+    if until <= asked.now:
+        return Verdict(tranches, _reasons(*(tranche.reason for tranche in tranches)))
+    capped = (Reason.HOLD_OVER_INSTANT_CAP,) if asked.instant_left_minor < amount else ()
+    fired = tuple(WHY[name] for name in prior.fired(known) if name in WHY)
+    return Verdict(tranches, _reasons(why, *(() if look else fired), *capped, Reason.HOLD_RAIL_REVERSIBLE), refer=look)
 
 
 def _reasons(*reasons: Reason) -> tuple[Reason, ...]:
@@ -254,6 +253,7 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
         credit_limit_minor=state.credit_limit_minor or 0,
         repaid_at=event.repaid_at,
         now=now,
+        rail_name=event.rail,
     )
 
 
@@ -284,7 +284,7 @@ def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment:
         patterns=verdict.patterns,
         clear_seconds=profile.promise.clear_seconds,
         hold_slack_seconds=profile.promise.hold_slack_seconds,
-        model_version=MODEL_VERSION,
+        model_version=MODEL_VERSION if profile.formula is None else profile.formula.version,
         policy_version=profile.policy_version,
         calendar_version=profile.banking.name,
     )

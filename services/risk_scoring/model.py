@@ -1,11 +1,22 @@
-"""What risk-scoring knows of one account, as values."""
+"""What risk-scoring knows of one account, what it asks of a repayment and what it answers, as values."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from schemas.risk import RiskAssessed, Tier
+from schemas.reasons import Reason
+from schemas.risk import Pattern, RiskAssessed, Tier, Tranche
+from services.policy import RailClass
+from services.prior import Feature
 from services.values import replace
+
+WHY: Mapping[Feature, Reason] = {
+    "strikes": Reason.HOLD_PRIOR_RETURN,
+    "share_of_limit": Reason.HOLD_AMOUNT_UNUSUAL,
+    "overpaid": Reason.HOLD_OVERPAYMENT,
+    "cycled": Reason.HOLD_MULTIPLE_REPAYMENTS,
+}
+"""What raised the odds, as it is said; that an account is not verified is said by what would be faster."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +126,55 @@ class Account:
 def window(now: datetime, *, hours: int = 0, days: int = 0) -> datetime:
     """Return where a rolling window that ends now begins; what lies exactly there is outside it."""
     return now - timedelta(hours=hours, days=days)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything a verdict depends on beside the policy, so that it can be asked again with one input changed.
+
+    ``instant_left_minor`` is what is left of the instant cap, ``settled_minor`` what was restorable in this statement
+    cycle before (R15), ``strikes`` how often its funding account returned a repayment lately.
+    """
+
+    amount_minor: int
+    restorable_minor: int
+    credit_balance_minor: int
+    rail: RailClass
+    verified: bool
+    strikes: int
+    instant_left_minor: int
+    settled_minor: int
+    credit_limit_minor: int
+    repaid_at: datetime
+    now: datetime
+    rail_name: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Tranches that add up to the restorable amount, and why."""
+
+    tranches: tuple[Tranche, ...]
+    reasons: tuple[Reason, ...]
+    refer: bool = False
+    patterns: tuple[Pattern, ...] = ()
+
+    def held_at(self, now: datetime) -> bool:
+        """Tell whether any of it comes back later than ``now``."""
+        return any(tranche.due_at > now for tranche in self.tranches)
+
+    def at_once_minor(self, now: datetime) -> int:
+        """Return what is due at once."""
+        return sum(tranche.amount_minor for tranche in self.tranches if tranche.due_at <= now)
+
+
+def features(asked: Question) -> dict[Feature, float | None]:
+    """Return what the table of returns may ask of a repayment; what is not known is None, never 0."""
+    limit = asked.credit_limit_minor
+    return {
+        "unverified": float(not asked.verified),
+        "strikes": float(asked.strikes),
+        "share_of_limit": asked.amount_minor / limit if limit else None,
+        "overpaid": float(asked.credit_balance_minor > 0),
+        "cycled": asked.settled_minor / limit if limit else None,
+    }

@@ -31,6 +31,7 @@ from services.notifier import domain as notifier
 from services.notifier import store as notifier_store
 from services.repayment_ingest import domain as ingest
 from services.risk_scoring import domain as risk
+from services.risk_scoring.model import Verdict
 from services.runtime import batch, codec, consumer, dead_letter, inbox, outbox, reader
 from services.runtime.consumer import BatchConsumer
 from services.runtime.fold import Folded
@@ -418,7 +419,7 @@ def nothing_to_restore_shown_as_a_hold() -> Iterator[None]:
             return verdict
         until = asked.now + timedelta(days=2)
         waits = AssessedTranche(1, max(1, asked.restorable_minor), until, Reason.HOLD_RAIL_REVERSIBLE)
-        return risk.Verdict((waits,), (waits.reason,))
+        return Verdict((waits,), (waits.reason,))
 
     with instead((risk, "judge", held)):
         yield

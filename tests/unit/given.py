@@ -21,7 +21,7 @@ from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier import domain as notifier
 from services.notifier.worker import WORKER as NOTIFIER
 from services.policy import Calendar, Profile, Profiles, parse_profile
-from services.profiles import calendar
+from services.profiles import calendar, returns
 from services.repayment_ingest import domain as repayment_ingest
 from services.risk_scoring import domain as risk_scoring
 from services.risk_scoring.model import Account as RiskAccount
@@ -81,7 +81,7 @@ def weekdays(*, holidays: Iterable[str] = (), working: Iterable[str] = ()) -> Ca
 
 
 def profile(changes: Mapping[str, object] | None = None, *, made: Calendar | None = None) -> Profile:
-    return parse_profile(table(changes), (lambda name: made) if made else calendar)
+    return parse_profile(table(changes), (lambda name: made) if made else calendar, returns())
 
 
 def profiles(changes: Mapping[str, object] | None = None, *, made: Calendar | None = None) -> Profiles:

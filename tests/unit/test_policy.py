@@ -47,7 +47,7 @@ PRODUCTS = ("jd_baitiao", "ant_huabei", "tencent_fenfu", "discover_it")
         ({"hold.REVERSIBLE.windows_hours": 72}, "windows_hours"),
         ({"rails.wallet": {"class": "CERTAIN"}}, "rails.wallet.class"),
         ({"calendar.name": "mars"}, "calendar.name"),
-        ({"hold.REVERSIBLE.method": "formula"}, "hold.REVERSIBLE.method"),
+        ({"hold.REVERSIBLE.method": "guess"}, "hold.REVERSIBLE.method"),
         ({"hold.REVERSIBLE.verified_funding_account": FIFTH_DAY}, "verified_funding_account gives credit back later"),
         ({"hold.REVERSIBLE.large": {"above_minor": 1, "rest": HALVES}}, "hold.REVERSIBLE.large.rest shares must"),
         ({"hold.REVERSIBLE.max_calendar_days": 15}, "hold.REVERSIBLE.rest may last 16 calendar days in cn-banking@"),
@@ -67,6 +67,16 @@ def test_the_profiles_that_come_with_it_are_valid(name: str) -> None:
     assert parsed.policy_version == f"{name}@2026-11-01.1"
     with pytest.raises(ValueError, match="frozen"):
         parsed.__setattr__("product", "other")
+
+
+def test_the_formula_needs_its_table() -> None:
+    wanted = {"hold.REVERSIBLE.method": "formula"}
+    with pytest.raises(ValueError, match=r"hold\.REVERSIBLE\.method needs the table of returns"):
+        parse_profile(table(wanted), calendar)
+    found = profile(wanted).formula
+    assert found is not None
+    assert found.version == "return-prior-1"
+    assert profile().formula is None
 
 
 def test_rests_in_seconds_are_accepted_in_the_demos_profile() -> None:

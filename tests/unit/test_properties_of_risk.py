@@ -13,8 +13,8 @@ from schemas.event import Event
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
 from services.decision import Moment
-from services.risk_scoring.domain import Question, Verdict, decide, judge
-from services.risk_scoring.model import Account
+from services.risk_scoring.domain import decide, judge
+from services.risk_scoring.model import Account, Question, Verdict
 from services.runtime.fold import Arrived, fold
 from tests import builders
 from tests.unit.given import FRIDAY, moment, profiles

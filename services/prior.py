@@ -1,0 +1,131 @@
+"""How likely a repayment is taken back, as a table of odds; and the prices the formula weighs it with."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.money import ShareMinor
+
+Feature = Literal["unverified", "strikes", "share_of_limit", "overpaid", "cycled"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Survivor = Annotated[tuple[Probability, ...], Field(min_length=6, max_length=6)]
+ANY_RAIL: Final = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """That a repayment is taken back in one way: ``likely`` at all, ``survivor[t]`` of it after banking day t.
+
+    ``respent`` of what was released is spent by then, and ``lost`` of that is never paid again.
+    """
+
+    likely: float
+    survivor: tuple[float, ...]
+    respent: float
+    lost: float
+
+    def after(self, day: int) -> float:
+        """Return S(day): the share of these returns that comes later than banking ``day``."""
+        return self.survivor[min(day, len(self.survivor) - 1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prices(_Table):
+    """What the formula weighs, in minor units; every default is assumed until the product's owner measured it.
+
+    A held day, a declined purchase, the margin on one, a customer's mean need over ``need_days`` banking days, a
+    person's look and the share of returns it catches.
+    """
+
+    day_minor: ShareMinor = 25
+    declined_minor: ShareMinor = 600
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.015
+    need_minor: Annotated[int, Field(gt=0)] = 40_000
+    need_days: Annotated[int, Field(ge=1, le=30)] = 3
+    review_minor: ShareMinor = 2_000
+    caught: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+    def need(self, days: int) -> float:
+        """Return the mean need to spend over ``days`` banking days."""
+        return self.need_minor * days / self.need_days
+
+
+class Bin(_Table):
+    """What a value of a feature multiplies the odds by, and the least that is then re-spent and lost."""
+
+    odds: Annotated[float, Field(ge=1)] = 1.0
+    respent: Probability = 0.0
+    lost: Probability = 0.0
+
+
+class Bins(_Table):
+    """The bins of a feature: the first below the first edge, the last from the last on; what is missing has its own."""
+
+    edges: tuple[float, ...]
+    bins: tuple[Bin, ...]
+    missing: Bin
+
+    @model_validator(mode="after")
+    def _monotone(self) -> "Bins":
+        if len(self.bins) != len(self.edges) + 1 or any(one >= two for one, two in pairwise(self.edges)):
+            raise ValueError("a feature needs rising edges and one bin more than edges")
+        for one, two in pairwise(self.bins):
+            if one.odds > two.odds or one.respent > two.respent or one.lost > two.lost:
+                raise ValueError("more of a feature must never look safer")
+        return self
+
+    def of(self, value: float | None) -> Bin:
+        """Return the bin of ``value``."""
+        return self.missing if value is None else self.bins[bisect_right(self.edges, value)]
+
+
+class Kind(_Table):
+    """One way a repayment is taken back; ``survivor`` by rail, ``any`` for a rail that has none of its own."""
+
+    base: Annotated[float, Field(gt=0, lt=1)]
+    respent: Probability
+    lost: Probability
+    survivor: Mapping[str, Survivor]
+    features: Mapping[Feature, Bins]
+
+    @model_validator(mode="after")
+    def _curves_fall(self) -> "Kind":
+        if ANY_RAIL not in self.survivor:
+            raise ValueError("survivor.any is missing")
+        if any(curve[0] != 1 or list(curve) != sorted(curve, reverse=True) for curve in self.survivor.values()):
+            raise ValueError("a survivor curve begins at 1 and never rises")
+        return self
+
+    def chance(self, rail: str, known: Mapping[Feature, float | None]) -> Chance:
+        """Return the chance of this kind for a repayment of which ``known`` is known; what is not there is missing."""
+        found = [bins.of(known.get(name)) for name, bins in self.features.items()]
+        odds, respent, lost = self.base / (1 - self.base), self.respent, self.lost
+        for one in found:
+            odds *= one.odds
+            respent, lost = max(respent, one.respent), max(lost, one.lost)
+        return Chance(odds / (1 + odds), self.survivor.get(rail, self.survivor[ANY_RAIL]), respent, lost)
+
+
+class Prior(_Table):
+    """The return model: chances of both kinds; ``sources`` says where each group of figures comes from."""
+
+    version: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+    sources: Mapping[str, str]
+    bank: Kind
+    customer: Kind
+
+    def chances(self, rail: str, known: Mapping[Feature, float | None]) -> Sequence[Chance]:
+        """Return the chance that the bank and that the customer takes it back."""
+        return (self.bank.chance(rail, known), self.customer.chance(rail, known))
+
+    def fired(self, known: Mapping[Feature, float | None]) -> tuple[Feature, ...]:
+        """Return the features whose value raises the odds of a return by the bank, most adverse first."""
+        odds = {name: bins.of(known.get(name)).odds for name, bins in self.bank.features.items()}
+        return tuple(sorted((name for name in odds if odds[name] > 1), key=lambda name: -odds[name]))
