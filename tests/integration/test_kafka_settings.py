@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.lag_monitor import consumer_lag
 from services.repayment_ingest.worker import WORKER
 from services.runtime import publisher, reader
 from services.runtime.settings import Settings
@@ -14,7 +15,7 @@ MADE_IN = {
     "AIOKafkaConsumer": {"services/runtime/reader.py:consumer_of"},
     "AIOKafkaProducer": {"services/runtime/publisher.py:producer_of"},
 }
-PROBES = {"services/cli/kafka.py:onlooker"}
+PROBES = {"services/cli/kafka.py:onlooker", "services/lag_monitor/consumer_lag.py:reader_of"}
 """Places that only look, join no group and commit nothing, as path:function."""
 
 
@@ -57,6 +58,13 @@ def test_the_consumer_commits_nothing_by_itself_and_skips_nothing(monkeypatch: p
     assert isinstance(session, int)
     assert isinstance(heartbeat, int)
     assert 3 * heartbeat <= session <= 10_000
+
+
+def test_the_monitors_reader_joins_no_group_and_commits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = given(consumer_lag, "AIOKafkaConsumer", monkeypatch)
+    consumer_lag.reader_of(Settings())
+    assert taken["group_id"] is None
+    assert taken["enable_auto_commit"] is False
 
 
 def test_the_producer_is_idempotent_and_waits_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
