@@ -133,4 +133,11 @@ class ForgetsTimers(Machine):
 
 def test_a_difference_would_be_seen(settings: Settings) -> None:
     with pytest.raises(AssertionError):
-        run(settings, ForgetsTimers, max_examples=10, phases=[Phase.generate], report_multiple_bugs=False)
+        run(
+            settings,
+            ForgetsTimers,
+            max_examples=200,
+            derandomize=True,
+            phases=[Phase.generate],
+            report_multiple_bugs=False,
+        )
