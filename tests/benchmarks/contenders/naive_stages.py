@@ -83,7 +83,7 @@ SELECT to_json(a) AS account FROM debt_account AS a WHERE account_id = $1 FOR UP
 """
 FIND_DEBT_REPAYMENT: Final = "SELECT status, amount_minor FROM debt_repayment WHERE repayment_id = $1"
 CHANGE_DEBT: Final = """
-UPDATE debt_account SET buckets = $2::text::bigint[], credit_balance_minor = $3, books = $4, last_at = $5, latest = $6,
+UPDATE debt_account SET buckets = $2, credit_balance_minor = $3, books = $4, last_at = $5, latest = $6,
   kept = $7, fold_at = $8, penalty_minor = $9, fee_minor = $10, interest_minor = $11, principal_minor = $12,
   version = $13
 WHERE account_id = $1
@@ -127,8 +127,8 @@ INSERT INTO decision_record (repayment_id, version, account_id, decided_at, reco
 FIND_CUSTOMER: Final = "SELECT account_id, language, timezone FROM customer WHERE account_id = $1 FOR UPDATE"
 FIND_NOTIFICATION: Final = "SELECT notification_id FROM notification WHERE notification_id = $1"
 ADD_NOTIFICATION: Final = """
-INSERT INTO notification (account_id, notification_id, repayment_id, caused_by, channel, language, template, text,
-  requested_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO notification (account_id, notification_id, repayment_id, caused_by, channel, language, template,
+  record_version, text, requested_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
 ADD_DELIVERY: Final = """
 INSERT INTO delivery (notification_id, state, attempts, next_attempt_at) VALUES ($1, $2, $3, $4)
@@ -164,9 +164,7 @@ async def settle(db: Connection, policy: Profiles, event: RepaymentReceived, mom
     decision = decide_settlement(policy, before, event, moment)
     a = decision.state
     _, _, _, *books, version = account_row(a, before.version + 1)
-    await db.execute(
-        CHANGE_DEBT, a.account_id, *books, a.penalty_minor, a.fee_minor, a.interest_minor, a.principal_minor, version
-    )
+    await db.execute(CHANGE_DEBT, a.account_id, *books, version)
     if lane is None:
         await db.execute(ADD_DEBT_REPAYMENT, *repayment_row(a.account_id, a.repayments[event.repayment_id]))
     return decision.events
@@ -217,7 +215,7 @@ async def notify(db: Connection, policy: Profiles, event: CreditRestored, moment
         return ()
     decision = notifier.decide(CHANNELS, notifier.Account(**customer), event, moment)
     n = decision.state.notifications[at]
-    said = (n.channel, n.language, n.template, n.text, n.requested_at)
+    said = (n.channel, n.language, n.template, n.record_version, n.text, n.requested_at)
     await db.execute(ADD_NOTIFICATION, event.account_id, n.notification_id, n.repayment_id, n.caused_by, *said)
     await db.execute(ADD_DELIVERY, n.notification_id, n.state, n.attempts, n.next_attempt_at)
     return decision.events
