@@ -76,7 +76,7 @@ async def record(
     saved = folded.saved
     stored = () if saved is None else (saved.guarded, *saved.values)
     values = (*_values(progress, folded, outgoing), list(acknowledged) or None, *stored)
-    empty = frozenset(n for n, value in enumerate(values) if value is None)
+    empty = frozenset(n for n, value in enumerate(values) if value is None or (n == PARAMETERS and value == 0))
     statement, taken = recording("" if saved is None else writes, empty)
     if not taken:
         return None
@@ -120,10 +120,11 @@ def _values(progress: Progress, folded: Folded[Any], outgoing: Sequence[Outgoing
 def recording(writes: str, empty: frozenset[int] = frozenset()) -> tuple[str, list[int]]:
     """Return the statement without parts whose values are all in ``empty``, and which values it takes, from 0.
 
-    Opening a table and its indexes costs PostgreSQL more than writing a row: what has nothing to write is left out.
+    Opening a table and its indexes costs PostgreSQL more than writing a row: what has nothing to write is left out, but
+    never a guard that must find rows.
     """
     ctes = _PARTS.split(f"{RECORD},{shifted(writes, PARAMETERS + 1)}" if writes else RECORD)
-    kept = [cte for cte in ctes if not _numbers(cte) <= empty]
+    kept = [cte for cte in ctes if not _numbers(cte + TOLD.get(cte.split(" ")[0], "")) <= empty]
     told = [text for name, text in TOLD.items() if any(cte.startswith(f"{name} AS") for cte in kept)]
     text = f"WITH {', '.join(kept)} SELECT {', '.join(told) or 1}"
     taken = sorted(_numbers(text))

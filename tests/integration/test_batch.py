@@ -17,13 +17,14 @@ from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier.worker import WORKER as NOTIFIER
 from services.repayment_ingest.worker import WORKER as INGEST
 from services.risk_scoring.worker import WORKER as RISK
-from services.runtime import inbox, timers
+from services.runtime import inbox, outbox, timers
 from services.runtime.batch import Batch
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
 from services.runtime.errors import COLLISION, Refused
+from services.runtime.fold import Folded
 from services.runtime.postgres import one
-from services.runtime.worker import AnyWorker
+from services.runtime.worker import AnyWorker, Saved
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
 from tests.integration.conftest import MakeFeed
@@ -382,3 +383,12 @@ async def test_a_batch_that_decided_on_books_changed_meanwhile_leaves_nothing_an
     owed = "principal_minor" if worker is SETTLEMENT else "used_debt_minor"
     [account] = await feed.connection.fetch("SELECT * FROM account")
     assert account[owed] == 2 * builders.purchase_posted().amount_minor
+
+
+async def test_a_guard_without_rows_leaves_nothing(feed_of: MakeFeed) -> None:
+    feed = await feed_of(SETTLEMENT)
+    forgot = Saved((None, None, None, None), guarded=1)
+    with pytest.raises(asyncpg.SerializationError):
+        await outbox.record(
+            feed.connection, inbox.Progress(), Folded({}, saved=forgot), (), writes=SETTLEMENT.keeps.writes
+        )

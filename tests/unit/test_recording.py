@@ -49,6 +49,15 @@ def test_what_has_no_rows_is_left_out_and_the_rest_is_counted_from_one() -> None
     assert "published" not in statement
 
 
+def test_a_guard_that_must_find_rows_stays_though_it_was_given_none() -> None:
+    statement, taken = recording(WRITES, EVERY | {PARAMETERS + 1})
+    assert taken == [PARAMETERS, PARAMETERS + 1, PARAMETERS + 2]
+    assert "expect((SELECT count(*) FROM guarded), $1, '40001')" in statement
+    statement, taken = recording(WRITES, EVERY | {PARAMETERS, PARAMETERS + 1})
+    assert taken == [PARAMETERS + 2]
+    assert "guarded" not in statement
+
+
 def test_a_batch_that_moves_nothing_is_not_asked_for_its_place() -> None:
     statement, taken = recording("", EVERY - {4, 5})
     assert taken == [4, 5]
