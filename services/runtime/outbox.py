@@ -105,14 +105,13 @@ def _values(progress: Progress, folded: Folded[Any], outgoing: Sequence[Outgoing
     ]
     last = {t.key: (t.key, at, t.account_id, t.kind, t.subject, t.number, t.due_at) for at, t in folded.timers}
     partitions = sorted({a.partition for a, _, _ in folded.outcomes if a.partition >= 0})
-    cleared = [key for key in folded.fired if key not in last]
     return [
         progress.rows or None,
         inbox or None,
         partitions if out else None,
         out or None,
         [*last.values()] or None,
-        cleared or None,
+        [key for key in folded.fired if key not in last] or None,
     ]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -54,7 +55,7 @@ def host(worker: AnyWorker) -> faust.App:
         worker,
         broker="kafka://",
         store="memory://",
-        datadir=tempfile.gettempdir(),
+        datadir=f"{tempfile.gettempdir()}/opentobuy-{os.getuid()}",  # Faust makes it; two users may share a machine
         autodiscover=False,
         table_standby_replicas=0,
         topic_allow_declare=False,
