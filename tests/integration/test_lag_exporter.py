@@ -1,7 +1,7 @@
 """What is scraped is what the ledger says, and one process at a time says it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -208,17 +208,29 @@ async def test_one_leads_and_another_takes_over_without_a_jump_in_any_counter(
     await feed.deliver(*EVERYTHING)
     await projected(feed.connection)
     facts = sum(len(journey.facts) for journey in observed(EVERYTHING).values())
-    async with candidate(empty_kafka) as first:
+    took = await asyncio.to_thread(on_pythons_own_loop, taken_over(empty_kafka, facts))
+    assert took < TAKE_OVER_SECONDS
+
+
+async def taken_over(settings: Settings, facts: int) -> float:
+    """Let one of two lead, cut its session off; return the seconds until one leads and exports again."""
+    async with candidate(settings) as first:
         await until(lambda: restorations(first) == facts)
-        async with candidate(empty_kafka) as second:
+        async with candidate(settings) as second:
             await asyncio.sleep(2 * STANDBY_SECONDS)
             assert (second.leads, second.ledger.snapshot) == (False, None), "a standby exports nothing"
-            await cut_off(empty_kafka)
+            await cut_off(settings)
             took = await until(
                 lambda: (first.leads or second.leads) and facts in (restorations(first), restorations(second))
             )
             assert {restorations(each) for each in (first, second)} <= {None, facts}
-    assert took < TAKE_OVER_SECONDS
+    return took
+
+
+def on_pythons_own_loop(work: Coroutine[Any, Any, float]) -> float:
+    """Run ``work`` apart: after a session was cut off, uvloop's close() now and then waits for ever."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        return runner.run(work)
 
 
 async def cut_off(settings: Settings) -> None:
