@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from services.billing_simulator.load import RAILS, Load, load_plan
-from services.billing_simulator.plan import SCENARIOS, Plan, Planned, scenario, together
+from services.billing_simulator.plan import Plan, Planned
+from services.billing_simulator.scenarios import SCENARIOS, scenario, together
 from services.billing_simulator.send import DeliveryError, Sent, play
 from services.runtime.clock import utc_now
 from services.runtime.errors import ConfigurationError

@@ -16,7 +16,7 @@ import typer
 
 from deploy.embedded import StackError
 from services.billing_simulator.load import Load, accounts_plan, repayments_plan
-from services.billing_simulator.plan import SCENARIOS, Scenario, scenario, together
+from services.billing_simulator.scenarios import SCENARIOS, Scenario, scenario, together
 from services.billing_simulator.send import Ledger
 from services.cli import lag_report
 from services.cli.checks import Report, examine, verdict_lines

@@ -1,23 +1,25 @@
 """The story of each named repayment in about four lines, from the books."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
+from schemas.account import Language
 from schemas.ids import repayment_id
-from schemas.restoration import DecisionRecord
-from services.billing_simulator.plan import Reference, Repayment, Scenario
+from services.billing_simulator.plan import Reference, Repayment
+from services.billing_simulator.scenarios import Scenario
 from services.cli.explain import explanation
 from services.cli.journey import Found, Journey, told_of
-from services.cli.lag import PHASES, phase_of
+from services.cli.lag import phase_of
 from services.cli.look import standing_of
 from services.cli.servers import Connection
+from services.runtime.postgres import Row
 from services.wording import customer_text, duration_text, money_text
 
 REFERENCE = """
 SELECT source, external_ref, account_id, amount_minor, currency, rail, kinds FROM repayment_ingest.reference
 WHERE source = $1 AND external_ref = $2
 """
-FIRST_RECORD = "SELECT record FROM limit_release.decision_record WHERE repayment_id = $1 ORDER BY version LIMIT 1"
 AVAILABLE = "SELECT available_minor, credit_limit_minor, currency FROM limit_release.account WHERE account_id = $1"
 # How often a repayment's credit was given back, by the ledger.
 RELEASES = """
@@ -40,7 +42,15 @@ SELECT (SELECT count(*) FROM settlement.repayment WHERE repayment_id = ANY ($1::
   (SELECT count(*) FROM limit_release.repayment
     WHERE repayment_id = ANY ($1::text[]) AND (assessed OR returned)) AS decided
 """
-BOTH_LANGUAGES: Final = ("case_a",)
+WENT_TO: Final = {
+    "queue": "queued",
+    "processing": "worked on",
+    "hold": "held on purpose",
+    "other": "before we were told",
+}
+BOTH_LANGUAGES: Final = ("held_and_explained", "returned_after_restoration", "frozen_then_active", "case_a")
+"""What the customer was told is said in the other language, too."""
+OTHER: Final[dict[Language, tuple[Language, str]]] = {"zh-CN": ("en", "English"), "en": ("zh-CN", "Chinese")}
 
 
 async def stories(connection: Connection, played: Sequence[Scenario]) -> list[tuple[str, list[str]]]:
@@ -78,7 +88,7 @@ async def _story(connection: Connection, each: Scenario, repayment: Repayment) -
     lines = [f"{repayment.external_ref}: {amount} by {rail}; {standing_of(found)}"]
     lines += _time(found)
     lines += await _special(connection, each.name, found, repayment)
-    return [*lines, *_told(found), *(await _in_english(connection, found) if each.name in BOTH_LANGUAGES else [])]
+    return [*lines, *_told(found, in_both=each.name in BOTH_LANGUAGES)]
 
 
 def _time(found: Journey) -> list[str]:
@@ -86,11 +96,11 @@ def _time(found: Journey) -> list[str]:
     if not found.timelines:
         return []
     line = max(found.timelines, key=lambda timeline: timeline.milliseconds)
-    spent = dict.fromkeys(PHASES, 0)
+    spent: dict[str, int] = {}
     for stretch in line.stretches:
-        spent[phase_of(stretch.cause)] += stretch.milliseconds
-    words = {"queue": "queued", "processing": "worked on", "hold": "held on purpose", "other": "before we were told"}
-    parts = ", ".join(f"{words[phase]} {duration_text(ms, 'en')}" for phase, ms in spent.items() if ms)
+        words = _went_to(stretch.cause)
+        spent[words] = spent.get(words, 0) + stretch.milliseconds
+    parts = ", ".join(f"{words} {duration_text(ms, 'en')}" for words, ms in spent.items() if ms)
     whole = duration_text(line.milliseconds, "en")
     after = [
         f"{money_text(row['amount_minor'], 'CNY', 'en')} after {duration_text(timeline.milliseconds, 'en')}"
@@ -100,6 +110,13 @@ def _time(found: Journey) -> list[str]:
     ]
     several = [f"back: {', '.join(after)}; {_promises(found)}"] if len(after) > 1 else []
     return [*several, f"{whole} from repaid to {'restored' if line.tranche else 'the decision'}: {parts}"]
+
+
+def _went_to(cause: str) -> str:
+    """Say in words what a cause's time went to."""
+    if cause.startswith("account_standing."):
+        return "waited for the account"
+    return WENT_TO[phase_of(cause)]
 
 
 def _promises(found: Journey) -> str:
@@ -124,21 +141,31 @@ async def _special(connection: Connection, name: str, found: Journey, repayment:
     return []
 
 
-def _told(found: Journey) -> list[str]:
-    """Say what the customer was sent: the first message, and what corrected it; else what would be answered now."""
+def _told(found: Journey, *, in_both: bool) -> list[str]:
+    """Say what the customer was sent, as far as it tells the story; else what would be answered now."""
     if not found.told:
         return [f"asked now: {text}" for text in explanation(found, found.language or "en")]
     states = [row["state"] for row in found.told]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    shown = [row["text"] for row in found.told if row is found.told[0] or row["template"] == "reversed"]
+    lines = [f"messages: {', '.join(f'{states.count(state)} {state}' for state in dict.fromkeys(states))}"]
+    for row in _telling(found.told):
+        lines.append(f"told: {row['text']}")
+        lines += [_in_the_other(found, row)] if in_both else []
     answers = list(explanation(found, found.language or "en"))[1:]
-    return [f"messages: {counted}", *(f"told: {text}" for text in shown), *(f"asked now: {text}" for text in answers)]
+    return [*lines, *(f"asked now: {text}" for text in answers)]
 
 
-async def _in_english(connection: Connection, found: Journey) -> list[str]:
-    """Return the first decision's text in English."""
-    row = await connection.fetchrow(FIRST_RECORD, found.repayment_id)
-    if row is None:
-        return []
-    record, timezone = DecisionRecord.model_validate_json(row["record"]), found.timezone or "UTC"
-    return [f"the same in English: {customer_text(record, language='en', timezone=timezone)}"]
+def _telling(told: Sequence[Row]) -> list[Row]:
+    """Return the first message, what corrected it, and what came after a wait for a condition."""
+    shown = list(told[:1])
+    for before, row in pairwise(told):
+        if row["template"] == "reversed" or before["template"] == "parked":
+            shown.append(row)
+    return shown
+
+
+def _in_the_other(found: Journey, row: Row) -> str:
+    """Return a message that was sent as the same record reads in the other language."""
+    record = next(record for record in found.records if record.version == row["record_version"])
+    language, name = OTHER[row["language"]]
+    text = customer_text(record, language=language, timezone=found.timezone or "UTC")
+    return f"the same in {name}: {text}"

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from schemas.ids import repayment_id
-from services.billing_simulator.plan import SOURCE, Billing, Planned, Repayment, scenario
+from services.billing_simulator.plan import SOURCE, Billing, Planned, Repayment
+from services.billing_simulator.scenarios import scenario
 from services.billing_simulator.send import play
 from services.cli.commands import answer
 from services.cli.system import ROOT, System, environment, start_workers, wait_ready

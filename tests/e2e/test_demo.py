@@ -15,13 +15,37 @@ import pytest
 
 from deploy.embedded import Stack
 from deploy.embedded.programs import inherited_environment
-from services.billing_simulator.plan import SCENARIOS
+from services.billing_simulator.scenarios import SCENARIOS
 from services.cli.commands import answer
 from services.runtime.clock import monotonic
 from tests.conftest import cache_dir
 
 DEMO_SECONDS: Final = 150.0
 STOP_SECONDS: Final = 10.0
+# What each story tells the customer, in the account's language and in the other one.
+TOLD: Final = {
+    "held and explained": (
+        "told: Your repayment of CN¥3,000.00 on ",
+        "CN¥1,000.00 of credit is back; available now: CN¥2,000.00. The other CN¥2,000.00 comes back",
+        "the same in Chinese: 您 ",
+        "已恢复额度 ¥1,000.00，当前可用额度 ¥2,000.00。其余 ¥2,000.00 将",
+    ),
+    "returned after restoration": (
+        "told: 更正：",
+        "the same in English: Correction: your repayment of CN¥2,500.00 on ",
+        "available in the books: -CN¥1,700.00",
+    ),
+    "frozen then active": (
+        "available now: CN¥0.00",
+        "另有 ¥500.00 因账户恢复正常而可以使用。",
+        "available now: CN¥740.00. Another CN¥500.00 is usable because your account is active again.",
+        "waited for the account ",
+    ),
+    "case a": (
+        "已恢复额度 ¥1,000.00，当前可用额度 ¥1,500.00。其余 ¥4,000.00 将分两次恢复",
+        "CN¥1,000.00 of credit is back; available now: CN¥1,500.00. The other CN¥4,000.00 comes back in two parts",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +62,13 @@ class Demo:
         found = re.search(r"rep_demo_case_a_(\w+)", self.said)
         assert found is not None, self.said
         return found[1]
+
+    def story(self, heading: str) -> str:
+        """Return what was said of one named story."""
+        told = self.said.partition("4. What became of each named repayment")[2].partition("5. Verdict")[0]
+        after = told.partition(f"\n{heading}\n")[2]
+        others = [f"\n{name.replace('_', ' ')}\n" for name in SCENARIOS]
+        return after[: min((at for other in others if (at := after.find(other)) >= 0), default=len(after))]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -118,6 +149,13 @@ def test_the_demo_tells_every_story_and_finds_nothing_wrong(demo: Demo) -> None:
     assert held[1] == held[2]
     assert "您" in told
     assert "\x1b" not in demo.said
+
+
+@pytest.mark.parametrize("heading", TOLD)
+def test_a_story_is_told_as_the_customer_reads_it_in_both_languages(demo: Demo, heading: str) -> None:
+    said = demo.story(heading)
+    for sentence in TOLD[heading]:
+        assert sentence in said, said
 
 
 def test_its_workers_are_stopped_and_its_servers_run_on(otb: Otb) -> None:

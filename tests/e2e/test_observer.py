@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.ids import repayment_id
-from services.billing_simulator.plan import SCENARIOS, scenario, together
+from services.billing_simulator.scenarios import SCENARIOS, scenario, together
 from services.billing_simulator.send import play
 from services.cli import pause
 from services.cli.checks import examine

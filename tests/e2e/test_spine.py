@@ -7,7 +7,8 @@ from schemas.event import lag_by_cause, milliseconds_between
 from schemas.ids import repayment_id
 from schemas.restoration import CreditRestored
 from schemas.topics import INTAKE, NOTIFICATION, RESTORATION, RISK, SETTLEMENT
-from services.billing_simulator.plan import SOURCE, scenario
+from services.billing_simulator.plan import SOURCE
+from services.billing_simulator.scenarios import scenario
 from services.billing_simulator.send import play
 from services.cli.system import System
 from services.runtime.clock import monotonic

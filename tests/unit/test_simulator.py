@@ -17,16 +17,8 @@ from services.billing_simulator import send
 from services.billing_simulator.__main__ import main
 from services.billing_simulator.headers import billing_headers
 from services.billing_simulator.load import AMOUNT_MAX_MINOR, Load, accounts_plan, load_plan, repayments_plan
-from services.billing_simulator.plan import (
-    POISONS,
-    SCENARIOS,
-    Billing,
-    Planned,
-    Repayment,
-    Scenario,
-    scenario,
-    together,
-)
+from services.billing_simulator.plan import POISONS, Billing, Planned, Repayment
+from services.billing_simulator.scenarios import SCENARIOS, Scenario, scenario, together
 from services.billing_simulator.send import DeliveryError, Ledger, Sent, play
 from services.decision import Malformed
 from services.profiles import load_profiles
@@ -138,6 +130,13 @@ def test_r12_a_return_comes_before_its_report_and_an_account_after_its_repayment
 def test_r08_spending_comes_between_the_repayment_and_its_return() -> None:
     kinds = [type(planned.event) for planned in planned_by("returned_after_restoration")]
     assert kinds == [AccountOpened, PurchasePosted, RepaymentReported, PurchasePosted, RepaymentReturnReported]
+
+
+def test_r23_an_account_is_frozen_before_it_repays_and_active_again_after() -> None:
+    messages = planned_by("frozen_then_active")
+    said = [getattr(planned.event, "status", None) for planned in messages]
+    assert said == [None, None, "frozen", "succeeded", "active"]
+    assert "740.00 usable" in scenario("frozen_then_active").about
 
 
 def test_scenarios_side_by_side_are_in_the_order_of_time() -> None:
