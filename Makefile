@@ -3,7 +3,7 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e bench growth memory schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e bench growth memory release schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ growth: setup ## cost of a repayment with a million inbox rows against none
 
 memory: setup ## resident memory of each worker over 100,000 repayments
 	@$(BIN)/python -m tests.benchmarks.memory
+
+release: setup ## what takes minutes and is shown before a release: the hold policy in the planted market, three seeds
+	@$(BIN)/python -m services.risk_training.simulator --repayments 400000 --seeds 3
 
 schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access rights again
 	@$(BIN)/python -m services.cli.generate

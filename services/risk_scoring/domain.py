@@ -131,15 +131,15 @@ def _scheduled(profile: Profile, asked: Question) -> Verdict:
 
 
 def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
-    """Do what is expected to cost least within the instant cap; what risk-scoring cannot see of the account is missing.
+    """Do what is expected to cost least within the instant cap.
 
-    The unused credit is such: with none, a hold hurts most, which errs towards giving credit back.
+    Unused credit nobody told of counts as none: a hold hurts most then, which errs towards giving credit back.
     """
     amount, prices = asked.restorable_minor, profile.hold["REVERSIBLE"].prices
     known = features(asked)
     kinds = prior.chances(asked.rail_name, known)
     most = min(1.0, asked.instant_left_minor / amount)
-    best = cheapest(kinds, prices, amount, 0, most)
+    best = cheapest(kinds, prices, amount, asked.unused_minor or 0, most)
     if best.days == 0:
         return Verdict((Tranche(1, amount, asked.now, Reason.RELEASE_LOW_RISK),), (Reason.RELEASE_LOW_RISK,))
     until = due_at(profile, asked.repaid_at, Rest(share_bps=10_000, banking_days=best.days))

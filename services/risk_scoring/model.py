@@ -133,7 +133,8 @@ class Question:
     """Everything a verdict depends on beside the policy, so that it can be asked again with one input changed.
 
     ``instant_left_minor`` is what is left of the instant cap, ``settled_minor`` what was restorable in this statement
-    cycle before (R15), ``strikes`` how often its funding account returned a repayment lately.
+    cycle before (R15), ``strikes`` how often its funding account returned a repayment lately, ``unused_minor`` the
+    credit that could be spent before the repayment, None when nobody said.
     """
 
     amount_minor: int
@@ -148,6 +149,7 @@ class Question:
     repaid_at: datetime
     now: datetime
     rail_name: str = ""
+    unused_minor: int | None = None
 
 
 @dataclass(frozen=True)
