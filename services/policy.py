@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Annotated, Literal, get_args
@@ -286,7 +286,20 @@ class Profile(_Table):
     def release_at(self, day: date) -> datetime:
         """Return the instant credit comes back on ``day``."""
         local = datetime.combine(day, self.calendar.release_time, ZoneInfo(self.timezone))
-        return local.astimezone(ZoneInfo("UTC"))
+        return local.astimezone(UTC)
+
+    def due_at(self, repaid_at: datetime, banking_days: int) -> datetime:
+        """Return when a part held so many banking days comes back, within the profile's longest hold (R16)."""
+        return self._due_at(repaid_at.replace(second=0, microsecond=0), banking_days)
+
+    @cached_property
+    def _due_at(self) -> Callable[[datetime, int], datetime]:
+        """Days begin on full minutes, so repayments of one minute have the same dates: each is computed once."""
+        return lru_cache(maxsize=4_096)(self._computed_due_at)
+
+    def _computed_due_at(self, repaid_at: datetime, banking_days: int) -> datetime:
+        latest = self.local_day(repaid_at) + timedelta(days=self.hold["REVERSIBLE"].max_calendar_days)
+        return self.release_at(min(latest, self.banking.after(self.banking_day(repaid_at), banking_days)))
 
     def local_day(self, instant: datetime) -> date:
         """Return the local day of ``instant``."""

@@ -3,10 +3,11 @@
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from schemas.money import ShareMinor
 
@@ -33,6 +34,33 @@ class Chance:
         return self.survivor[min(day, len(self.survivor) - 1)]
 
 
+DAYS: Final = (1, 2, 3, 5)
+"""Banking days a hold may last by the formula; waits between them are hardly worth a date of their own."""
+
+
+def loss(kinds: Sequence[Chance], day: int) -> float:
+    """Return q(t): the expected loss per unit released on banking ``day``, when nothing was returned until then."""
+    lost = sum(kind.likely * kind.after(day) * kind.respent * kind.lost for kind in kinds)
+    return lost / (1 - sum(kind.likely * (1 - kind.after(day)) for kind in kinds))
+
+
+class Hazard(NamedTuple):
+    """What the formula needs of a repayment: q(0), q(t) for each of DAYS, and what raised the odds, worst first."""
+
+    at_once: float
+    later: tuple[float, ...]
+    fired: "tuple[Feature, ...]" = ()
+
+
+class Wait(NamedTuple):
+    """What a wait costs: by its days, and declined purchases of a need that is exponential with this mean."""
+
+    days: int
+    waited: float
+    need: float
+    declined: float
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +83,14 @@ class Prices(_Table):
     def need(self, days: int) -> float:
         """Return the mean need to spend over ``days`` banking days."""
         return self.need_minor * days / self.need_days
+
+    @cached_property
+    def waits(self) -> tuple[Wait, ...]:
+        """Return what each of DAYS costs."""
+        needs = [(days, self.need(days)) for days in DAYS]
+        return tuple(
+            Wait(days, self.day_minor * days, need, self.declined_minor + self.margin * need) for days, need in needs
+        )
 
 
 class Bin(_Table):
@@ -120,6 +156,26 @@ class Prior(_Table):
     sources: Mapping[str, str]
     bank: Kind
     customer: Kind
+    _hazards: dict[tuple[object, ...], Hazard] = PrivateAttr(default_factory=dict)
+
+    @cached_property
+    def _edges(self) -> tuple[tuple[Feature, tuple[float, ...]], ...]:
+        """Return each feature with the edges of both kinds: values between two of them are in the same bins."""
+        tables = (self.bank.features, self.customer.features)
+        names = dict.fromkeys(name for table in tables for name in table)
+        return tuple((name, tuple(sorted({e for t in tables if name in t for e in t[name].edges}))) for name in names)
+
+    def hazard(self, rail: str, known: Mapping[Feature, float | None]) -> Hazard:
+        """Return what the formula needs of a repayment, computed once for each rail of the table and set of bins."""
+        curve = rail if rail in self.bank.survivor or rail in self.customer.survivor else ANY_RAIL
+        values = [(known.get(name), edges) for name, edges in self._edges]
+        place = (curve, *[-1 if value is None else bisect_right(edges, value) for value, edges in values])
+        found = self._hazards.get(place)
+        if found is None:
+            kinds = self.chances(curve, known)
+            found = Hazard(loss(kinds, 0), tuple(loss(kinds, day) for day in DAYS), self.fired(known))
+            self._hazards[place] = found
+        return found
 
     def chances(self, rail: str, known: Mapping[Feature, float | None]) -> Sequence[Chance]:
         """Return the chance that the bank and that the customer takes it back."""

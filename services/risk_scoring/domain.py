@@ -14,7 +14,7 @@ from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsRe
 from services.decision import Decision, Input, Moment
 from services.policy import Hold, Profile, Profiles, Rest
 from services.prior import Prior
-from services.risk_scoring.hazard import cheapest, worth_a_look
+from services.risk_scoring.hazard import cheapest_of, worth_a_look
 from services.risk_scoring.model import (
     WHY,
     Account,
@@ -136,23 +136,22 @@ def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
     Unused credit nobody told of counts as none: a hold hurts most then, which errs towards giving credit back.
     """
     amount, prices = asked.restorable_minor, profile.hold["REVERSIBLE"].prices
-    known = features(asked)
-    kinds = prior.chances(asked.rail_name, known)
+    hazard = prior.hazard(asked.rail_name, features(asked))
     most = min(1.0, asked.instant_left_minor / amount)
-    best = cheapest(kinds, prices, amount, asked.unused_minor or 0, most)
+    best = cheapest_of(hazard, prices, amount, asked.unused_minor or 0, most)
     if best.days == 0:
         return Verdict((Tranche(1, amount, asked.now, Reason.RELEASE_LOW_RISK),), (Reason.RELEASE_LOW_RISK,))
-    until = due_at(profile, asked.repaid_at, Rest(share_bps=10_000, banking_days=best.days))
-    look = best.share == 0 and until > asked.now and worth_a_look(kinds, prices, amount)
+    until = profile.due_at(asked.repaid_at, best.days)
+    look = best.share == 0 and until > asked.now and worth_a_look(hazard, prices, amount)
     why = _dated(Reason.HOLD_UNDER_REVIEW if look else Reason.HOLD_RAIL_REVERSIBLE, until, asked.now)
     now = asked.instant_left_minor if best.share == most else int(best.share * amount)
-    parts = ((now, asked.now, Reason.RELEASE_WITHIN_CAP), (amount - now, until, why))
-    tranches = tuple(Tranche(n, *part) for n, part in enumerate((part for part in parts if part[0]), start=1))
+    parts = [(now, asked.now, Reason.RELEASE_WITHIN_CAP), (amount - now, until, why)] if now else [(amount, until, why)]
+    tranches = tuple([Tranche(n, *part) for n, part in enumerate(parts, start=1) if part[0]])
     if until <= asked.now:
-        return Verdict(tranches, _reasons(*(tranche.reason for tranche in tranches)))
+        return Verdict(tranches, _reasons(*[tranche.reason for tranche in tranches]))
     capped = (Reason.HOLD_OVER_INSTANT_CAP,) if asked.instant_left_minor < amount else ()
-    fired = tuple(WHY[name] for name in prior.fired(known) if name in WHY)
-    return Verdict(tranches, _reasons(why, *(() if look else fired), *capped, Reason.HOLD_RAIL_REVERSIBLE), refer=look)
+    fired = () if look else tuple([WHY[name] for name in hazard.fired if name in WHY])
+    return Verdict(tranches, _reasons(why, *fired, *capped, Reason.HOLD_RAIL_REVERSIBLE), refer=look)
 
 
 def _reasons(*reasons: Reason) -> tuple[Reason, ...]:
@@ -190,45 +189,51 @@ def due_at(profile: Profile, repaid_at: datetime, rest: Rest) -> datetime:
     """Return when a held part comes back; never later than the profile's longest hold allows (R16)."""
     if rest.seconds is not None:
         return repaid_at + timedelta(seconds=rest.seconds)
-    latest = profile.local_day(repaid_at) + timedelta(days=profile.hold["REVERSIBLE"].max_calendar_days)
-    due_on = profile.banking.after(profile.banking_day(repaid_at), rest.banking_days or 0)
-    return profile.release_at(min(latest, due_on))
+    return profile.due_at(repaid_at, rest.banking_days or 0)
 
 
 def faster(profile: Profile, asked: Question, given: Verdict) -> tuple[Faster, ...]:
     """Return what would have brought credit back sooner: the same policy asked again with ONE input changed."""
     if not given.held_at(asked.now):
         return ()
+    ways: list[Faster] = ["final_rail"]  # such a rail gives all back at once, whatever is asked
+    had, now = _course(given, asked.now), asked.now
+    if not asked.verified and _sooner(judge(profile, replace(asked, verified=True)), had, now):
+        ways.append("verified_account")
     smaller = min(asked.restorable_minor, asked.instant_left_minor)
-    ways: tuple[tuple[Faster, Question], ...] = (
-        ("final_rail", replace(asked, rail="FINAL")),
-        ("verified_account", replace(asked, verified=True)),
-        ("within_cap", replace(asked, amount_minor=smaller, restorable_minor=smaller)),
-    )
-    return tuple(way for way, other in ways if _sooner(judge(profile, other), given, asked.now))
+    if smaller < asked.amount_minor:
+        other = replace(asked, amount_minor=smaller, restorable_minor=smaller)
+        if _sooner(judge(profile, other), had, now):
+            ways.append("within_cap")
+    return tuple(ways)
 
 
-def _sooner(other: Verdict, given: Verdict, now: datetime) -> bool:
-    """Tell whether ``other`` gives all back at once, or never later than ``given`` and once sooner."""
+Course = list[tuple[datetime, int]]
+"""What is back by each date; a date already past means now."""
+
+
+def _sooner(other: Verdict, had: Course, now: datetime) -> bool:
+    """Tell whether ``other`` gives all back at once, or never later than ``had`` and once sooner."""
     if not other.tranches:
         return False
-    if not other.held_at(now):
+    course = _course(other, now)
+    last = course[-1][0]
+    if last == now:
         return True
-    one, two = _course(other, now), _course(given, now)
-    had = [(_until(one, due), amount) for due, amount in two]
-    ends = (one[-1][0], two[-1][0])
-    never_later = all(more >= less for more, less in had) and ends[0] <= ends[1]
-    return never_later and (ends[0] < ends[1] or any(more > less for more, less in had))
+    if last > had[-1][0]:
+        return False
+    given = [(_until(course, due), amount) for due, amount in had]
+    never_later = all(more >= less for more, less in given)
+    return never_later and (last < had[-1][0] or any(more > less for more, less in given))
 
 
-def _course(verdict: Verdict, now: datetime) -> list[tuple[datetime, int]]:
-    """Return what is back by each date of a verdict; a date already past means now."""
-    ordered = sorted((max(now, tranche.due_at), tranche.amount_minor) for tranche in verdict.tranches)
-    return list(zip((due for due, _ in ordered), accumulate(amount for _, amount in ordered), strict=True))
+def _course(verdict: Verdict, now: datetime) -> Course:
+    ordered = sorted([(max(now, tranche.due_at), tranche.amount_minor) for tranche in verdict.tranches])
+    return list(zip([due for due, _ in ordered], accumulate([amount for _, amount in ordered]), strict=True))
 
 
-def _until(course: list[tuple[datetime, int]], due: datetime) -> int:
-    return max((amount for at, amount in course if at <= due), default=0)
+def _until(course: Course, due: datetime) -> int:
+    return max([amount for at, amount in course if at <= due], default=0)
 
 
 def instant_left(profile: Profile, state: Account, now: datetime) -> int:

@@ -1,19 +1,17 @@
 """What a hold costs and what it avoids: the expected cost of each thing that can be done with a repayment."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import exp, log
+from math import exp, inf, log
+from typing import Final, NamedTuple
 
-from services.prior import Chance, Prices
+from services.prior import DAYS, Chance, Hazard, Prices, loss
 
-DAYS = (1, 2, 3, 5)
-"""Banking days a hold may last by the formula; waits between them are hardly worth a date of their own."""
-REVIEW_DAY = 3
+REVIEW_DAY: Final = 3
 """A person is worth asking for what may still be lost on this banking day."""
+_REVIEWED: Final = DAYS.index(REVIEW_DAY)
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """Give ``share`` of a repayment back now and the rest on banking day ``days``; what that is expected to cost."""
 
     share: float
@@ -21,18 +19,32 @@ class Action:
     cost: float
 
 
-def loss(kinds: Sequence[Chance], day: int) -> float:
-    """Return q(t): the expected loss per unit released on banking ``day``, when nothing was returned until then."""
-    lost = sum(kind.likely * kind.after(day) * kind.respent * kind.lost for kind in kinds)
-    return lost / (1 - sum(kind.likely * (1 - kind.after(day)) for kind in kinds))
-
-
 def cheapest(kinds: Sequence[Chance], prices: Prices, amount: float, unused: float, most: float = 1.0) -> Action:
     """Return the cheapest action that gives at most the share ``most`` back now; of equals the one that comes first.
 
     ``amount`` and ``unused``, the credit unused before the repayment, are in the unit of ``prices``.
     """
-    return min(actions(kinds, prices, amount, unused, most), key=lambda action: action.cost)
+    hazard = Hazard(loss(kinds, 0), tuple(loss(kinds, day) for day in DAYS))
+    return cheapest_of(hazard, prices, amount, unused, most)
+
+
+def cheapest_of(hazard: Hazard, prices: Prices, amount: float, unused: float, most: float = 1.0) -> Action:
+    """Return what ``min(actions(...))`` is, in a loop of its own: every repayment of a reversible rail asks it."""
+    share, days = 1.0, 0
+    cost = amount * hazard.at_once if most >= 1 else inf
+    for (wait, waited, need, declined), later in zip(prices.waits, hazard.later, strict=True):
+        avoided = hazard.at_once - later
+        if avoided > 0:
+            part = min(most, (need * log(declined / (need * avoided)) - unused) / amount)
+            if 0 < part < 1:
+                lost = part * amount * hazard.at_once + (1 - part) * amount * later
+                found = lost + waited + exp(-(unused + part * amount) / need) * declined
+                if found < cost:
+                    share, days, cost = part, wait, found
+        found = amount * later + waited + exp(-unused / need) * declined
+        if found < cost:
+            share, days, cost = 0.0, wait, found
+    return Action(share, days, cost)
 
 
 def actions(
@@ -50,9 +62,9 @@ def actions(
             yield Action(now, days, lost + prices.day_minor * days + _declined(prices, need, unused + now * amount))
 
 
-def worth_a_look(kinds: Sequence[Chance], prices: Prices, amount: float) -> bool:
+def worth_a_look(hazard: Hazard, prices: Prices, amount: float) -> bool:
     """Tell whether what a person would catch of the loss is more than the person costs."""
-    return prices.caught * amount * loss(kinds, REVIEW_DAY) > prices.review_minor
+    return prices.caught * amount * hazard.later[_REVIEWED] > prices.review_minor
 
 
 def _part(avoided: float, prices: Prices, need: float, unused: float) -> float:

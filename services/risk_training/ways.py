@@ -8,9 +8,9 @@ from math import exp
 from typing import Final, NamedTuple
 
 from services.policy import Profile, Rest
-from services.prior import Prices, Prior
+from services.prior import DAYS, Prices, Prior
 from services.risk_scoring.domain import due_at, judge
-from services.risk_scoring.hazard import DAYS, actions
+from services.risk_scoring.hazard import actions
 from services.risk_scoring.model import features
 from services.risk_training.market import REPAID_AT, Repayment
 from services.values import replace

@@ -11,6 +11,10 @@ from typing import Final
 from services.decision import Input, Moment
 from services.policy import Profiles
 from services.profiles import load_profiles
+from services.risk_scoring import domain as risk_scoring
+from services.risk_scoring import model as risk_model
+from services.risk_training.market import repayments
+from services.risk_training.simulator import formula_profile
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
 from services.settlement.domain import decide
@@ -30,8 +34,24 @@ def main() -> int:
     gc.disable()
     for name, state, event in cases(policy):
         p50, p99 = measured(partial(decide, policy, state, event, MOMENT))
-        sys.stdout.write(f"settlement  {name:<44} p50 {p50:7.1f} us  p99 {p99:7.1f} us\n")
+        sys.stdout.write(f"settlement    {name:<44} p50 {p50:7.1f} us  p99 {p99:7.1f} us\n")
+    for name, once in assessments():
+        p50, p99 = measured(once)
+        sys.stdout.write(f"risk-scoring  {name:<44} p50 {p50:7.1f} us  p99 {p99:7.1f} us\n")
     return 0
+
+
+def assessments() -> list[tuple[str, Callable[[], object]]]:
+    """Return one verdict by the formula alone, and the whole decision: what would be faster asks for it again."""
+    profile = formula_profile()
+    policy = Profiles({profile.product: profile})
+    account = risk_model.Account(builders.ACCOUNT, credit_limit_minor=600_000)
+    settled = builders.repayment_settled()
+    seen = next(one.seen for one in repayments(1, 1_000) if one.seen.rail == "REVERSIBLE")
+    return [
+        ("the formula's verdict on a repayment", partial(risk_scoring.judge, profile, seen)),
+        ("a repayment held in part, and its event", partial(risk_scoring.decide, policy, account, settled, MOMENT)),
+    ]
 
 
 def measured(once: Callable[[], object]) -> tuple[float, float]:

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from schemas.reasons import Reason
 from schemas.risk import RiskAssessed
 from services.decision import Decision
-from services.prior import Feature
+from services.prior import DAYS, Feature, loss
 from services.profiles import returns
-from services.risk_scoring.domain import decide, judge
-from services.risk_scoring.hazard import loss
+from services.risk_scoring.domain import _course, _sooner, decide, faster, judge
 from services.risk_scoring.model import Account, Question
 from services.values import replace
 from tests import builders
@@ -138,6 +137,37 @@ def test_the_tables_anchors_are_the_chances_of_the_worked_vectors() -> None:
     assert shares == [[0.004, 0.0003], [0.03, 0.001], [0.12, 0.005]]
     bank = returns().bank.chance("cheque", new)
     assert (bank.respent, bank.lost) == (0.35, 0.5)
+
+
+@given(QUESTIONS, st.booleans())
+def test_faster_is_what_the_same_policy_says_with_one_input_changed(asked: Question, formula: bool) -> None:
+    """The shortcuts of faster() are exact: it is compared with asking for each way again."""
+    policy = PROFILE if formula else profile()
+    verdict = judge(policy, asked)
+    smaller = min(asked.restorable_minor, asked.instant_left_minor)
+    changed = (
+        ("final_rail", replace(asked, rail="FINAL")),
+        ("verified_account", replace(asked, verified=True)),
+        ("within_cap", replace(asked, amount_minor=smaller, restorable_minor=smaller)),
+    )
+    if not verdict.held_at(asked.now):
+        assert faster(policy, asked, verdict) == ()
+        return
+    had = _course(verdict, asked.now)
+    sooner = tuple(way for way, other in changed if _sooner(judge(policy, other), had, asked.now))
+    assert faster(policy, asked, verdict) == sooner
+
+
+@given(
+    st.sampled_from(["direct_debit", "cheque", "a rail nobody listed"]),
+    st.dictionaries(st.sampled_from(sorted(returns().bank.features)), st.floats(0, 3) | st.none()),
+)
+def test_what_is_computed_once_for_a_set_of_bins_is_what_is_computed_each_time(
+    rail: str, known: dict[Feature, float | None]
+) -> None:
+    kinds, hazard = returns().chances(rail, known), returns().hazard(rail, known)
+    assert (hazard.at_once, hazard.later) == (loss(kinds, 0), tuple(loss(kinds, day) for day in DAYS))
+    assert hazard.fired == returns().fired(known)
 
 
 def test_what_is_missing_is_its_own_bin_and_never_zero() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.prior import Chance, Prices
-from services.risk_scoring.hazard import DAYS, actions, cheapest, loss, worth_a_look
+from services.prior import DAYS, Chance, Hazard, Prices, loss
+from services.risk_scoring.hazard import actions, cheapest, cheapest_of, worth_a_look
 
 BANK = (1, 0.70, 0.05, 0.015, 0.005, 0)
 FLAT = (1.0,) * 6
@@ -74,8 +74,9 @@ def test_a_good_customer_is_held_near_4_400() -> None:
 
 
 def test_a_person_looks_from_8_140_on() -> None:
-    assert not worth_a_look(BUST_OUT, PRICES, 8_100 * MINOR)
-    assert worth_a_look(BUST_OUT, PRICES, 8_180 * MINOR)
+    hazard = Hazard(loss(BUST_OUT, 0), tuple(loss(BUST_OUT, day) for day in DAYS))
+    assert not worth_a_look(hazard, PRICES, 8_100 * MINOR)
+    assert worth_a_look(hazard, PRICES, 8_180 * MINOR)
     assert 20 / (0.8 * round(loss(BUST_OUT, 3), 5)) == pytest.approx(8_140, abs=5)
 
 
@@ -91,6 +92,16 @@ def test_no_choice_gives_more_back_now_than_the_cap(
     assert 0 <= best.share <= most
     assert best.days in (0, *DAYS)
     assert (best.days == 0) == (best.share == 1)
+
+
+@given(CHANCES, AMOUNTS, st.floats(0, 1e7), st.floats(0, 1) | st.just(1.0))
+def test_the_loop_finds_what_comparing_all_actions_finds(
+    chances: tuple[Chance, Chance], amount: float, unused: float, most: float
+) -> None:
+    hazard = Hazard(loss(chances, 0), tuple(loss(chances, day) for day in DAYS))
+    found = cheapest_of(hazard, PRICES, amount, unused, most)
+    best = min(actions(chances, PRICES, amount, unused, most), key=lambda action: action.cost)
+    assert (found.share, found.days, found.cost) == pytest.approx((best.share, best.days, best.cost), rel=1e-9)
 
 
 @given(CHANCES, AMOUNTS, st.floats(0, 1e7), st.integers(0, 100), st.sampled_from(DAYS))
