@@ -36,6 +36,7 @@ class DecisionRecord(BaseModel):
     ``promised_by`` is the promise this decision kept or missed, ``late_minor`` what misses it while still held.
     ``available_before_minor`` was shown before, ``other_minor`` is what the books' available credit changed by
     beside ``restored_minor`` and ``taken_back_minor``. The limit is given where its lowering is why 0 is shown.
+    ``inputs_digest`` is the verdict's, where this record tells of one: no later record depends on its inputs.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -64,6 +65,7 @@ class DecisionRecord(BaseModel):
     limit_lowered_at: Instant | None = None
     reasons: Reasons
     faster: Annotated[tuple[Faster, ...], Field(max_length=3)] = ()
+    inputs_digest: Reference | None = None
     policy_version: Reference
     model_version: Reference
     calendar_version: Reference

@@ -16,6 +16,13 @@ Reasons = Annotated[tuple[Reason, ...], Field(max_length=4)]
 """At most four codes, most important first."""
 
 
+class Given(NamedTuple):
+    """Something a verdict depended on beside the policy and what its event says itself."""
+
+    name: Reference
+    value: bool | int | float | Reference | None
+
+
 class Tranche(NamedTuple):
     """A part of a repayment with its own date, numbered from 1."""
 
@@ -29,7 +36,8 @@ class RiskAssessed(RepaymentEvent):
     """The verdict on one repayment; ``tranches`` add up to ``restorable_minor``.
 
     A revision keeps each tranche's number and amount and only moves dates earlier. ``patterns`` is what a person should
-    look at, on a rail that was cleared too; the customer is never told it.
+    look at, on a rail that was cleared too; the customer is never told it. From ``inputs`` and the policy of its
+    version the first verdict can be reached again, byte by byte; ``inputs_digest`` is of all that it depended on.
     """
 
     product: Reference
@@ -48,6 +56,8 @@ class RiskAssessed(RepaymentEvent):
     revision: Annotated[int, Field(ge=0, le=99)] = 0
     clear_seconds: Annotated[int, Field(ge=1, le=86_400)]
     hold_slack_seconds: Annotated[int, Field(ge=0, le=86_400)]
+    inputs: Annotated[tuple[Given, ...], Field(max_length=64)] = ()
+    inputs_digest: Reference | None = None
     model_version: Reference
     policy_version: Reference
     calendar_version: Reference

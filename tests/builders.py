@@ -28,6 +28,7 @@ SECOND_HOLD_UNTIL = datetime(2026, 11, 27, 1, 0, tzinfo=UTC)
 POLICY_VERSION = "default:2026-11-01.1"
 MODEL_VERSION = "scorecard:1"
 CALENDAR_VERSION = "cn-banking:2026.1"
+INPUTS_DIGEST = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 VERSIONS = {
     "policy_version": POLICY_VERSION,
     "model_version": MODEL_VERSION,
@@ -221,7 +222,15 @@ def risk_assessed(**changes: Any) -> risk.RiskAssessed:
     reasons = (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP, Reason.RELEASE_WITHIN_CAP)
     verdict = {"outcome": "observe", "tranches": tranches, "tier": "C", "reasons": reasons, "faster": ("final_rail",)}
     promise = {"clear_seconds": 60, "hold_slack_seconds": 3_600}
-    rest = {"product": "default", **AMOUNT, **paid, **verdict, **promise, **VERSIONS}
+    inputs = {
+        "verified": False,
+        "strikes": 0,
+        "instant_left_minor": 100_000,
+        "settled_minor": 0,
+        "credit_limit_minor": 0,
+    }
+    why = {"inputs": tuple(map(risk.Given._make, inputs.items())), "inputs_digest": INPUTS_DIGEST}
+    rest = {"product": "default", **AMOUNT, **paid, **verdict, **promise, **why, **VERSIONS}
     return _of_repayment(risk.RiskAssessed, changes, "risk", **rest)
 
 
@@ -233,7 +242,7 @@ def decision_record(**changes: Any) -> restoration.DecisionRecord:
     told = {"version": 1, "decided_at": trail(through="release")[-1][2], "outcome": "restored"}
     paid = {**AMOUNT, "rail": "direct_debit", "repaid_at": REPAID_AT, "restored_minor": 100_000, "held": held}
     reasons = (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP, Reason.RELEASE_WITHIN_CAP)
-    why = {"reasons": reasons, "faster": ("final_rail",)}
+    why = {"reasons": reasons, "faster": ("final_rail",), "inputs_digest": INPUTS_DIGEST}
     return _checked(restoration.DecisionRecord, {**told, **paid, **AVAILABLE, **why, **VERSIONS, **changes})
 
 

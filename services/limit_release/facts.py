@@ -42,12 +42,16 @@ class Taken:
 
 @dataclass(frozen=True)
 class Scene:
-    """The profile in force, the instants of the input, what caused its facts, and the account before them."""
+    """The profile in force, the instants of the input, what caused its facts, and the account before them.
+
+    ``inputs_digest`` is of the verdict this is about, None where the input is something else.
+    """
 
     profile: Profile
     moment: Moment
     cause: EventId
     before: Account
+    inputs_digest: str | None = None
 
     @property
     def now(self) -> datetime:
@@ -98,7 +102,7 @@ class Scene:
             reasons=tuple(reasons)[:4],
             faster=repayment.faster if held else (),
             **self._shown(state.account),
-            **_versions(repayment),
+            **_versions(repayment, self.inputs_digest),
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))
         return state.put(kept), kept, record
@@ -236,8 +240,9 @@ class Scene:
         )
 
 
-def _versions(repayment: Repayment) -> dict[str, Any]:
+def _versions(repayment: Repayment, inputs_digest: str | None) -> dict[str, Any]:
     return {
+        "inputs_digest": inputs_digest,
         "policy_version": repayment.policy_version,
         "model_version": repayment.model_version,
         "calendar_version": repayment.calendar_version,

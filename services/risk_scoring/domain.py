@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from schemas.account import AccountOpened, CreditLimitChanged, FundingAccountLinked, StatementIssued
 from schemas.event import extended
-from schemas.ids import event_id
+from schemas.ids import EventId, event_id
 from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
@@ -259,14 +259,21 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
         repaid_at=event.repaid_at,
         now=now,
         rail_name=event.rail,
+        tier=state.tier,
     )
 
 
 def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
     asked = _question(profile, state, event, moment.now)
     verdict = judge(profile, asked)
+    fact = told(profile, asked, verdict, event, moment)
+    return Decision(_kept(state, event, fact, asked, verdict), (fact,))
+
+
+def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSettled, moment: Moment) -> RiskAssessed:
+    """Return the first verdict on a repayment as an event; pure, so that it can be told again (view.py)."""
     held = verdict.held_at(moment.now)
-    fact = RiskAssessed(
+    return RiskAssessed(
         event_id=event_id("RiskAssessed", event.repayment_id, "0"),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -283,17 +290,18 @@ def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment:
         credit_balance_minor=event.credit_balance_minor,
         outcome="refer" if held and verdict.refer else "observe" if held else "clear",
         tranches=verdict.tranches,
-        tier=state.tier,
+        tier=asked.tier,
         reasons=verdict.reasons,
         faster=faster(profile, asked, verdict),
         patterns=verdict.patterns,
         clear_seconds=profile.promise.clear_seconds,
         hold_slack_seconds=profile.promise.hold_slack_seconds,
+        inputs=asked.inputs,
+        inputs_digest=asked.digest,
         model_version=MODEL_VERSION if profile.formula is None else profile.formula.version,
         policy_version=profile.policy_version,
         calendar_version=profile.banking.name,
     )
-    return Decision(_kept(state, event, fact, asked, verdict), (fact,))
 
 
 def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Question, verdict: Verdict) -> Account:
@@ -328,14 +336,14 @@ def _linked(policy: Profiles, state: Account, event: FundingAccountLinked, momen
     facts: list[RiskAssessed] = []
     for known in sorted(state.assessments.values(), key=lambda one: one.repayment_id):
         if known.funding_account_id == source.name and known.hold is not None:
-            fact = revised(policy.of(known.hold.product), known.hold, event, moment.now)
+            fact = revised(policy.of(known.hold.product), known.hold, event.event_id, moment.now)
             if fact is not None:
                 facts.append(fact)
                 after = after.put(replace(known, hold=fact if fact.outcome == "observe" else None))
     return Decision(after, tuple(facts))
 
 
-def revised(profile: Profile, hold: RiskAssessed, event: FundingAccountLinked, now: datetime) -> RiskAssessed | None:
+def revised(profile: Profile, hold: RiskAssessed, cause: EventId, now: datetime) -> RiskAssessed | None:
     """Return the verdict with earlier dates, each tranche with its number and amount; None when no date is earlier."""
     tranches = _verified_dates(profile, hold, now)
     if tranches == hold.tranches:
@@ -345,7 +353,7 @@ def revised(profile: Profile, hold: RiskAssessed, event: FundingAccountLinked, n
         update={
             "event_id": event_id("RiskAssessed", hold.repayment_id, str(hold.revision + 1)),
             "occurred_at": now,
-            "caused_by": event.event_id,
+            "caused_by": cause,
             "outcome": "observe" if later else "clear",
             "tranches": tranches,
             "reasons": hold.reasons if later else (Reason.RELEASE_VERIFIED_ACCOUNT,),

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
 from schemas.reasons import Reason
-from schemas.risk import Pattern, RiskAssessed, Tier, Tranche
+from schemas.risk import Given, Pattern, RiskAssessed, Tier, Tranche
 from services.policy import RailClass
 from services.prior import Feature
 from services.values import replace
@@ -150,6 +151,24 @@ class Question:
     now: datetime
     rail_name: str = ""
     unused_minor: int | None = None
+    tier: Tier = "unknown"
+
+    @property
+    def inputs(self) -> tuple[Given, ...]:
+        """Return what the event told of the verdict does not say itself."""
+        return tuple(Given(name, value) for name, value in self.__dict__.items() if name not in SAID)
+
+    @property
+    def digest(self) -> str:
+        """Return what tells these inputs from any others."""
+        plain = [value.isoformat() if isinstance(value, datetime) else value for value in self.__dict__.values()]
+        return blake2b(repr(plain).encode(), digest_size=16).hexdigest()
+
+
+SAID = frozenset(
+    ("amount_minor", "restorable_minor", "credit_balance_minor", "rail", "repaid_at", "now", "rail_name", "tier")
+)
+"""The inputs of a verdict that its event says; the class of a rail is the policy's."""
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,15 @@ def test_explain_says_the_same_in_both_languages_and_to_everyone(demo: Demo, otb
     assert {row["language"] for row in told["told"]} == {"en"}
 
 
+def test_every_verdict_of_a_story_is_reached_again_from_its_inputs(demo: Demo, otb: Otb) -> None:
+    for label in ("case_a", "on_time", "frozen", "held_and_explained", "duplicate"):
+        replayed = otb.json("risk", "replay-decision", f"rep_demo_{label}_{demo.run}")
+        assert [each["same"] for each in replayed["decisions"]] == [True]
+    explained = otb.json("explain", f"rep_demo_on_time_{demo.run}")
+    decided = otb.json("risk", "replay-decision", f"rep_demo_on_time_{demo.run}")["decisions"][0]
+    assert explained["record"]["inputs_digest"] == decided["inputs_digest"]
+
+
 def test_explain_is_honest_without_a_decision(demo: Demo, otb: Otb) -> None:
     refused = otb.says("explain", f"rep_demo_return_first_{demo.run}", "--lang", "en")
     assert refused == (
