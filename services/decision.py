@@ -1,8 +1,8 @@
 """The border between deciding and doing: what a pure ``decide()`` is given and what it gives back."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from datetime import datetime, timedelta
+from typing import Final, Generic, Literal, TypeVar
 
 from schemas.event import Event
 from schemas.ids import AccountId
@@ -11,6 +11,8 @@ from schemas.reasons import Cause
 S = TypeVar("S")
 Outcome = Literal["applied", "stale", "conflict", "parked", "ignored"]
 """What an event did: ``stale`` changed nothing for a reason, ``parked`` waits for its account."""
+AHEAD_MAX: Final = timedelta(days=1)
+"""A fact further ahead of its own record is a wrong clock's: it would outlive every later word of the same thing."""
 
 
 class Malformed(Exception):
@@ -29,6 +31,11 @@ class Moment:
     taken_at: datetime
     reported_at: datetime
     waits: tuple[tuple[Cause, datetime], ...] = ()
+
+    def refuse_ahead(self, occurred_at: datetime) -> None:
+        """Raise Malformed when a fact claims to be further ahead of its record than AHEAD_MAX."""
+        if occurred_at > self.reported_at + AHEAD_MAX:
+            raise Malformed("occurred_in_the_future")
 
     def stretches(self) -> tuple[tuple[Cause, datetime], ...]:
         """Return the waits of this stage, ready for schemas.event.extended."""
@@ -69,6 +76,15 @@ class TimerFired(Internal):
 
 
 Input = Event | Internal
+
+
+def latest(occurred_at: datetime, known_at: datetime | None) -> bool:
+    """Tell whether a word that replaces the one before counts: not when it happened before what is known.
+
+    News may come in any order (parked, another partition); of two of one instant the one told last counts, because
+    billing tells an account in order and may tell to the second.
+    """
+    return known_at is None or occurred_at >= known_at
 
 
 @dataclass(frozen=True)

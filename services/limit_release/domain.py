@@ -17,7 +17,7 @@ from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
-from services.decision import Decision, Input, Internal, Malformed, Moment, Timer, TimerFired
+from services.decision import Decision, Input, Internal, Malformed, Moment, Timer, TimerFired, latest
 from services.limit_release.facts import Scene
 from services.limit_release.holds import HOLD_DUE, PROMISE_DUE, approved, delayed, due, lapse, prolonged, thaw
 from services.limit_release.model import Account, Journal, State
@@ -63,7 +63,7 @@ def _decided(scene: Scene, state: State, event: Input) -> Decision[State]:
         case AccountStatusChanged():
             return _status(scene, state, event)
         case _:
-            return _account(scene.profile, state, event)
+            return _account(scene, state, event)
 
 
 def _opened(policy: Profiles, state: State, event: AccountOpened) -> Decision[State]:
@@ -75,17 +75,19 @@ def _opened(policy: Profiles, state: State, event: AccountOpened) -> Decision[St
     return Decision(replace(state, account=opened), wakes=True)
 
 
-def _account(profile: Profile, state: State, event: Input) -> Decision[State]:
+def _account(scene: Scene, state: State, event: Input) -> Decision[State]:
     """Follow billing: limit, purchases, authorisations, refunds, charges."""
     account = state.account
     currency = getattr(event, "currency", account.currency)
     if currency != account.currency:
         raise Malformed("currency_mismatch")
     match event:
-        case CreditLimitChanged(event_id=ref, credit_limit_minor=limit):
-            account = account.limited(ref, limit, event.occurred_at)
-            if event.cash_sub_limit_minor is not None:
-                account = replace(account, cash_sub_limit_minor=event.cash_sub_limit_minor)
+        case CreditLimitChanged():
+            scene.moment.refuse_ahead(event.occurred_at)
+            after = _limited(account, event)
+            if after is account:
+                return Decision(state, outcome="stale", reason="older_limit")
+            account = after
         case AuthorisationPlaced(authorisation_id=ref) if ref in account.authorisations:
             return Decision(state, outcome="stale", reason="authorised_before")
         case AuthorisationPlaced(authorisation_id=ref, amount_minor=amount):
@@ -97,10 +99,21 @@ def _account(profile: Profile, state: State, event: Input) -> Decision[State]:
         case PurchasePosted(purchase_id=ref) | PurchaseRefunded(refund_id=ref) if ref in account.booked:
             return Decision(state, outcome="stale", reason="booked_before")
         case PurchasePosted() | PurchaseRefunded() | ChargesAccrued():
-            account = _debt(profile, account, event).absorbed(event.event_id)
+            account = _debt(scene.profile, account, event).absorbed(event.event_id)
         case _:
             return Decision(state, outcome="ignored")
     return Decision(replace(state, account=account))
+
+
+def _limited(account: Account, event: CreditLimitChanged) -> Account:
+    """Take over each limit that is not older than the one known; the same account when neither is news."""
+    at, cash = event.occurred_at, event.cash_sub_limit_minor
+    if latest(at, account.limit_at):
+        limited = account.limited(event.event_id, event.credit_limit_minor, at)
+        account = replace(limited, limit_at=at)
+    if cash is not None and latest(at, account.cash_limit_at):
+        account = replace(account, cash_sub_limit_minor=cash, cash_limit_at=at)
+    return account
 
 
 def _debt(profile: Profile, account: Account, event: PurchasePosted | PurchaseRefunded | ChargesAccrued) -> Account:
@@ -133,7 +146,11 @@ def _timer(scene: Scene, state: State, timer: Timer) -> Decision[State]:
 
 def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision[State]:
     """Freeze, close or thaw: a thaw restores what is due, a closing lets what waits lapse."""
-    decision = Decision(replace(state, account=replace(state.account, status=event.status)))
+    scene.moment.refuse_ahead(event.occurred_at)
+    if not latest(event.occurred_at, state.account.status_at):
+        return Decision(state, outcome="stale", reason="older_status")
+    account = replace(state.account, status=event.status, status_at=event.occurred_at)
+    decision = Decision(replace(state, account=account))
     for repayment_id in sorted(state.repayments):
         repayment = decision.state.repayments[repayment_id]
         if event.status == "closed" and repayment.waiting:

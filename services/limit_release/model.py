@@ -101,6 +101,7 @@ class Account:
     ``charges_minor`` is owed beside USED(debt) where charges do not use the limit (PRINCIPAL): credit balance pays it.
     ``overpaid_minor`` of charges was paid and is not owed: corrected later, or read before it accrued; it is credit
     balance, or paid debt. What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
+    ``status_at``, ``limit_at`` and ``cash_limit_at`` are when billing last changed each; None is as it was opened.
     ``version`` counts what was written of it, for the store alone.
     """
 
@@ -126,6 +127,9 @@ class Account:
     journals: tuple[Journal, ...] = ()
     booked: frozenset[str] = frozenset()
     version: int = 0
+    status_at: datetime | None = None
+    limit_at: datetime | None = None
+    cash_limit_at: datetime | None = None
 
     def book(self, *journals: Journal) -> "Account":
         """Append entries, in order."""

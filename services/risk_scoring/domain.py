@@ -11,7 +11,7 @@ from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
-from services.decision import Decision, Input, Moment
+from services.decision import Decision, Input, Moment, latest
 from services.policy import Hold, Profile, Profiles, Rest
 from services.prior import Prior
 from services.risk_scoring.hazard import cheapest_of, worth_a_look
@@ -48,17 +48,20 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
         case FundingAccountLinked():
             return _linked(policy, state, event, moment)
         case _:
-            return _account(state, event)
+            return _account(state, event, moment)
 
 
-def _account(state: Account, event: Input) -> Decision[Account]:
+def _account(state: Account, event: Input, moment: Moment) -> Decision[Account]:
     match event:
         case AccountOpened(credit_limit_minor=limit) if state.credit_limit_minor is None:
             return Decision(replace(state, credit_limit_minor=limit))
         case AccountOpened():
             return Decision(state, outcome="stale", reason="opened_before")
-        case CreditLimitChanged(credit_limit_minor=limit):
-            return Decision(replace(state, credit_limit_minor=limit))
+        case CreditLimitChanged(credit_limit_minor=limit, occurred_at=at):
+            moment.refuse_ahead(at)
+            if not latest(at, state.limit_at):
+                return Decision(state, outcome="stale", reason="older_limit")
+            return Decision(replace(state, credit_limit_minor=limit, limit_at=at))
         case StatementIssued(occurred_at=at):
             if state.cycle.started_at is not None and at <= state.cycle.started_at:
                 return Decision(state, outcome="stale", reason="older_statement")
@@ -329,8 +332,11 @@ def _returned(state: Account, event: RepaymentReturned) -> Decision[Account]:
 
 def _linked(policy: Profiles, state: Account, event: FundingAccountLinked, moment: Moment) -> Decision[Account]:
     """Learn of a funding account; one that is verified now lets its running holds end sooner."""
+    moment.refuse_ahead(event.occurred_at)
     source = state.funding_account(event.funding_account_id)
-    after = state.fund(replace(source, verified=event.verified))
+    if not latest(event.occurred_at, source.linked_at):
+        return Decision(state, outcome="stale", reason="older_link")
+    after = state.fund(replace(source, verified=event.verified, linked_at=event.occurred_at))
     if not event.verified or source.verified:
         return Decision(after)
     facts: list[RiskAssessed] = []

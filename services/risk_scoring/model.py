@@ -30,11 +30,12 @@ class Strike:
 
 @dataclass(frozen=True)
 class FundingAccount:
-    """A bank account repayments come from."""
+    """A bank account repayments come from; ``linked_at`` is when billing last said whether it is verified."""
 
     name: str
     verified: bool = False
     strikes: tuple[Strike, ...] = ()
+    linked_at: datetime | None = None
 
     def struck(self, strike: Strike) -> "FundingAccount":
         """Return it with ``strike``; a return told twice is one strike."""
@@ -90,6 +91,7 @@ class Cycle:
 class Account:
     """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
 
+    ``limit_at`` is when billing last changed the limit; None is as it was opened.
     ``version`` counts what was written of it, for the store alone.
     """
 
@@ -100,6 +102,7 @@ class Account:
     assessments: Mapping[str, Assessment] = field(default_factory=dict)
     tier: Tier = "unknown"
     version: int = 0
+    limit_at: datetime | None = None
 
     def funding_account(self, name: str) -> FundingAccount:
         """Return a funding account; one nobody linked is not verified."""

@@ -20,22 +20,24 @@ T = TypeVar("T")
 READS = """
 (SELECT json_agg(k) FROM (
   SELECT account_id, 'account' AS kind, NULL AS name, NULL AS repayment_id, cycle_started_at AS at,
-    credit_limit_minor AS minor, settled_minor, before_minor, NULL::boolean AS verified, NULL AS hold, version
+    credit_limit_minor AS minor, settled_minor, before_minor, NULL::boolean AS verified, NULL AS hold, version, limit_at
   FROM risk_scoring.account WHERE account_id = ANY($1::text[])
-  UNION ALL SELECT account_id, 'funding', funding_account_id, NULL, NULL, NULL, NULL, NULL, verified, NULL, NULL
+  UNION ALL SELECT account_id, 'funding', funding_account_id, NULL, linked_at, NULL, NULL, NULL, verified, NULL, NULL,
+    NULL
   FROM risk_scoring.funding_account WHERE account_id = ANY($2::text[])
-  UNION ALL SELECT account_id, 'strike', funding_account_id, repayment_id, struck_at, NULL, NULL, NULL, NULL, NULL, NULL
+  UNION ALL SELECT account_id, 'strike', funding_account_id, repayment_id, struck_at, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL
   FROM risk_scoring.strike WHERE account_id = ANY($2::text[]) AND struck_at > clock_timestamp() - interval '400 days'
   UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
-    NULL, NULL, NULL
+    NULL, NULL, NULL, NULL
   FROM risk_scoring.assessment WHERE account_id = ANY($2::text[]) AND instant_minor > 0
     AND assessed_at > clock_timestamp() - interval '100 days'
   UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
-    NULL, hold, NULL
+    NULL, hold, NULL, NULL
   FROM risk_scoring.assessment WHERE account_id = ANY($3::text[]) AND hold IS NOT NULL
     AND held_until > clock_timestamp()
   UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
-    NULL, hold, NULL
+    NULL, hold, NULL, NULL
   FROM risk_scoring.assessment WHERE repayment_id = ANY($4::text[])
   ORDER BY at, repayment_id, hold NULLS FIRST
 ) AS k) AS kept
@@ -46,12 +48,13 @@ guarded AS (
   INSERT INTO risk_scoring.account AS a SELECT * FROM unnest($1::risk_scoring.account[])
   ON CONFLICT (account_id) DO UPDATE SET credit_limit_minor = excluded.credit_limit_minor,
     cycle_started_at = excluded.cycle_started_at, settled_minor = excluded.settled_minor,
-    before_minor = excluded.before_minor, version = excluded.version
+    before_minor = excluded.before_minor, version = excluded.version, limit_at = excluded.limit_at
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 linked AS (
   INSERT INTO risk_scoring.funding_account SELECT * FROM unnest($2::risk_scoring.funding_account[])
-  ON CONFLICT (account_id, funding_account_id) DO UPDATE SET verified = excluded.verified),
+  ON CONFLICT (account_id, funding_account_id) DO UPDATE SET verified = excluded.verified,
+    linked_at = excluded.linked_at),
 struck AS (
   INSERT INTO risk_scoring.strike SELECT * FROM unnest($3::risk_scoring.strike[])
   ON CONFLICT (repayment_id) DO NOTHING),
@@ -93,9 +96,9 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     for before, after in changes:
         at, cycle = after.account_id, after.cycle
         sums = (cycle.started_at, cycle.settled_minor, cycle.before_minor)
-        accounts.append((at, after.credit_limit_minor, *sums, before.version + 1))
+        accounts.append((at, after.credit_limit_minor, *sums, before.version + 1, after.limit_at))
         for source in _changed(before.funding, after.funding):
-            linked.append((at, source.name, source.verified))
+            linked.append((at, source.name, source.verified, source.linked_at))
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
         assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
     return Saved((accounts or None, linked or None, struck or None, assessed or None), guarded=len(accounts))
@@ -109,10 +112,11 @@ def _with(state: Account, row: Row, at: datetime | None) -> Account:
     """Add one row to the account it is of; of two about one assessment the one with its hold comes last."""
     if row["kind"] == "account":
         cycle = Cycle(at, row["settled_minor"], row["before_minor"])
-        return replace(state, credit_limit_minor=row["minor"], cycle=cycle, version=row["version"])
+        limit_at = instant(row["limit_at"])
+        return replace(state, credit_limit_minor=row["minor"], cycle=cycle, version=row["version"], limit_at=limit_at)
     if row["kind"] == "funding" or at is None:
         known = state.funding_account(row["name"])
-        return state.fund(replace(known, verified=row["verified"]))
+        return state.fund(replace(known, verified=row["verified"], linked_at=at))
     if row["kind"] == "strike":
         known = state.funding_account(row["name"])
         return state.fund(known.struck(Strike(row["repayment_id"], at)))

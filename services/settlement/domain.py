@@ -32,8 +32,6 @@ UNMATCHED_HOURS: Final = 24
 DOUBLES_WITHIN: Final = timedelta(hours=72)
 """Two repayments by two methods this close pay the same debt twice when one leaves credit balance (R11)."""
 CYCLES_MAX: Final = 12
-AHEAD_MAX: Final = timedelta(days=1)
-"""A fact further ahead of its own record is a wrong clock's: it would make every day until then be over."""
 Billed = PurchasePosted | PurchaseRefunded | ChargesAccrued | StatementIssued | CreditBalanceRefunded
 
 
@@ -190,8 +188,7 @@ def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> 
     """Follow billing; a purchase or refund told twice counts once, and one told late counts in its place (R24)."""
     if event.currency != state.currency:
         raise Malformed("currency_mismatch")
-    if event.occurred_at > moment.reported_at + AHEAD_MAX:
-        raise Malformed("occurred_in_the_future")
+    moment.refuse_ahead(event.occurred_at)
     if ref_of(event) in state.entries:
         return Decision(state, outcome="stale", reason="booked_before")
     done = replay.told(profile, state, _entry(profile, event))

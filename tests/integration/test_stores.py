@@ -208,6 +208,7 @@ def risks(draw: st.DrawFn) -> risk.Account:
     """Draw an account whose uses, strikes and holds are all recent enough to be loaded."""
     now = utc_now()
     sources = draw(st.dictionaries(WORDS, st.booleans(), max_size=3))
+    said_at = st.none() | INSTANTS
     assessed = [
         risk.Assessment(
             f"r-{n}",
@@ -221,11 +222,14 @@ def risks(draw: st.DrawFn) -> risk.Account:
     funding = {}
     for name, verified in sources.items():
         struck = [risk.Strike(f"{name}-{n}", now - timedelta(days=n)) for n in range(3, draw(st.integers(3, 6)))]
-        funding[name] = risk.FundingAccount(name, verified, tuple(sorted(struck, key=lambda one: one.struck_at)))
+        funding[name] = risk.FundingAccount(
+            name, verified, tuple(sorted(struck, key=lambda one: one.struck_at)), draw(said_at)
+        )
     started = draw(st.none() | INSTANTS)
     cycle = risk.Cycle(started, draw(AMOUNTS), 0 if started is None else draw(AMOUNTS))
     limit = draw(st.none() | AMOUNTS)
-    return risk.Account(ACCOUNT, limit, cycle, funding, {one.repayment_id: one for one in assessed})
+    found = {one.repayment_id: one for one in assessed}
+    return risk.Account(ACCOUNT, limit, cycle, funding, found, limit_at=draw(said_at))
 
 
 @FEW
@@ -335,6 +339,9 @@ def availabilities(draw: st.DrawFn) -> release.Account:
         spendable=draw(st.booleans()),
         cash_sub_limit_minor=draw(st.none() | AMOUNTS),
         cash_used_minor=draw(CHANGES),
+        status_at=draw(st.none() | INSTANTS),
+        limit_at=draw(st.none() | INSTANTS),
+        cash_limit_at=draw(st.none() | INSTANTS),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from schemas import account, repayment, review
-from schemas.event import BillingEvent, Event, to_millisecond
+from schemas.event import MILLISECOND, BillingEvent, Event, to_millisecond
 from schemas.ids import AccountId, EventId, RepaymentId, event_id, repayment_id
 from schemas.reasons import AccountStatus
 from schemas.topics import TOPIC_OF, TYPE_OF
@@ -22,8 +22,8 @@ PRODUCTS = ("default", "default", "jd_baitiao", "tencent_fenfu", "ant_huabei", "
 REVERSIBLE = ("direct_debit", "card", "cheque")
 RAILS = ("wallet", "wallet", "direct_debit", "direct_debit", "direct_debit", "card", "instant_transfer", "unknown")
 CODES = ("R01", "R02", "R10", "R99")
-IN_ORDER = (account.AccountOpened, account.AccountStatusChanged, account.CreditLimitChanged)
-"""Billing tells these in order: the last one told counts."""
+WORDS = (account.AccountStatusChanged, account.CreditLimitChanged)
+"""Of these the latest counts, whatever the order in which they are heard."""
 HEADERS: dict[type[Event], tuple[tuple[str, bytes], ...]] = {}
 Life = Iterator[float]
 """Steps of one life, each with the seconds it waits at least before the next one."""
@@ -58,6 +58,7 @@ class Customer:
     limit: int
     opened: bool = False
     status: AccountStatus = "active"
+    changed_at: datetime | None = None
     taken: list[Taken] = field(default_factory=list)
 
 
@@ -145,13 +146,15 @@ class Billing:
         edge = isinstance(event, BillingEvent)
         headers = self._headers(event) if edge else encode(event).headers()
         partition = partition_of(event.account_id, self.world.broker.partitions)
-        ordered = isinstance(event, IN_ORDER)
+        ordered = isinstance(event, account.AccountOpened)
         if edge and not ordered and self.chance.random() < (0.5 if self.world.another_partitioner else 0.02):
             partition = self.chance.randrange(self.world.broker.partitions)
         record = (topic, partition, event.account_id.encode(), event.model_dump_json().encode(), headers)
         self.sent.append(record)
         if edge and not ordered and not self.withheld and self.chance.random() < 0.08:
             self.world.situations["swapped"] += 1
+            if isinstance(event, WORDS):
+                self.world.situations["word_told_late"] += 1
             self.withheld.append(record)
             return
         self._append(record)
@@ -188,6 +191,14 @@ class Billing:
         at = self.now()
         return {"event_id": EventId(f"{name}-{self.number()}"), "account_id": customer.account_id, "occurred_at": at}
 
+    def word(self, customer: Customer, name: str) -> dict[str, Any]:
+        """Return the base of a word that replaces the one before; no two of an account are of one instant."""
+        said = self.base(customer, name)
+        if customer.changed_at is not None:
+            said["occurred_at"] = max(said["occurred_at"], customer.changed_at + MILLISECOND)
+        customer.changed_at = said["occurred_at"]
+        return said
+
     def _open(self, customer: Customer) -> None:
         customer.opened = True
         language = self.chance.choice(("zh-CN", "en"))
@@ -200,12 +211,12 @@ class Billing:
         self.say(account.AccountOpened(**self.base(customer, "open"), **terms, **place))
 
     def status(self, customer: Customer, status: AccountStatus, reason: str) -> None:
-        if customer.status == "closed" or not customer.opened:
+        if customer.status == "closed":
             return
         if status == "frozen" and self.held(customer):
             self.world.situations["freeze_during_a_hold"] += 1
         customer.status = status
-        said = self.base(customer, "status")
+        said = self.word(customer, "status")
         self.say(account.AccountStatusChanged(**said, status=status, reason=reason))
 
     def buy(self, customer: Customer, amount: int, **more: Any) -> str:
@@ -248,10 +259,8 @@ class Billing:
         self.say(event)
 
     def limit(self, customer: Customer, limit: int) -> None:
-        if not customer.opened:
-            return
         customer.limit = limit
-        said = self.base(customer, "limit")
+        said = self.word(customer, "limit")
         self.say(account.CreditLimitChanged(**said, credit_limit_minor=limit, currency=customer.currency))
 
     def link(self, customer: Customer, name: str) -> None:

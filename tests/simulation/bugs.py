@@ -492,3 +492,14 @@ def facts_with_an_id_of_the_moment() -> Iterator[None]:
 
     with instead((notifier, "notification_id", each), (notifier_store, "notification_id", each)):
         yield
+
+
+@bug
+def the_last_heard_word_counts() -> Iterator[None]:
+    """Standing and limits follow the order of news, not the order in which they happened (E16)."""
+
+    def any_word(occurred_at: Any, known_at: Any) -> bool:
+        return True
+
+    with instead((_release_domain(), "latest", any_word), (risk, "latest", any_word)):
+        yield

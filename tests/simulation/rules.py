@@ -30,6 +30,7 @@ def broken(world: "World") -> Found:
     yield from _first_promise_counts(services["limit_release"])
     yield from _books_follow_from_facts(world, services["settlement"])
     yield from _nothing_is_told_twice(services)
+    yield from _the_latest_word_counts(world)
     yield from _nothing_has_its_reason(services["limit_release"])
 
 
@@ -108,6 +109,17 @@ def _books_follow_from_facts(world: "World", settlement: Books) -> Found:
         again = replay.replayed(world.profile(account.product), account).state.books
         if (again.debts, again.credit_balance_minor) != (account.books.debts, account.books.credit_balance_minor):
             yield "books_follow_from_facts", f"{customer.account_id}: {account.books} but its facts come to {again}"
+
+
+def _the_latest_word_counts(world: "World") -> Found:
+    """E16: the standing and the limits are what billing said last, by when it happened."""
+    services = world.database.services
+    for customer in world.billing.customers:
+        row = services["limit_release"].tables["account"].rows[customer.account_id]
+        if (row[3], row[5]) != (customer.status, customer.limit):
+            yield "latest_word", f"{customer.account_id} is {row[3]} with {row[5]}, billing last said {customer}"
+        if services["risk_scoring"].tables["account"].rows[customer.account_id][1] != customer.limit:
+            yield "latest_word", f"risk-scoring knows another limit of {customer.account_id} than {customer.limit}"
 
 
 def _nothing_has_its_reason(release: Books) -> Found:

@@ -40,12 +40,13 @@ def parsed(text: str | None) -> Any:
 
 
 def guard(table: Table, row: RowTuple, *, keep: Sequence[int] = ()) -> int:
-    """Insert a row, or replace the one whose version, the last column, is one less; return how many rows it was."""
+    """Insert a row, or replace the one whose version is one less; return how many rows it was."""
     old = table.get(table.key_of(row))
+    version = table.columns.index("version")
     if old is None:
         table.put(row)
         return 1
-    if old[-1] != row[-1] - 1:
+    if old[version] != row[version] - 1:
         return 0
     made = list(row)
     for n in keep:
@@ -192,12 +193,12 @@ class SettlementBooks:
 class RiskBooks:
     """risk-scoring: accounts, funding accounts, strikes and assessments."""
 
-    ACCOUNT = "account_id credit_limit_minor cycle_started_at settled_minor before_minor version"
+    ACCOUNT = "account_id credit_limit_minor cycle_started_at settled_minor before_minor version limit_at"
     ASSESSMENT = "repayment_id account_id funding_account_id assessed_at instant_minor hold held_until"
 
     def __init__(self, books: Books) -> None:
         self.account = books.table("account", self.ACCOUNT, 1)
-        self.funding = books.table("funding_account", "account_id funding_account_id verified", 2)
+        self.funding = books.table("funding_account", "account_id funding_account_id verified linked_at", 2)
         self.strike = books.table("strike", "repayment_id account_id funding_account_id struck_at", 1)
         self.assessment = books.table("assessment", self.ASSESSMENT, 1)
         books.serve(risk_scoring.READS, risk_scoring.WRITES, self)
@@ -205,12 +206,14 @@ class RiskBooks:
     def read(self, values: Values, now: datetime) -> dict[str, Any]:
         accounts, whole, linked, named = (set(listing(found)) for found in values[0:4])
         kept = [
-            self._kept(at, "account", at=row[2], minor=row[1], settled=row[3], before=row[4], version=row[5])
+            self._kept(
+                at, "account", at=row[2], minor=row[1], settled=row[3], before=row[4], version=row[5], limit=row[6]
+            )
             for at in accounts
             if (row := self.account.get(at)) is not None
         ]
         kept += [
-            self._kept(row[0], "funding", name=row[1], verified=row[2])
+            self._kept(row[0], "funding", name=row[1], verified=row[2], at=row[3])
             for row in self.funding.rows.values()
             if row[0] in whole
         ]
@@ -244,6 +247,7 @@ class RiskBooks:
             "verified": found.get("verified"),
             "hold": found.get("hold"),
             "version": found.get("version"),
+            "limit_at": found.get("limit"),
         }
 
     def write(self, parts: Values, now: datetime) -> int:
@@ -274,7 +278,8 @@ class ReleaseBooks:
     ACCOUNT = (
         "account_id product currency status status_reason credit_limit_minor available_minor used_debt_minor "
         "used_authorisation_minor pending_minor credit_balance_minor charges_minor overpaid_minor overpaid_until "
-        "limit_lowered_at spendable cash_sub_limit_minor cash_used_minor shown_minor zero_reason version"
+        "limit_lowered_at spendable cash_sub_limit_minor cash_used_minor shown_minor zero_reason version "
+        "status_at limit_at cash_limit_at"
     )
     NOT_READ = ("shown_minor", "zero_reason")
     JOURNAL = (

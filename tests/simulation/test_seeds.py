@@ -52,6 +52,7 @@ SITUATIONS = (
     "timeout",
     "told_again",
     "verdict_revised",
+    "word_told_late",
     "zombie_refused",
 )
 """What the generator must bring about in at least 1 % of seeds: its blind spot would be ours."""
