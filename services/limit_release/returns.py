@@ -15,14 +15,15 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
+    owed = state.account.charges_minor
     state = charged(scene.profile, cash_paid(state, event.parts, 1), charges, known.repaid_at)
     repayment = replace(known, returned=True)
     if not repayment.assessed:
-        state = _replayed(scene, state.put(repayment), event)
+        state = _replayed(scene, state.put(repayment), event, owed)
         return Decision(state, reason="waits_for_its_assessment")
     state, repayment = _undone(state, repayment, event)
     own = len(state.account.journals)
-    state = _replayed(scene, state.put(repayment), event)
+    state = _replayed(scene, state.put(repayment), event, owed)
     taken = Taken(
         from_hold_minor=known.part(*PENDING),
         from_available_minor=known.part("restored") + known.reallocated_available_minor,
@@ -58,9 +59,13 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
     return state, repayment
 
 
-def _replayed(scene: Scene, state: State, event: RepaymentReturned) -> State:
+def _replayed(scene: Scene, state: State, event: RepaymentReturned, owed_minor: int) -> State:
+    """Follow the replay; ``owed_minor`` was owed of charges before the return."""
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    return replace(state, account=state.account.absorbed(event.event_id))
+    account = state.account.absorbed(event.event_id)
+    if event.charges_change_minor is not None and scene.profile.limit_basis == "PRINCIPAL":
+        account = account.owing(owed_minor + event.charges_change_minor, f"{event.event_id}:charges")
+    return replace(state, account=account)
 
 
 def _moved(state: State, since: int, *kinds: str) -> int:

@@ -134,6 +134,9 @@ class Billing:
                 self._open(customer)
             if customer.status == "frozen":
                 self.status(customer, "active", "reviewed")
+        for record in self.withheld:
+            self._append(record)
+        self.withheld = []
 
     # What is said.
 

@@ -196,6 +196,8 @@ def _debt_reconciles(world: "World") -> Found:
         there = sum(settlement[at][3]) - settlement[at][4]
         if here != there:
             yield "debt_reconciles", f"{at}: limit-release says {here}, settlement {there}"
+        if world.profile(row[1]).limit_basis == "PRINCIPAL" and row[7] < settlement[at][13]:
+            yield "debt_reconciles", f"{at}: {settlement[at][13]} of principal is owed, only {row[7]} uses the limit"
 
 
 def _shown(release: Books) -> Found:
