@@ -106,8 +106,23 @@ def explanation(found: Journey, language: Language, whom: For = For.CUSTOMER) ->
         yield from _said("conflict", language, whom, differs=differs)
     if found.record is not None:
         yield from _aside(found, language, whom)
+    yield from _answers(found, whom, timezone, language)
     if whom is For.AGENT:
         yield from (timeline for line in found.timelines for timeline in _timeline(line, language, timezone))
+
+
+def _answers(found: Journey, whom: For, timezone: str, language: Language) -> Iterator[str]:
+    """Yield what a person answered, as it was written; to others than the customer also what is still owed, by when."""
+    for case in found.cases:
+        over = case["state"] in ("resolved", "closed")
+        if whom is For.CUSTOMER:
+            if over and case["answer"]:
+                yield case["answer"]
+            continue
+        due = due_text(case["due_at"], timezone, language)
+        owed = f"owed by {due}{'' if case['due_at'] > found.now else ', OVERDUE'}"
+        came_to = f"{case['outcome']}: {case['answer'] or '-'}" if over else owed
+        yield f"case {case['case_id'][:12]} {case['kind']} {case['state']}, {came_to}"
 
 
 def as_told_at(found: Journey, as_of: str) -> AsTold:

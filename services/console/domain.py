@@ -220,7 +220,7 @@ def _timer(state: Desk, timer: Timer, now: datetime) -> Decision[Desk]:
     if case is not None and timer.kind == CASE_CLOSES and case.state == "resolved":
         closed = case.to("closed", now, OURSELVES, "not_objected")
         return Decision(state.put(closed), _answered(timer.account_id, case, OURSELVES, now, closed=True))
-    if case is not None and timer.kind == CASE_DUE and case.state == "in_review":
+    if case is not None and timer.kind == CASE_DUE and case.state in ("open", "assigned", "in_review"):
         return Decision(state.put(case.to("escalated", now, OURSELVES, "overdue", priority="high")))
     return Decision(state, outcome="stale", reason="moved_before")
 

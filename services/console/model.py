@@ -12,6 +12,8 @@ LANE: Final[frozenset[tuple[CaseState, CaseState]]] = frozenset(
     {
         ("open", "assigned"),
         ("assigned", "in_review"),
+        ("open", "escalated"),
+        ("assigned", "escalated"),
         ("in_review", "escalated"),
         ("in_review", "resolved"),
         ("escalated", "resolved"),

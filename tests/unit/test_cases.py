@@ -314,18 +314,21 @@ def test_an_objection_brings_a_resolved_case_back_with_a_new_deadline() -> None:
     assert (closes.outcome, closes.reason) == ("stale", "moved_before")
 
 
-def test_a_case_in_review_past_its_deadline_is_escalated() -> None:
+@pytest.mark.parametrize("acts", [(), ("assign",), ("assign", "review")])
+def test_a_case_nobody_resolved_by_its_deadline_is_escalated(acts: tuple[CaseAction, ...]) -> None:
     event = builders.restoration_delayed(cause="account_standing.frozen")
     state, case = opened(event)
     fired = TimerFired(builders.ACCOUNT, decided(event).timers[0])
-    assert decided(fired, state, case.due_at).outcome == "stale", "nobody looks at it yet: it is shown as overdue"
-    state = move(move(state, "assign").state, "review").state
-    late = only(decided(fired, state, case.due_at).state)
-    assert (late.state, late.priority) == ("escalated", "high")
+    for act in acts:
+        state = move(state, act).state
+    escalated = decided(fired, state, case.due_at).state
+    late = only(escalated)
+    assert (late.state, late.priority, late.assignee) == ("escalated", "high", "agent_1" if acts else "")
+    assert only(resolved(escalated).state).assignee == "agent_1"
+    assert decided(fired, resolved(state).state, case.due_at).outcome == "stale"
 
 
 REFUSED: tuple[tuple[tuple[str, ...], str, dict[str, Any], str], ...] = (
-    ((), "escalate", {}, "not_a_step"),
     ((), "object", {}, "not_a_step"),
     (("assign",), "assign", {}, "not_a_step"),
     (("assign", "review"), "object", {}, "not_a_step"),
@@ -502,7 +505,7 @@ def test_any_order_of_acts_and_dates_stays_in_the_lane(event: Event, acts: list[
         assert before.state != "closed" or after is before
         audited += act in get_args(CaseAction) and decision.outcome == "applied"
         assert (after.resolved_at is not None) == (after.state in ("resolved", "closed")) == (after.outcome is not None)
-        assert after.state == "open" or after.assignee
+        assert after.state in ("open", "escalated") or after.assignee
         assert after.due_at >= after.opened_at
         assert after.waits == (after.state not in ("resolved", "closed"))
     assert len(state.audits) == audited, "each act is one entry, and nothing else is"

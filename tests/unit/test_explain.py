@@ -221,3 +221,17 @@ def test_without_a_decision_it_says_where_the_repayment_is(found: Journey, custo
     assert customer in exact
     assert agent in exact
     assert "\n".join(explanation(found, "zh-CN")) != said
+
+
+def test_what_a_person_answered_is_shown_and_what_is_owed_only_to_those_who_owe_it() -> None:
+    case = {"case_id": "c" * 32, "kind": "complaint", "due_at": SATURDAY + timedelta(hours=1), "outcome": None}
+    owed: dict[str, Any] = {**case, "state": "in_review", "answer": ""}
+    late = {**owed, "state": "escalated", "due_at": SATURDAY - timedelta(hours=1)}
+    answered = {**case, "state": "resolved", "outcome": "explained", "answer": "We looked at it again."}
+    found = replace(EMPTY, records=(FIRST,), cases=(owed, late, answered))
+    assert list(explanation(found, "en"))[1:] == ["We looked at it again."]
+    assert list(explanation(found, "en", For.AGENT))[1:] == [
+        f"case {'c' * 12} complaint in_review, owed by Sat 21 Nov at 13:00",
+        f"case {'c' * 12} complaint escalated, owed by Sat 21 Nov at 11:00, OVERDUE",
+        f"case {'c' * 12} complaint resolved, explained: We looked at it again.",
+    ]
