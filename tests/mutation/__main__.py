@@ -3,49 +3,68 @@
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from services.runtime.clock import monotonic
-from tests.mutation.outcome import KILLED_MIN, Outcome, known, outcome_of
+from tests.mutation.outcome import KILLED_MIN, Outcome, known, outcome_of, recorded, try_again, undecorated
 
 ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / "build" / "mutate"
 COPIED: Final = ("services", "schemas", "deploy", "tests", "README.md", "Makefile")
-DEBT: Final = (
-    "test_debt_ledger",
-    "test_waterfall",
-    "test_settlement",
-    "test_replay",
-    "test_rules_of_money",
-    "test_properties",
-)
-CREDIT: Final = (
-    "test_limit_release",
-    "test_replays",
-    "test_promises",
-    "test_rules_of_money",
-    "test_rules_of_availability",
-    "test_rules_of_time",
-    "test_properties",
-)
-RISK: Final = ("test_risk_scoring", "test_rules_of_risk", "test_rules_of_time", "test_properties_of_risk")
-FILES: Final = {
-    **{f"services/settlement/{name}.py": DEBT for name in ("waterfall", "replay", "model", "domain")},
-    **{
-        f"services/limit_release/{name}.py": CREDIT
-        for name in ("model", "movements", "returns", "verdicts", "holds", "domain")
-    },
-    **{f"services/risk_scoring/{name}.py": RISK for name in ("domain", "model")},
-    "services/repayment_ingest/domain.py": ("test_repayment_ingest", "test_rules_of_money", "test_properties"),
-    "services/notifier/domain.py": ("test_notifier", "test_properties"),
+MONEY: Final = ("test_rules_of_money", "test_properties")
+SERVICES: Final = {
+    "limit_release": (
+        ("movements", "returns", "domain", "holds", "verdicts", "facts", "model"),
+        (
+            "test_limit_release",
+            "test_edges_of_credit",
+            "test_replays",
+            "test_promises",
+            "test_rules_of_availability",
+            "test_rules_of_time",
+            *MONEY,
+        ),
+    ),
+    "settlement": (
+        ("model", "facts", "domain", "replay", "waterfall"),
+        ("test_debt_ledger", "test_edges_of_debt", "test_waterfall", "test_settlement", "test_replay", *MONEY),
+    ),
+    "risk_scoring": (
+        ("model", "hazard", "domain"),
+        (
+            "test_risk_scoring",
+            "test_rules_of_risk",
+            "test_rules_of_time",
+            "test_properties_of_risk",
+            "test_hold_formula",
+            "test_formula_decides",
+        ),
+    ),
+    "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),
+    "notifier": (("domain",), ("test_notifier", "test_edges_of_intake", "test_properties")),
+    "console": (("model", "domain"), ("test_cases",)),
 }
-"""What is mutated, and the unit tests that hold it."""
+"""The files of each service that are mutated, and the unit tests that hold them."""
+FILES: Final = {f"services/{service}/{name}.py": service for service, (names, _) in SERVICES.items() for name in names}
+"""Every file that is mutated, and its service."""
+PLUGINS: Final = (
+    "cacheprovider",
+    "unraisableexception",
+    "threadexception",
+    "faulthandler",
+    "anyio",
+    "asyncio",
+    "timeout",
+)
+"""What of pytest no mutant needs; each would cost every one of thousands some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +74,9 @@ class Asked:
     files: tuple[str, ...]
     seconds: float
     children: int
+    resume: bool
+    again: bool
+    record: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,11 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _asked(arguments)
     deadline = monotonic() + asked.seconds
     outcomes = []
-    for file in asked.files:
-        outcome = _mutated(file, max(1.0, deadline - monotonic()), asked.children)
-        outcomes.append(outcome)
-        sys.stdout.write(f"{outcome.line()}\n")
-        sys.stdout.flush()
+    for service, files in groupby(asked.files, FILES.__getitem__):
+        for outcome in _mutated(service, tuple(files), max(1.0, deadline - monotonic()), asked):
+            outcomes.append(outcome)
+            sys.stdout.write(f"{outcome.line()}\n")
+            sys.stdout.flush()
+            if asked.record and not outcome.unreached:
+                recorded(outcome)
     return _verdict(outcomes)
 
 
@@ -75,50 +99,82 @@ def _asked(arguments: Sequence[str] | None) -> Asked:
     parser.add_argument("patterns", nargs="*", default=["*"], help="files, for example '*/waterfall.py'")
     parser.add_argument("--seconds", type=float, default=5_400, help="bound of the whole run")
     parser.add_argument("--children", type=int, default=os.cpu_count() or 1, help="mutants tried at once")
+    parser.add_argument("--resume", action="store_true", help="try only what was not reached last time")
+    parser.add_argument("--again", action="store_true", help="try what was not reached or survived last time")
+    parser.add_argument("--record", action="store_true", help="write the figures to killed.toml")
     given = parser.parse_args(arguments)
     files = tuple(file for file in FILES if any(fnmatch(file, pattern) for pattern in given.patterns))
     if not files:
         parser.error("no such file is mutated")
-    return Asked(files, given.seconds, given.children)
+    return Asked(files, given.seconds, given.children, given.resume, given.again, given.record)
 
 
-def _mutated(file: str, seconds: float, children: int) -> Outcome:
-    """Run mutmut on one file in a copy of the checkout."""
-    _copy(file)
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(children)]
+def _mutated(service: str, files: Sequence[str], seconds: float, asked: Asked) -> list[Outcome]:
+    """Run mutmut on files of one service in a copy of the checkout."""
+    work = WORK / service
+    if asked.again:
+        try_again(work, files)
+    elif not asked.resume:
+        shutil.rmtree(work, ignore_errors=True)
+    _copy(work, files)
+    _configure(work, service, files)
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(asked.children)]
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutate"}
-    with (WORK / "log.txt").open("w") as log:
+    with (work / "log.txt").open("w") as log:
+        run = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            subprocess.run(
-                command, cwd=WORK, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=seconds, check=False
-            )
+            run.wait(seconds)
         except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
             log.write("out of time\n")
-    return outcome_of(WORK, file)
+    return [outcome_of(work, file) for file in files]
 
 
-def _copy(file: str) -> None:
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+def _copy(work: Path, files: Sequence[str]) -> None:
+    """Copy the checkout as it is now; what mutmut noted stays."""
+    work.mkdir(parents=True, exist_ok=True)
     unwanted = shutil.ignore_patterns("__pycache__", ".*")
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, WORK / name, ignore=unwanted)
+            shutil.rmtree(work / name, ignore_errors=True)
+            shutil.copytree(source, work / name, ignore=unwanted)
         else:
-            shutil.copy(source, WORK / name)
-    tests = ", ".join(f'"tests/unit/{name}.py"' for name in FILES[file])
+            shutil.copy(source, work / name)
+    for file in files:
+        (work / file).write_text(undecorated((work / file).read_text()))
+        shutil.copystat(ROOT / file, work / file)
+
+
+def _configure(work: Path, service: str, files: Sequence[str]) -> None:
+    """Write what mutmut and pytest are told."""
+    _, tests = SERVICES[service]
+    arguments = ["-p", "tests.mutation.plugin"]
+    for plugin in PLUGINS:
+        arguments += ["-p", f"no:{plugin}"]
     settings = f"""
 [tool.mutmut]
 source_paths = ["services", "schemas", "deploy"]
-only_mutate = ["{file}"]
+only_mutate = {_listed(files)}
 also_copy = ["services", "schemas", "deploy", "README.md", "Makefile"]
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "tests.mutation.plugin"]
-pytest_add_cli_args_test_selection = [{tests}]
+pytest_add_cli_args = {_listed(arguments)}
+pytest_add_cli_args_test_selection = {_listed(f"tests/unit/{name}.py" for name in tests)}
+timeout_multiplier = 5.0
+timeout_constant = 5.0
 track_dependencies = false
 use_git_change_detection = false
+
+[tool.pytest.ini_options]
+addopts = ["--strict-markers"]
+filterwarnings = ["error"]
 """
-    (WORK / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + settings)
+    kept = (ROOT / "pyproject.toml").read_text().partition("[tool.pytest.ini_options]")[0]
+    (work / "pyproject.toml").write_text(kept + settings)
+
+
+def _listed(values: Iterable[str]) -> str:
+    return "[" + ", ".join(f'"{value}"' for value in values) + "]"
 
 
 def _verdict(outcomes: Sequence[Outcome]) -> int:

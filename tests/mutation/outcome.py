@@ -7,12 +7,17 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from services.runtime.clock import utc_now
+
 KILLED_MIN: Final = 0.95
 SURVIVORS: Final = Path(__file__).with_name("survivors.toml")
+KEPT: Final = Path(__file__).with_name("killed.toml")
+HEADING: Final = "# Mutants killed by file, and when: written by python -m tests.mutation --record."
 KILLED: Final = (1, 3, 36, 24, 152, 255, -24, -11, -9)
 """What mutmut notes of a mutant a test failed on, or that never ended."""
 SURVIVED: Final = (0, 5, 33)
@@ -81,13 +86,54 @@ def known() -> tuple[Reason, ...]:
 
 def outcome_of(work: Path, file: str) -> Outcome:
     """Read what mutmut noted of a file's mutants in ``work``."""
-    mutated = work / "mutants" / file
-    meta = mutated.with_name(f"{mutated.name}.meta")
+    mutated, meta = work / "mutants" / file, _meta(work, file)
     noted: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"] if meta.exists() else {}
     functions = _functions(mutated.read_text()) if noted else {}
     survivors = tuple(_survivor(file, key, functions) for key, code in noted.items() if code in SURVIVED)
     killed = sum(code in KILLED for code in noted.values())
     return Outcome(file, killed, survivors, len(noted) - killed - len(survivors) if noted else 1)
+
+
+def _meta(work: Path, file: str) -> Path:
+    return work / "mutants" / f"{file}.meta"
+
+
+def undecorated(text: str) -> str:
+    """Return a module whose classes are decorated later: mutmut leaves the methods of a decorated one alone."""
+    lines = text.splitlines()
+    for node in reversed(ast.parse(text).body):
+        if isinstance(node, ast.ClassDef) and node.decorator_list:
+            (decorator,) = node.decorator_list
+            lines.insert(node.end_lineno or 0, f"{node.name} = {ast.unparse(decorator)}({node.name})")
+            del lines[decorator.lineno - 1 : decorator.end_lineno]
+    return "\n".join((*lines, ""))
+
+
+def try_again(work: Path, files: Sequence[str]) -> None:
+    """Let mutmut try once more what survived in ``files``."""
+    for meta in (_meta(work, file) for file in files):
+        if meta.exists():
+            noted = json.loads(meta.read_text())
+            codes = noted["exit_code_by_key"]
+            noted["exit_code_by_key"] = {key: None if code in SURVIVED else code for key, code in codes.items()}
+            meta.write_text(json.dumps(noted))
+
+
+def recorded(outcome: Outcome) -> None:
+    """Write the figures of one file."""
+    figures = {file: f"{killed} of {tried}, {day}" for file, (killed, tried, day) in figures_kept().items()}
+    figures[outcome.file] = f"{outcome.killed} of {outcome.tried}, {utc_now().date()}"
+    lines = [f'"{file}" = "{figure}"' for file, figure in sorted(figures.items())]
+    KEPT.write_text("\n".join((HEADING, *lines, "")))
+
+
+def figures_kept() -> dict[str, tuple[int, int, date]]:
+    """Return how many of a file's mutants were killed, of how many, and when; of the files that were tried."""
+    found = {}
+    for file, figure in tomllib.loads(KEPT.read_text()).items():
+        killed, _, tried, day = figure.replace(",", "").split()
+        found[file] = (int(killed), int(tried), date.fromisoformat(day))
+    return found
 
 
 def _functions(text: str) -> dict[str, list[str]]:

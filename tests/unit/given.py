@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from pydantic import BaseModel
+
 from schemas.event import Event, RepaymentEvent, milliseconds_between
 from schemas.ids import RepaymentId, repayment_id
 from schemas.reasons import Cause
@@ -136,6 +138,11 @@ def check_fact(event: Event) -> None:
     assert type(event).model_validate_json(event.model_dump_json()) == event
     if isinstance(event, CreditRestored):
         check_trail(event, event.restored_at)
+
+
+def said(fact: BaseModel) -> dict[str, Any]:
+    """Return every field of a fact."""
+    return {name: getattr(fact, name) for name in type(fact).model_fields}
 
 
 def only(events: Iterable[Event], kind: type[E]) -> E:

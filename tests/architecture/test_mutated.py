@@ -1,0 +1,36 @@
+"""Every pure file of the services that move money is mutated, and enough of its mutants are killed."""
+
+import tomllib
+from pathlib import Path
+
+from tests.mutation.__main__ import FILES, SERVICES
+from tests.mutation.outcome import KILLED_MIN, figures_kept
+
+ROOT = Path(__file__).parents[2]
+
+
+def pure() -> set[str]:
+    """Return the files of those services that the contract of purity names."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (purity,) = (contract for contract in contracts if contract["id"] == "purity")
+    modules = (str(module).split(".") for module in purity["source_modules"])
+    return {"/".join(parts) + ".py" for parts in modules if parts[0] == "services" and parts[1] in SERVICES}
+
+
+def test_every_pure_file_of_a_service_that_moves_money_is_mutated() -> None:
+    assert pure() <= set(FILES)
+    for file in FILES:
+        assert (ROOT / file).exists(), file
+
+
+def test_enough_mutants_of_every_file_were_killed() -> None:
+    kept = figures_kept()
+    assert set(kept) <= set(FILES)
+    for file, (killed, tried, _) in kept.items():
+        assert killed / tried >= KILLED_MIN, file
+
+
+def test_a_file_is_held_by_tests_there_are() -> None:
+    for _, tests in SERVICES.values():
+        for name in tests:
+            assert (ROOT / "tests" / "unit" / f"{name}.py").exists(), name

@@ -1,0 +1,177 @@
+"""limit-release: what one changed number or word in its rules would change, where no story of another test shows it."""
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.event import Segment
+from schemas.ids import EventId, RepaymentId, event_id
+from schemas.reasons import Reason
+from schemas.restoration import DecisionRecord, HeldPart, MovedPart
+from schemas.settlement import Reallocation
+from services.limit_release.facts import Scene, Taken
+from services.limit_release.model import Account, Repayment, State, Tranche
+from services.limit_release.movements import reallocated
+from tests import builders
+from tests.unit.given import FRIDAY, moment, profile, said
+
+LATER, NOW = FRIDAY + timedelta(days=4), FRIDAY + timedelta(seconds=5)
+HOUR = timedelta(hours=1)
+BEFORE = Account(builders.ACCOUNT, credit_limit_minor=900, available_minor=250)
+SCENE = Scene(profile({"credit_balance_spendable": True}), moment(NOW), EventId("cause"), BEFORE)
+AFTER = replace(BEFORE, available_minor=-40, credit_balance_minor=0, limit_lowered_at=FRIDAY)
+TRAIL: tuple[Segment, ...] = (
+    ("report", "external.upstream_report", FRIDAY + timedelta(seconds=3)),
+    ("release", "system_delay.kafka_queue", NOW),
+)
+HELD = Tranche("r1", 2, 70, "held", LATER, Reason.HOLD_RAIL_REVERSIBLE, LATER + HOUR, promises=2)
+PARKED = replace(HELD, number=3, amount_minor=30, state="parked")
+BACK = replace(HELD, number=1, amount_minor=50, state="restored", reason=Reason.RELEASE_WITHIN_CAP, restored_at=NOW)
+PINNED: dict[str, Any] = {"policy_version": "p@1", "model_version": "m-1", "calendar_version": "c@1"}
+REPAYMENT = Repayment(
+    "r1", assessed=True, amount_minor=160, restorable_minor=150, currency="CNY", rail="direct_debit", repaid_at=FRIDAY,
+    version=3, trail=TRAIL, reasons=(Reason.HOLD_RAIL_REVERSIBLE,), faster=("final_rail",), **PINNED,
+    tranches={t.number: t for t in (PARKED, HELD, BACK)},
+)  # fmt: skip
+STATE = State(AFTER, {"r1": REPAYMENT})
+FIVE = (
+    Reason.HOLD_RAIL_REVERSIBLE,
+    Reason.HOLD_OVER_INSTANT_CAP,
+    Reason.OVER_LIMIT,
+    Reason.RETURNED,
+    Reason.DELAY_SYSTEM,
+)
+
+
+def named(name: str, *number: int) -> dict[str, Any]:
+    """Return what every fact of version 4 of the record says."""
+    parts = ("r1", *(str(n) for n in number), "4")
+    about = {"event_id": event_id(name, *parts), "account_id": builders.ACCOUNT, "occurred_at": NOW}
+    return {**about, "caused_by": "cause", "repayment_id": "r1"}
+
+
+def recorded() -> tuple[State, Repayment, DecisionRecord]:
+    """Record a decision that restored 50."""
+    return SCENE.recorded(STATE, REPAYMENT, "restored", FIVE, restored=50, promised_by=LATER)
+
+
+def test_the_record_of_a_decision_says_what_the_books_say() -> None:
+    state, kept, record = recorded()
+    assert said(record) == {
+        "version": 4, "decided_at": NOW, "outcome": "restored", "amount_minor": 160, "currency": "CNY",
+        "rail": "direct_debit", "repaid_at": FRIDAY, "credited_on": date(2026, 11, 20), "restored_minor": 50,
+        "promised_by": LATER, "late_minor": 0, "held": (HeldPart(2, 70, LATER),), "moved": None, "parked_minor": 30,
+        "taken_back_minor": 0, "available_credit_minor": 0, "available_raw_minor": -40, "available_before_minor": 250,
+        "other_minor": -340, "zero_reason": Reason.LIMIT_LOWERED, "credit_limit_minor": 900,
+        "limit_lowered_at": FRIDAY, "reasons": FIVE[:4], "faster": ("final_rail",), **PINNED,
+    }  # fmt: skip
+    assert (kept, state.repayments["r1"]) == (replace(REPAYMENT, version=4, records=(record,)), kept)
+
+
+def test_the_record_says_what_was_taken_back_is_late_or_moved_and_nothing_faster_where_nothing_is_held() -> None:
+    moved, repayment = MovedPart(2, FRIDAY), REPAYMENT.put(replace(HELD, state="restored"))
+    account = replace(AFTER, available_minor=200, credit_balance_minor=60, limit_lowered_at=None)
+    _, _, record = SCENE.recorded(State(account), repayment, "reversed", FIVE[:1], taken_back=30, late=7, moved=moved)
+    assert (record.taken_back_minor, record.late_minor, record.moved, record.restored_minor) == (30, 7, moved, 0)
+    assert (record.other_minor, record.available_credit_minor, record.available_raw_minor) == (-20, 260, 200)
+    assert (record.zero_reason, record.credit_limit_minor, record.limit_lowered_at) == (None, None, None)
+    assert (record.held, record.faster, record.promised_by) == ((), (), None)
+    _, _, unpaid = SCENE.recorded(STATE, replace(REPAYMENT, repaid_at=None), "held", FIVE[:1])
+    assert unpaid.repaid_at == NOW
+
+
+def test_what_is_promised_restored_or_held_is_told_whole() -> None:
+    state, kept, record = recorded()
+    amount = {"amount_minor": 50, "currency": "CNY", "tranche": 1}
+    assert said(SCENE.promised(state, kept, BACK, "clear", LATER)) == {
+        **named("PromiseMade", 1), **amount, "promised_by": LATER, "basis": "clear", "revision": 1,
+        "policy_version": "p@1", "calendar_version": "c@1",
+    }  # fmt: skip
+    shown = {"available_credit_minor": 0, "available_raw_minor": -40, "zero_reason": Reason.LIMIT_LOWERED}
+    restored = SCENE.restored(state, kept, BACK, record)
+    assert said(restored) == {
+        **named("CreditRestored", 1), **amount, **shown, "repaid_at": FRIDAY, "trail": TRAIL,
+        "cause": "external.upstream_report", "reason": Reason.RELEASE_WITHIN_CAP, "restored_at": NOW,
+        "promised_by": LATER + HOUR, "record": record,
+    }  # fmt: skip
+    ahead = replace(kept, trail=(("report", "external.upstream_report", LATER),))
+    assert SCENE.restored(state, ahead, BACK, record).restored_at == LATER
+    assert said(SCENE.held(state, kept, HELD, record)) == {
+        **named("HoldPlaced", 2), "tranche": 2, "amount_minor": 70, "currency": "CNY", "until": LATER,
+        "reasons": (Reason.HOLD_RAIL_REVERSIBLE,), "record": record,
+    }  # fmt: skip
+    assert said(SCENE.hold_released(state, kept, HELD, Reason.RELEASE_TIMER)) == {
+        **named("HoldReleased", 2), "tranche": 2, "reason": Reason.RELEASE_TIMER,
+    }  # fmt: skip
+
+
+def test_what_is_parked_lost_late_or_taken_back_is_told_whole() -> None:
+    state, kept, record = recorded()
+    state = replace(state, account=replace(AFTER, status="frozen", status_reason="overdue"))
+    assert said(SCENE.parked(state, kept, PARKED, record)) == {
+        **named("RestorationParked", 3), "tranche": 3, "amount_minor": 30, "currency": "CNY",
+        "cause": "account_standing.frozen", "reason": Reason.ACCOUNT_OVERDUE, "condition": "account_active",
+        "record": record,
+    }  # fmt: skip
+    assert said(SCENE.nothing(state, kept, Reason.ACCOUNT_CLOSED, record)) == {
+        **named("NothingToRestore"), "repaid_at": FRIDAY, "trail": TRAIL, "currency": "CNY",
+        "reason": Reason.ACCOUNT_CLOSED, "record": record,
+    }  # fmt: skip
+    assert SCENE.nothing(state, replace(kept, repaid_at=None), Reason.RETURNED, record).repaid_at == NOW
+    assert said(SCENE.delayed(state, kept, 2, LATER, "system_delay.processing", record)) == {
+        **named("RestorationDelayed", 2), "tranche": 2, "cause": "system_delay.processing", "promised_by": LATER,
+        "record": record,
+    }  # fmt: skip
+    back = builders.repayment_returned(repayment_id="r1", code="R03")
+    assert said(SCENE.reversed(state, kept, back, record, Taken(1, 2, 3, 4))) == {
+        **named("RestorationReversed"), "currency": "CNY", "code": "R03", "return_class": back.return_class,
+        "from_hold_minor": 1, "from_available_minor": 2, "reallocated_minor": 3, "uncovered_minor": 4,
+        "available_credit_minor": 0, "available_raw_minor": -40, "zero_reason": Reason.LIMIT_LOWERED, "record": record,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("hours", "left"), [(-1, (0, 0)), (0, (0, 0)), (1, (50, 50))])
+def test_r24_what_a_replay_takes_back_of_charges_is_overpaid_only_if_it_was_repaid_before_the_overpayment(
+    hours: int, left: tuple[int, int]
+) -> None:
+    account = replace(Account(builders.ACCOUNT), overpaid_minor=50, overpaid_until=FRIDAY, credit_balance_minor=50)
+    paid = Repayment("a", repaid_at=FRIDAY + timedelta(hours=hours))
+    change = Reallocation(RepaymentId("a"), 50, 0)
+    after = reallocated(profile(), State(account, {"a": paid}), (change,), "cause").account
+    assert (after.overpaid_minor, after.credit_balance_minor) == left
+    assert after.charges_minor == left[0]
+
+
+def at(hours: int | None) -> datetime | None:
+    return None if hours is None else FRIDAY + timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("charges", "overpaid", "until", "change", "when", "left"),
+    [
+        (10, 0, None, -30, 0, (0, 20, 0, 20)),
+        (0, 0, None, -1, 0, (0, 1, 0, 1)),
+        (0, 20, 0, -5, -1, (0, 25, 0, 5)),
+        (0, 20, 0, -5, 1, (0, 25, 1, 5)),
+        (0, 20, 0, -5, None, (0, 25, None, 5)),
+        (0, 20, None, -5, 0, (0, 25, None, 5)),
+        (5, 20, 0, -5, 1, (0, 20, 0, 0)),
+        (0, 20, 0, 5, 0, (0, 15, 0, -5)),
+        (0, 20, 0, 5, None, (0, 15, 0, -5)),
+        (0, 20, None, 5, 1, (0, 15, None, -5)),
+        (0, 20, 0, 30, -1, (10, 0, None, -20)),
+        (0, 20, 0, 20, 0, (0, 0, None, -20)),
+        (3, 20, 0, 5, 1, (8, 20, 0, 0)),
+        (3, 0, None, 5, 1, (8, 0, None, 0)),
+        (3, 0, None, -2, None, (1, 0, None, 0)),
+    ],
+)
+def test_r24_overpaid_charges_are_credit_balance_until_charges_of_their_time_come_back(
+    charges: int, overpaid: int, until: int | None, change: int, when: int | None, left: tuple[int, int, Any, int]
+) -> None:
+    account = Account(builders.ACCOUNT, charges_minor=charges, overpaid_minor=overpaid, overpaid_until=at(until))
+    after = account.charged(change, at(when))
+    found = (after.charges_minor, after.overpaid_minor, after.overpaid_until, after.credit_balance_minor)
+    assert found == (left[0], left[1], at(left[2]), left[3])
