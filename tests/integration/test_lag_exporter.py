@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.lag_monitor import exporter, gauges, sweeper
+from services.lag_monitor import watch as watching
 from services.lag_monitor.exporter import Ledger
 from services.lag_monitor.watch import LOCK, STANDBY_SECONDS, Watch
 from services.lag_monitor.worker import WORKER
@@ -225,6 +226,25 @@ async def taken_over(settings: Settings, facts: int) -> float:
             )
             assert {restorations(each) for each in (first, second)} <= {None, facts}
     return took
+
+
+async def test_what_breaks_while_one_leads_is_exported_by_its_timer_and_so_is_its_mending(
+    empty_kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "INVARIANT_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "EXPORT_SECONDS", 0.1)
+    unsent = ("credit_invariant_violations", ("notifier.outbox_drained",))
+    async with candidate(empty_kafka) as leader, owner(empty_kafka) as connection:
+
+        def counted() -> float | None:
+            return None if leader.ledger.snapshot is None else leader.ledger.snapshot.gauges.get(unsent)
+
+        await until(lambda: counted() == 0)
+        plant = "INSERT INTO notifier.publication (partitions, created_at) VALUES ('{0}', $1)"
+        await connection.execute(plant, soon(seconds=40))
+        await until(lambda: counted() == 1)
+        await connection.execute("UPDATE notifier.publication SET published_at = clock_timestamp()")
+        await until(lambda: counted() == 0)
 
 
 def on_pythons_own_loop(work: Coroutine[Any, Any, float]) -> float:
