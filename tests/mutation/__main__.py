@@ -26,6 +26,7 @@ SERVICES: Final = {
         (
             "test_limit_release",
             "test_edges_of_credit",
+            "test_edges_of_waiting",
             "test_replays",
             "test_promises",
             "test_rules_of_availability",

@@ -1,0 +1,149 @@
+"""limit-release: what an input changes of the waits and their records, and why it changes nothing."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.event import Event
+from schemas.reasons import Reason
+from schemas.restoration import CreditRestored, PromiseMade, RestorationDelayed, RestorationParked
+from schemas.risk import RiskAssessed
+from schemas.risk import Tranche as Part
+from services.decision import Decision, Malformed, Timer, TimerFired
+from services.limit_release.domain import DECISION_DUE, HOLD_DUE, PROMISE_DUE, decide
+from services.limit_release.model import Account, Journal, State, Tranche
+from services.policy import Profiles
+from tests import builders
+from tests.unit.given import FRIDAY, Pipe, all_of, china, moment, only, profiles
+
+TUESDAY = china("2026-11-24", "09:00")
+OPENED = builders.account_opened(credit_limit_minor=600_000)
+BOUGHT = builders.purchase_posted(amount_minor=550_000)
+POLICY = profiles({"promise.clear_seconds": 90, "promise.hold_slack_seconds": 120})
+SPENDABLE = profiles({"credit_balance_spendable": True})
+R = builders.REPAYMENT
+
+
+def after(*events: Event | TimerFired, policy: Profiles = POLICY, now: Any = FRIDAY) -> Decision[State]:
+    decision = Decision(State(Account(builders.ACCOUNT)))
+    for event in events:
+        decision = decide(policy, decision.state, event, moment(now))
+    return decision
+
+
+def fired(kind: str, number: int, at: Any = FRIDAY, ref: str = R) -> TimerFired:
+    return TimerFired(builders.ACCOUNT, Timer(builders.ACCOUNT, kind, ref, number, at))
+
+
+@pytest.mark.parametrize(
+    ("events", "outcome", "reason"),
+    [
+        ((BOUGHT,), "parked", Reason.ACCOUNT_UNKNOWN),
+        ((OPENED, OPENED), "stale", "opened_before"),
+        ((OPENED, builders.authorisation_placed(), builders.authorisation_placed()), "stale", "authorised_before"),
+        ((OPENED, BOUGHT, BOUGHT), "stale", "booked_before"),
+        ((OPENED, fired(HOLD_DUE, 1)), "stale", "over_before"),
+        ((OPENED, builders.contact_point_changed()), "ignored", ""),
+    ],
+)
+def test_what_changes_nothing_says_why(events: tuple[Event, ...], outcome: str, reason: str) -> None:
+    decision = after(*events)
+    assert (decision.outcome, decision.reason) == (outcome, reason)
+    assert decision.state == (after(*events[:-1]).state if events[:-1] else State(Account(builders.ACCOUNT)))
+
+
+def test_an_opened_account_wakes_what_waits_for_it_and_follows_the_profiles_word_on_the_balance() -> None:
+    opened = after(OPENED, policy=SPENDABLE)
+    assert (opened.wakes, opened.state.account.spendable) == (True, True)
+    assert opened.state.account.journals == (Journal("OPEN", OPENED.event_id, available_minor=600_000),)
+    changed = decide(profiles(), opened.state, BOUGHT, moment(FRIDAY)).state.account
+    assert (changed.spendable, changed.used_debt_minor) == (False, 550_000)
+    with pytest.raises(Malformed) as refused:
+        after(OPENED, builders.purchase_posted(currency="USD"))
+    assert str(refused.value) == "currency_mismatch"
+
+
+def test_charges_under_total_are_booked_by_their_own_name() -> None:
+    charge = builders.charges_accrued(penalty_minor=1, fee_minor=2, interest_minor=3)
+    account = after(OPENED, charge, policy=profiles({"limit_basis": "TOTAL"})).state.account
+    assert account.journals[-1] == Journal("CHARGE", charge.event_id, available_minor=-6, used_debt_minor=6)
+
+
+def held() -> Pipe:
+    pipe = Pipe(POLICY).open(600_000, principal=550_000)
+    pipe.repay(500_000, rail="direct_debit")
+    return pipe
+
+
+def test_what_was_assessed_and_restored_is_kept_as_it_was_said() -> None:
+    pipe = held()
+    repayment, verdict = pipe.repayment("r1"), only(pipe.events, RiskAssessed)
+    assert (repayment.clear_seconds, repayment.hold_slack_seconds) == (90, 120)
+    assert (repayment.faster, repayment.revision) == (verdict.faster, 0)
+    assert verdict.faster
+    restored = only(pipe.events, CreditRestored)
+    assert restored.record.promised_by == restored.promised_by == restored.restored_at + timedelta(seconds=90)
+    assert (repayment.tranches[1].restored_at, repayment.tranches[1].delayed) == (restored.restored_at, False)
+    assert {timer.account_id for timer in pipe.timers.values()} == {builders.ACCOUNT}
+    later = only(pipe.pass_until(TUESDAY), CreditRestored)
+    assert later.record.promised_by == later.promised_by == TUESDAY + timedelta(seconds=120)
+    assert pipe.repayment("r1").tranches[2].restored_at == TUESDAY
+
+
+def test_a_missed_promise_is_told_with_its_date_once() -> None:
+    pipe = held()
+    ref, late = pipe.repayment("r1").repayment_id, TUESDAY + timedelta(seconds=120)
+    told = decide(POLICY, pipe.credit, fired(PROMISE_DUE, 2, late, ref), moment(late))
+    assert only(told.events, RestorationDelayed).record.promised_by == late
+    again = decide(POLICY, told.state, fired(PROMISE_DUE, 2, late, ref), moment(late))
+    assert (again.outcome, again.reason) == ("stale", "told_before")
+
+
+def test_r27_a_decision_is_owed_by_a_date_and_missed_once() -> None:
+    settled = builders.repayment_settled(credit_balance_minor=7, amount_minor=500_007)
+    decision = after(OPENED, BOUGHT, settled)
+    due_at = settled.settled_at + timedelta(seconds=90)
+    assert decision.timers == (Timer(builders.ACCOUNT, DECISION_DUE, R, 0, due_at),)
+    owed = decision.state.repayments[R]
+    assert (owed.repaid_at, owed.credit_balance_minor) == (settled.repaid_at, 7)
+    moved = builders.repayments_reallocated(reallocated=((R, -10_000, 0),))
+    state = decide(POLICY, decision.state, moved, moment(FRIDAY)).state
+    late = decide(POLICY, state, fired(DECISION_DUE, 0, due_at), moment(due_at))
+    record = only(late.events, RestorationDelayed).record
+    assert (record.promised_by, record.late_minor, record.repaid_at) == (due_at, 490_000, settled.repaid_at)
+    again = decide(POLICY, late.state, fired(DECISION_DUE, 0, due_at), moment(due_at))
+    assert (again.outcome, again.reason) == ("stale", "decided_before")
+
+
+def test_what_is_closed_is_owed_nothing_and_what_waits_lapses() -> None:
+    closed = builders.account_status_changed(status="closed")
+    assert after(OPENED, BOUGHT, closed, builders.repayment_settled()).reason == "no_decision_owed"
+    lapsed = after(OPENED, BOUGHT, closed, builders.risk_assessed()).state.repayments[R].tranches
+    assert lapsed == {1: Tranche(R, 1, 500_000, "lapsed", FRIDAY, Reason.ACCOUNT_CLOSED, FRIDAY)}
+    pipe = held()
+    pipe.status("closed")
+    reasons = {tranche.reason for tranche in pipe.repayment("r1").tranches.values() if tranche.state == "lapsed"}
+    assert reasons == {Reason.ACCOUNT_CLOSED}
+
+
+def test_what_is_parked_at_once_has_its_first_promise_at_the_thaw() -> None:
+    pipe = Pipe(POLICY).open(600_000, principal=550_000)
+    pipe.status("frozen", "overdue")
+    record = all_of(pipe.repay(500_000, rail="direct_debit"), RestorationParked)[0].record
+    assert (record.outcome, record.reasons[0], record.parked_minor) == ("parked", Reason.ACCOUNT_OVERDUE, 500_000)
+    assert {tranche.promises for tranche in pipe.repayment("r1").tranches.values()} == {0}
+    promises = all_of(pipe.status("active", now=FRIDAY + timedelta(hours=3)), PromiseMade)
+    assert [promise.revision for promise in promises] == [0, 0, 0]
+
+
+def test_a_newer_verdict_is_kept_with_what_it_pinned() -> None:
+    newer = builders.risk_assessed(
+        revision=1, reasons=(Reason.RELEASE_VERIFIED_ACCOUNT,), faster=("within_cap",), policy_version="p@2",
+        model_version="m-2", calendar_version="c@2",
+        tranches=(Part(2, 200_000, FRIDAY + timedelta(hours=1), Reason.RELEASE_VERIFIED_ACCOUNT),),
+    )  # fmt: skip
+    kept = after(OPENED, BOUGHT, builders.risk_assessed(), newer).state.repayments[R]
+    assert (kept.revision, kept.reasons, kept.faster) == (1, newer.reasons, newer.faster)
+    assert (kept.policy_version, kept.model_version, kept.calendar_version) == ("p@2", "m-2", "c@2")
+    assert (kept.tranches[2].until, kept.tranches[2].promises) == (FRIDAY + timedelta(hours=1), 2)
