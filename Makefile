@@ -63,8 +63,9 @@ growth: setup ## cost of a repayment with a million inbox rows against none
 memory: setup ## resident memory of each worker over 100,000 repayments
 	@$(BIN)/python -m tests.benchmarks.memory
 
-release: setup ## what takes minutes and is shown before a release: the hold policy in the planted market, three seeds
+release: setup ## what takes minutes and is shown before a release, one line each
 	@$(BIN)/python -m services.risk_training.simulator --repayments 400000 --seeds 3
+	@$(BIN)/python -m pytest tests/e2e/test_crash.py --repayments 12000 --kills 40
 
 schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access rights again
 	@$(BIN)/python -m services.cli.generate

@@ -12,18 +12,15 @@ from services.runtime.postgres import Connection, one
 FACTS_MAX: Final = 5_000
 EDGES_MS: Final = [int(edge * 1000) for edge in SECONDS]
 """Upper edges of the buckets in whole milliseconds: a whole number is at most 2.5 when it is at most 2."""
-# What follows the CTE ``seen`` (metric, labels, ms, trace_id, at) and ``counted`` (metric, labels, n).
+# What follows the CTEs ``spreads`` (a row a metric, labels and bucket) and ``counts`` (a row a metric and labels).
 _KEEP = """
 spread AS (
   INSERT INTO lag_monitor.metric_hist AS h (metric, labels, bucket, n, sum_ms, trace_id, trace_ms, trace_at)
-  SELECT metric, labels, width_bucket(ms - 1, $2::bigint[]), count(*), sum(ms),
-    (array_agg(trace_id ORDER BY at DESC))[1], (array_agg(ms ORDER BY at DESC))[1], max(at)
-  FROM seen GROUP BY 1, 2, 3
+  SELECT * FROM spreads
   ON CONFLICT (metric, labels, bucket) DO UPDATE SET n = h.n + excluded.n, sum_ms = h.sum_ms + excluded.sum_ms,
     trace_id = excluded.trace_id, trace_ms = excluded.trace_ms, trace_at = excluded.trace_at),
 added AS (
-  INSERT INTO lag_monitor.metric_count AS c (metric, labels, n)
-  SELECT metric, labels, sum(n) FROM counted GROUP BY 1, 2
+  INSERT INTO lag_monitor.metric_count AS c (metric, labels, n) SELECT * FROM counts
   ON CONFLICT (metric, labels) DO UPDATE SET n = c.n + excluded.n),
 moved AS (
   UPDATE lag_monitor.metric_cursor AS m SET xid = last.xid, id = last.id
@@ -31,7 +28,9 @@ moved AS (
 SELECT count(*) AS taken FROM taken
 """
 _BEHIND = "xid < pg_snapshot_xmin(pg_current_snapshot())"
-# Counts restored tranches but the probe's: the lag, what it was made of, and the credit it kept back.
+# Counts restored tranches but the probe's: the lag, what it was made of, and the credit it kept back. Rows are added up
+# by plain columns first; labels are made of the few sums. OFFSET 0 makes segments be looked up by key, however many
+# parts the planner expects.
 RESTORATIONS = f"""
 WITH place AS (SELECT xid, id FROM lag_monitor.metric_cursor WHERE name = $3 FOR UPDATE),
 taken AS (
@@ -40,25 +39,39 @@ taken AS (
     WHERE {_BEHIND} AND (xid, id) > (place.xid, place.id) ORDER BY xid, id LIMIT $1) AS f),
 business AS (SELECT * FROM taken WHERE account_id <> 'probe'),
 pieces AS (
-  SELECT t.repayment_id, t.tranche, t.tier, t.rail, t.currency, t.amount_minor, t.restored_at, s.stage, s.ms,
-    split_part(s.cause, '.', 1) AS cause_class, split_part(s.cause, '.', 2) AS cause
-  FROM business t JOIN lag_monitor.lag_segment s USING (repayment_id, tranche)),
-seen AS (
-  SELECT 'credit_restoration_lag_seconds' AS metric, ARRAY[tier, split_part(cause, '.', 2)] AS labels, lag_ms AS ms,
-    repayment_id AS trace_id, restored_at AS at FROM business
+  SELECT t.id, t.tier, t.rail, t.currency, t.amount_minor, s.stage, s.cause, s.ms
+  FROM business t, LATERAL (
+    SELECT stage, cause, ms FROM lag_monitor.lag_segment
+    WHERE repayment_id = t.repayment_id AND tranche = t.tranche OFFSET 0) AS s),
+spent AS (
+  SELECT tier, rail, currency, stage, split_part(cause, '.', 1) AS cause_class, split_part(cause, '.', 2) AS cause,
+    sum(ms) AS ms, sum(weighed) AS weighed
+  FROM (SELECT tier, rail, currency, stage, cause, sum(ms) AS ms, sum(amount_minor * ms::numeric) AS weighed
+        FROM pieces GROUP BY 1, 2, 3, 4, 5) AS each GROUP BY 1, 2, 3, 4, 5, 6),
+phases AS (
+  SELECT stage, CASE cause WHEN 'system_delay.kafka_queue' THEN 'queue' WHEN 'system_delay.processing' THEN 'process'
+    ELSE 'wait' END AS phase, sum(ms)::bigint AS ms
+  FROM pieces GROUP BY id, 1, 2),
+spreads AS (
+  SELECT 'credit_restoration_lag_seconds' AS metric, ARRAY[tier, split_part(cause, '.', 2)] AS labels, bucket,
+    count(*), sum(lag_ms), (array_agg(repayment_id ORDER BY restored_at DESC))[1],
+    (array_agg(lag_ms ORDER BY restored_at DESC))[1], max(restored_at)
+  FROM (SELECT *, width_bucket(lag_ms - 1, $2::bigint[]) AS bucket FROM business) AS lag GROUP BY tier, cause, bucket
   UNION ALL
-  SELECT 'credit_stage_duration_seconds', ARRAY[stage, CASE cause WHEN 'kafka_queue' THEN 'queue'
-    WHEN 'processing' THEN 'process' ELSE 'wait' END], sum(ms)::bigint, NULL, max(restored_at)
-  FROM pieces GROUP BY repayment_id, tranche, 2),
-counted AS (
-  SELECT 'credit_restorations_total' AS metric, ARRAY[tier] AS labels, 1::numeric AS n FROM business
-  UNION ALL SELECT 'credit_restored_minor_units_total', ARRAY[tier, rail, currency], amount_minor FROM business
-  UNION ALL SELECT 'credit_unattributed_ms_total', '{{}}', unattributed_ms FROM business
-  UNION ALL SELECT 'credit_restoration_attributed_seconds_total', ARRAY[tier, stage, cause, cause_class], ms FROM pieces
-  UNION ALL SELECT 'credit_withheld_minor_seconds_total', ARRAY[currency, cause_class], amount_minor * ms::numeric
-  FROM pieces
-  UNION ALL SELECT 'credit_observed_minor_seconds_total', ARRAY[tier, rail, currency], amount_minor * ms::numeric
-  FROM pieces WHERE cause_class = 'risk_observation'),
+  SELECT 'credit_stage_duration_seconds', ARRAY[stage, phase], bucket, count(*), sum(ms), NULL, NULL, NULL
+  FROM (SELECT *, width_bucket(ms - 1, $2::bigint[]) AS bucket FROM phases) AS lasted GROUP BY stage, phase, bucket),
+counts AS (
+  SELECT 'credit_restorations_total' AS metric, ARRAY[tier] AS labels, count(*)::numeric AS n FROM business
+  GROUP BY tier
+  UNION ALL SELECT 'credit_restored_minor_units_total', ARRAY[tier, rail, currency], sum(amount_minor) FROM business
+  GROUP BY tier, rail, currency
+  UNION ALL SELECT 'credit_unattributed_ms_total', '{{}}', sum(unattributed_ms) FROM business HAVING count(*) > 0
+  UNION ALL SELECT 'credit_restoration_attributed_seconds_total', ARRAY[tier, stage, cause, cause_class], sum(ms)
+  FROM spent GROUP BY tier, stage, cause, cause_class
+  UNION ALL SELECT 'credit_withheld_minor_seconds_total', ARRAY[currency, cause_class], sum(weighed)
+  FROM spent GROUP BY currency, cause_class
+  UNION ALL SELECT 'credit_observed_minor_seconds_total', ARRAY[tier, rail, currency], sum(weighed)
+  FROM spent WHERE cause_class = 'risk_observation' GROUP BY tier, rail, currency),
 {_KEEP}"""  # noqa: S608  # parts of our own
 # Counts everything else that is counted.
 TALLIES = f"""
@@ -67,8 +80,10 @@ taken AS (
   SELECT f.* FROM place, LATERAL (
     SELECT * FROM lag_monitor.tally
     WHERE {_BEHIND} AND (xid, id) > (place.xid, place.id) ORDER BY xid, id LIMIT $1) AS f),
-seen AS (SELECT metric, labels, ms, NULL AS trace_id, at FROM taken WHERE ms IS NOT NULL),
-counted AS (SELECT metric, labels, 1::numeric AS n FROM taken WHERE ms IS NULL),
+spreads AS (
+  SELECT metric, labels, width_bucket(ms - 1, $2::bigint[]), count(*), sum(ms), NULL, NULL::bigint, NULL::timestamptz
+  FROM taken WHERE ms IS NOT NULL GROUP BY 1, 2, 3),
+counts AS (SELECT metric, labels, count(*) FROM taken WHERE ms IS NULL GROUP BY 1, 2),
 {_KEEP}"""  # noqa: S608  # parts of our own
 # Age of the oldest fact that is not in the counters yet, seconds.
 DELAY = """

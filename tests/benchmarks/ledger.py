@@ -1,10 +1,11 @@
-"""The lag ledger at size: the oldest-waiting query among millions of rows, and how fast the projector counts facts.
+"""The lag ledger at size: the oldest-waiting query among millions of rows, and how fast repayments are counted.
 
 python -m tests.benchmarks.ledger [--journeys 3000000] [--waiting 50000] [--facts 100000] [--json FILE]
 """
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,19 +34,32 @@ FROM generate_series(1, $1::bigint) n,
 FACTS: Final = """
 INSERT INTO lag_monitor.restoration_fact (repayment_id, tranche, account_id, lag_ms, unattributed_ms, amount_minor,
   currency, tier, rail, cause, repaid_at, restored_at)
-SELECT md5('f' || n), 1, 'account', 80, 0, 100, 'CNY', 'low', 'wallet', 'system_delay.processing', now(),
+SELECT md5($2::text || n), 1, 'account', 80, 0, 100, 'CNY', 'low', 'wallet', 'system_delay.processing', now(),
   now() + interval '80 milliseconds' FROM generate_series(1, $1::bigint) n
 """
 SEGMENTS: Final = """
-INSERT INTO lag_monitor.lag_segment SELECT md5('f' || n), 1, s.n, s.stage, s.cause,
+INSERT INTO lag_monitor.lag_segment SELECT md5($2::text || f.n), 1, s.n, s.stage, s.cause,
   now() + (s.n - 1) * interval '10 milliseconds', now() + s.n * interval '10 milliseconds', 10
-FROM generate_series(1, $1::bigint) n, (VALUES (1, 'ingest', 'system_delay.kafka_queue'),
+FROM generate_series(1, $1::bigint) AS f(n), (VALUES (1, 'ingest', 'system_delay.kafka_queue'),
   (2, 'ingest', 'system_delay.processing'), (3, 'settlement', 'system_delay.kafka_queue'),
   (4, 'settlement', 'system_delay.processing'), (5, 'risk', 'system_delay.kafka_queue'),
   (6, 'risk', 'system_delay.processing'), (7, 'release', 'system_delay.kafka_queue'),
   (8, 'release', 'system_delay.processing')) AS s(n, stage, cause)
 """
-ANALYSE: Final = "VACUUM (ANALYZE) lag_monitor.journey, lag_monitor.restoration_fact, lag_monitor.lag_segment"
+# What else one repayment that is restored at once is counted as.
+TALLIES: Final = """
+INSERT INTO lag_monitor.tally (metric, labels, ms)
+SELECT t.metric, t.labels::text[], t.ms FROM generate_series(1, $1::bigint), (VALUES
+  ('credit_repayments_total', '{low,core}', NULL), ('credit_outcomes_total', '{restored,none}', NULL),
+  ('credit_sla_outcomes_total', '{decided_60s,met}', NULL), ('credit_sla_outcomes_total', '{low_risk_5s,met}', NULL),
+  ('credit_sla_outcomes_total', '{low_risk_60s,met}', NULL), ('credit_sla_outcomes_total', '{notify_60s,met}', NULL),
+  ('credit_notifications_total', '{log,restored,requested}', NULL),
+  ('credit_notifications_total', '{log,restored,delivered}', NULL),
+  ('credit_notification_lag_seconds', '{log}', 20::bigint)) AS t(metric, labels, ms)
+"""
+ANALYSE: Final = (
+    "VACUUM (ANALYZE) lag_monitor.journey, lag_monitor.restoration_fact, lag_monitor.lag_segment, lag_monitor.tally"
+)
 
 
 async def measure(system: System, asked: argparse.Namespace) -> dict[str, Any]:
@@ -53,18 +67,19 @@ async def measure(system: System, asked: argparse.Namespace) -> dict[str, Any]:
     await provision(system.settings)
     async with owner(system.settings) as connection:
         await connection.execute(JOURNEYS, asked.journeys, max(1, asked.journeys // asked.waiting), timeout=1_200)
-        await connection.execute(FACTS, asked.facts, timeout=600)
-        await connection.execute(SEGMENTS, asked.facts, timeout=600)
+        await connection.execute(FACTS, asked.facts, "f", timeout=600)
+        await connection.execute(SEGMENTS, asked.facts, "f", timeout=600)
+        await connection.execute(TALLIES, asked.facts, timeout=600)
         await connection.execute(ANALYSE, timeout=600)
     reader: Any = await connect(system.settings, "lag_monitor")
     try:
         times = []
         for _ in range(TRIES):
             began = monotonic()
-            await reader.fetch(gauges.OLDEST)
+            await reader.fetch(gauges.OLDEST, *gauges.OLDEST_OF)
             times.append((monotonic() - began) * 1000)
         began = monotonic()
-        taken = await projector.project_all(reader)
+        counted = await projector.project_all(reader)
         seconds = monotonic() - began
     finally:
         await reader.close(timeout=5)
@@ -72,8 +87,10 @@ async def measure(system: System, asked: argparse.Namespace) -> dict[str, Any]:
         "journeys": asked.journeys,
         "waiting": asked.waiting,
         "oldest_waiting_ms": round(median(times), 2),
-        "facts": taken,
-        "facts_per_second": round(taken / seconds),
+        "repayments": asked.facts,
+        "facts_and_tallies": counted,
+        "repayments_per_second": round(asked.facts / seconds),
+        "load_average": round(os.getloadavg()[0], 2),
     }
 
 

@@ -20,6 +20,7 @@ from services.metrics.catalogue import BY_NAME, METRICS
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
 from tests import builders
+from tests.benchmarks.ledger import FACTS, JOURNEYS, SEGMENTS
 from tests.integration.conftest import MakeFeed
 from tests.integration.support import owner, role
 from tests.integration.test_lag_counters import projected, soon
@@ -103,6 +104,27 @@ async def test_every_family_and_label_is_the_catalogue_s(feed_of: MakeFeed) -> N
             assert set(sample.labels) - {"le"} == set(metric.labels)
     assert {name for name, _ in snapshot.gauges} <= {name for name, each in BY_NAME.items() if each.kind == "gauge"}
     assert sum(len(family.samples) for family in families) <= SERIES_MAX
+
+
+async def test_ten_thousand_repayments_add_no_series_and_no_label(settings: Settings) -> None:
+    async with owner(settings) as connection, role(settings, "lag_monitor") as reader:
+        await filled(connection, reader, journeys=100, facts=50)
+        few = (await scraped(reader)).keys()
+        await connection.execute("TRUNCATE lag_monitor.journey")
+        await filled(connection, reader, journeys=10_000, facts=10_000, named="m")
+        found = await scraped(reader)
+        ids = set(await connection.fetchval("SELECT array_agg(repayment_id) FROM lag_monitor.restoration_fact"))
+    assert total(found, "credit_restorations_total") == len(ids) == 10_050
+    assert found.keys() == few
+    assert not [label for _, labels in found for label in labels if label[1] in ids]
+
+
+async def filled(connection: Any, reader: Any, *, journeys: int, facts: int, named: str = "f") -> None:
+    """Add journeys, every second of which waits, and restored parts, and count them."""
+    await connection.execute(JOURNEYS, journeys, 2)
+    await connection.execute(FACTS, facts, named)
+    await connection.execute(SEGMENTS, facts, named)
+    await projected(reader)
 
 
 async def test_exemplars_carry_the_fact_s_own_instant_and_trace(feed_of: MakeFeed) -> None:

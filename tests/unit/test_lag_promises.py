@@ -8,7 +8,7 @@ from schemas.event import Event
 from schemas.notification import NotificationRequested
 from schemas.restoration import CreditRestored
 from services.lag_monitor.model import Journey, Promise, Tally
-from services.metrics.catalogue import NOTIFICATION_LAG, OUTCOMES, REPAYMENTS, SLA_OUTCOMES
+from services.metrics.catalogue import BY_NAME, NOTIFICATION_LAG, OUTCOMES, REPAYMENTS, SLA_OUTCOMES
 from tests import builders
 from tests.unit.given import ALL_HELD, FRIDAY, Pipe, all_of, china, profiles, rid
 from tests.unit.test_lag_ledger import LATER, observed
@@ -171,6 +171,28 @@ def test_a_repayment_date_ahead_of_the_broker_is_a_clock_that_was_clamped() -> N
     journey = observed([received])[builders.REPAYMENT]
     assert [t.labels for t in journey.tallies] == [("billing",)]
     assert observed([builders.repayment_received()])[builders.REPAYMENT].tallies == ()
+
+
+def test_ten_thousand_repayments_are_counted_under_labels_of_the_catalogue() -> None:
+    restored = builders.credit_restored()
+    events: list[Event] = [
+        builders.repayment_received(),
+        builders.risk_assessed(),
+        restored,
+        builders.notification_requested(caused_by=restored.caused_by),
+        builders.notification_delivered(),
+    ]
+    counted: set[tuple[str, tuple[str, ...]]] = set()
+    for n in range(10_000):
+        named = {"repayment_id": rid(str(n)), "account_id": f"acct_{n}"}
+        told = observed([event.model_copy(update=named) for event in events])
+        counted |= {(tally.metric, tally.labels) for journey in told.values() for tally in journey.tallies}
+    assert {name for name, _ in counted} >= {REPAYMENTS.name, OUTCOMES.name, SLA_OUTCOMES.name, NOTIFICATION_LAG.name}
+    assert not [
+        (name, labels)
+        for name, labels in counted
+        if labels not in BY_NAME[name].label_sets({"source": (builders.SOURCE,)})
+    ]
 
 
 def test_questions_are_counted_by_topics_that_are_known() -> None:

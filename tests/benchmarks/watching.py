@@ -1,0 +1,136 @@
+"""What watching costs: the five workers with the lag monitor beside them against the five alone, in pairs.
+
+python -m tests.benchmarks.watching [--pairs 3] [--latency-seconds 20] [--backlog 20000] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.system import System, start_workers, wait_ready
+from services.lag_monitor.worker import WORKER as LAG_MONITOR
+from services.runtime.settings import Settings
+from tests.benchmarks.bed import BenchmarkError, bed, fetch, open_accounts, until
+from tests.benchmarks.contenders.ours import OURS
+from tests.benchmarks.facts import facts
+from tests.benchmarks.report import write_json
+from tests.benchmarks.turn import Asked, Turn, take_turn
+from tests.integration.kafka import ends
+
+COST_MAX: Final = 0.05
+RATES: Final = (20.0, 100.0)
+HEARD_SECONDS: Final = 300.0
+READ: Final = "SELECT topic, partition, next_offset FROM lag_monitor.progress"
+Pair = Mapping[str, Turn]
+
+
+async def _start(system: System) -> None:
+    """Let the monitor hear what happened without it before the workers begin."""
+    await wait_ready(await asyncio.to_thread(start_workers, system, (LAG_MONITOR,)))
+    await until(lambda: _heard(system.settings), HEARD_SECONDS, "the monitor read every topic")
+    await OURS.start(system)
+
+
+WATCHED: Final = replace(OURS, name="watched", stages=(*OURS.stages, LAG_MONITOR.name), start=_start)
+SIDES: Final = (OURS, WATCHED)
+
+
+async def _heard(settings: Settings) -> bool:
+    read = {(row["topic"], row["partition"]): row["next_offset"] for row in await fetch(settings, READ)}
+    return all(read.get(at, 0) >= end for at, end in (await ends(settings, sorted(LAG_MONITOR.topics))).items())
+
+
+async def measure(system: System, asked: argparse.Namespace) -> tuple[list[Pair], dict[str, object]]:
+    """Measure pairs; which side goes first alternates."""
+    machine = await facts(system)
+    await open_accounts(system, asked.accounts)
+    pairs: list[Pair] = []
+    for number in range(asked.pairs):
+        turns: dict[str, Turn] = {}
+        for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+            sys.stderr.write(f"pair {number + 1} of {asked.pairs}: {side.name}\n")
+            turns[side.name] = await take_turn(system, side, _asked(asked, number))
+        pairs.append(turns)
+    return pairs, {**machine, "load_average_after": round(os.getloadavg()[0], 2)}
+
+
+def _asked(asked: argparse.Namespace, number: int) -> Asked:
+    return Asked(
+        run=f"w{number}",
+        accounts=asked.accounts,
+        backlog=asked.backlog,
+        rates=RATES,
+        latency_seconds=asked.latency_seconds,
+    )
+
+
+def figures(turn: Turn) -> dict[str, float | None]:
+    """Return what is compared; each grows with the cost, so throughput is the time of one repayment."""
+    p50 = {f"p50 at {each.rate:g}/s, ms": each.p50 for each in turn.latencies}
+    return {**p50, "ms a repayment of a backlog": 1000 / turn.drain.per_second}
+
+
+def costs(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
+    """Return each figure of both sides, their ratios less one, and the median of these; None when saturated."""
+    found: dict[str, dict[str, Any]] = {}
+    sides = [(figures(pair[OURS.name]), figures(pair[WATCHED.name])) for pair in pairs]
+    for name in sides[0][0]:
+        both = [(alone[name], watched[name]) for alone, watched in sides]
+        known = [watched / alone - 1 for alone, watched in both if alone and watched]
+        cost = median(known) if len(known) == len(both) else None
+        found[name] = {"alone_watched": both, "cost": cost, "met": cost is not None and cost <= COST_MAX}
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return 0 when watching costs at most so much, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.watching", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--accounts", type=int, default=2_000)
+    parser.add_argument("--latency-seconds", type=float, default=20.0, help="length of each open loop")
+    parser.add_argument("--backlog", type=int, default=20_000, help="repayments drained by each side")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
+    asked = parser.parse_args(arguments)
+    try:
+        with bed() as system:
+            pairs, machine = asyncio.run(measure(system, asked))
+    except BenchmarkError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    found = costs(pairs)
+    _show(found, machine)
+    told = [{name: asdict(turn) for name, turn in pair.items()} for pair in pairs]
+    write_json(asked.json, {"machine": machine, "pairs": told, "costs": found})
+    return int(not all(each["met"] for each in found.values()))
+
+
+def _show(found: Mapping[str, Mapping[str, Any]], machine: Mapping[str, object]) -> None:
+    shown = Table(title="With the lag monitor against without it, each pair", title_justify="left")
+    for title in ("figure", "alone", "watched", "median cost", f"at most {COST_MAX:.0%}"):
+        shown.add_column(title, justify="left" if title == "figure" else "right")
+    for name, each in found.items():
+        alone, watched = (" ".join(_text(value) for value in side) for side in zip(*each["alone_watched"], strict=True))
+        cost = "saturated" if each["cost"] is None else f"{each['cost']:+.1%}"
+        shown.add_row(name, alone, watched, cost, "yes" if each["met"] else "no")
+    console = Console()
+    console.print(shown)
+    console.print(machine)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
