@@ -8,8 +8,6 @@ from tests.mutation.outcome import KILLED_MIN, figures_kept
 
 ROOT = Path(__file__).parents[2]
 BELOW = {
-    "services/console/domain.py",
-    "services/console/model.py",
     "services/limit_release/domain.py",
     "services/limit_release/holds.py",
     "services/limit_release/verdicts.py",

@@ -1,19 +1,22 @@
 """settlement: what one changed number or word in its rules would change, where no story of another test shows it."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from schemas.event import Event
 from schemas.ids import RepaymentId, event_id
 from schemas.reasons import Reason
 from schemas.settlement import Allocation, Part, Reallocation
-from services.decision import Timer, TimerFired
+from services.decision import Decision, Malformed, Timer, TimerFired
 from services.settlement import facts
-from services.settlement.domain import value_at
-from services.settlement.model import Account, Debt, Repayment
+from services.settlement.domain import decide, value_at
+from services.settlement.model import Account, Debt, Entry, Latest, Repayment
+from services.settlement.replay import FOLD_STEP, HistoryMissing, key_of
 from tests import builders
-from tests.unit.given import FRIDAY, moment, profile, said
+from tests.unit.given import FRIDAY, china, moment, profile, profiles, said
 
 TAKEN, REPORTED, DAY = FRIDAY + timedelta(seconds=3), FRIDAY + timedelta(seconds=2), date(2026, 11, 20)
 NOW = moment(FRIDAY + timedelta(seconds=5), taken_at=TAKEN, reported_at=REPORTED)
@@ -117,3 +120,81 @@ def test_buckets_are_told_by_plan_as_long_as_an_event_holds_them(plans: int, fou
 )
 def test_debt_moves_in_value_time_only_by_what_is_paid_billed_or_over(event: Any, moves: Any) -> None:
     assert value_at(event) == moves
+
+
+def heard(*events: Event, state: Account | None = None) -> Decision[Account]:
+    """Hear billing's events of FRIDAY one after the other."""
+    decision = Decision(state or Account(builders.ACCOUNT))
+    for event in events:
+        decision = decide(profiles(), decision.state, event, moment(FRIDAY))
+    return decision
+
+
+OPENED = builders.account_opened()
+BOUGHT = builders.purchase_posted(amount_minor=500)
+
+
+@pytest.mark.parametrize(("event", "reason"), [(OPENED, "opened_before"), (BOUGHT, "booked_before")])
+def test_e02_what_was_told_before_changes_nothing_and_says_so(event: Event, reason: str) -> None:
+    once = heard(OPENED, BOUGHT).state
+    again = heard(event, state=once)
+    assert (again.state, again.outcome, again.reason) == (once, "stale", reason)
+
+
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [
+        (builders.repayment_received(repayment_id="r1", amount_minor=70, status="pending"), "waiting"),
+        (builders.repayment_received(repayment_id="r1", amount_minor=70, status="failed"), "rejected"),
+        (builders.return_received(repayment_id="r1", amount_minor=70), "returned_first"),
+    ],
+)
+def test_what_moves_no_debt_is_kept_with_its_amount(event: Event, status: Any) -> None:
+    assert heard(OPENED, event).state.repayments == {"r1": Repayment("r1", status, 70)}
+
+
+def test_the_day_a_statement_is_due_is_over_at_the_next_midnight_of_the_products_zone() -> None:
+    statement = builders.statement_issued(due_on=date(2026, 11, 20), occurred_at=FRIDAY)
+    day, midnight = date(2026, 11, 21).toordinal(), china("2026-11-21", "00:00")
+    due = Timer(builders.ACCOUNT, "due_day_over", builders.ACCOUNT, day, midnight)
+    assert heard(OPENED, statement).timers == (due,)
+
+
+def test_a_fact_a_day_ahead_is_taken_and_one_further_ahead_is_malformed() -> None:
+    at = FRIDAY + timedelta(days=1)
+    assert heard(OPENED, builders.purchase_posted(occurred_at=at)).outcome == "applied"
+    with pytest.raises(Malformed, match="occurred_in_the_future"):
+        heard(OPENED, builders.purchase_posted(occurred_at=at + timedelta(milliseconds=1)))
+
+
+def test_every_fact_is_counted_once_wherever_it_falls_and_the_latest_repayment_is_known() -> None:
+    first = builders.repayment_received(repayment_id="r1", amount_minor=30, repaid_at=FRIDAY - timedelta(hours=2))
+    last = builders.repayment_received(repayment_id="r2", amount_minor=20, repaid_at=FRIDAY - timedelta(hours=1))
+    state = heard(OPENED, BOUGHT, last).state
+    assert (state.kept, state.latest) == (2, Latest("r2", "auto", FRIDAY - timedelta(hours=1)))
+    state = heard(first, builders.charges_accrued(occurred_at=builders.OPENED_AT), state=state).state
+    assert (state.kept, state.latest) == (4, Latest("r2", "auto", FRIDAY - timedelta(hours=1)))
+    state = heard(builders.return_received(repayment_id="r2", amount_minor=20), state=state).state
+    assert (state.kept, state.latest) == (3, Latest("r1", "auto", FRIDAY - timedelta(hours=2)))
+    with pytest.raises(HistoryMissing, match=builders.ACCOUNT):
+        heard(builders.return_received(repayment_id="r1", amount_minor=30), state=replace(state, complete=False))
+
+
+def test_an_instalment_says_which_of_how_many_it_is() -> None:
+    parts = builders.purchase_posted(amount_minor=30, instalments_minor=(10, 10, 10))
+    debts = heard(OPENED, parts).state.books.debts
+    assert sorted((debt.number, debt.of, debt.amount_minor) for debt in debts) == [(1, 3, 10), (2, 3, 10), (3, 3, 10)]
+
+
+@pytest.mark.parametrize(("fee", "rank"), [(5, 1), (0, 1), (-1, 2)])
+def test_r24_a_correction_comes_after_the_charges_of_its_instant(fee: int, rank: int) -> None:
+    assert key_of(Entry("c", "charges", FRIDAY, DAY, (0, fee, 0))) == (FRIDAY, rank, "c")
+    assert key_of(Entry("p", "purchase", FRIDAY, DAY, (-1,))) == (FRIDAY, 0, "p")
+
+
+def test_what_is_folded_is_folded_again_only_after_as_many_facts_more() -> None:
+    old = builders.purchase_posted(purchase_id="old", occurred_at=FRIDAY - timedelta(days=60), amount_minor=5)
+    state = heard(OPENED, state=replace(Account(builders.ACCOUNT), fold_at=2)).state
+    state = heard(old, builders.purchase_posted(purchase_id="new", occurred_at=FRIDAY), state=state).state
+    assert (state.kept, state.fold_at, state.base.owed()) == (1, 1 + FOLD_STEP, 5)
+    assert {ref: entry.folded for ref, entry in state.entries.items()} == {"purchase:old": True, "purchase:new": False}
