@@ -42,6 +42,7 @@ SERVICES: Final = {
         ("model", "hazard", "domain"),
         (
             "test_risk_scoring",
+            "test_edges_of_risk",
             "test_rules_of_risk",
             "test_rules_of_time",
             "test_properties_of_risk",
