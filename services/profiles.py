@@ -1,30 +1,21 @@
 """Loads product profiles from deploy/policy and the banking calendars they name."""
 
+import json
 import re
 import tomllib
-from collections.abc import Callable
 from datetime import date, timedelta
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, cast
-
-import holidays
-from holidays import HolidayBase
 
 from services.policy import Calendar, Profile, Profiles, parse_profile
 from services.prior import Prior
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import Settings
 
-YEARS = range(2025, 2031)
 Mark = Literal["public", "assumed"]
 _TABLE = re.compile(r"^\[(?P<name>[\w.]+)\]$")
 _MARKED = re.compile(r"^(?P<key>\w+) = .*# (?P<mark>public|assumed)(?:: .*)?$")
-SOURCES: dict[str, Callable[[], HolidayBase]] = {
-    "cn-banking": lambda: holidays.country_holidays("CN", years=YEARS),
-    "us-fed": lambda: holidays.financial_holidays("XFED", years=YEARS),
-}
 FOLDER = Path(__file__).parents[1] / "deploy" / "policy"
 
 
@@ -62,13 +53,9 @@ def returns() -> Prior:
 
 @cache
 def calendar(name: str) -> Calendar:
-    """Return the banking days of 2025 to 2030 under ``name``; the version names the data's source."""
-    found = SOURCES[name]()
-    working_weekends = frozenset(getattr(found, "weekend_workdays", ()))
-    first, days = date(YEARS.start, 1, 1), (date(YEARS.stop, 1, 1) - date(YEARS.start, 1, 1)).days
-    banking = frozenset(
-        day
-        for day in (first + timedelta(days=n) for n in range(days))
-        if day not in found and (day.weekday() < 5 or day in working_weekends)
-    )
-    return Calendar(name=f"{name}@holidays-{version('holidays')}", banking_days=banking)
+    """Return the banking days under ``name`` for its file's years; the version names the data's source."""
+    told = json.loads((FOLDER / "calendars" / f"{name}.json").read_text())
+    first, end = date(told["first_year"], 1, 1), date(told["last_year"] + 1, 1, 1)
+    weekdays = {day for day in (first + timedelta(days=n) for n in range((end - first).days)) if day.weekday() < 5}
+    closed, opened = ({date.fromisoformat(day) for day in told[key]} for key in ("closed_weekdays", "open_weekends"))
+    return Calendar(name=f"{name}@{told['source']}", banking_days=frozenset(weekdays - closed | opened))

@@ -15,6 +15,7 @@ from typing_extensions import override
 from schemas.catalogue import catalogue
 from schemas.export import Readers, asyncapi, json_schema
 from schemas.topics import PARTITIONS, TOPICS, TYPE_OF
+from services.cli.calendars import calendar_files
 from services.cli.rights import access
 from services.cli.system import all_topics
 from services.cli.workers import EVERYONE
@@ -51,6 +52,7 @@ def outputs() -> dict[str, str]:
         "deploy/kafka/topics.yaml": HEAD + TOPICS_NOTE + _yaml(_topics()),
         "deploy/access.yaml": HEAD + _yaml(access()),
         "README.md": with_settings((ROOT / "README.md").read_text()),
+        **calendar_files(),
         **watching_files(),
     }
 
