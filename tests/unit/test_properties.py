@@ -146,7 +146,7 @@ def at_rest(steps: list[Step], basis: str) -> Pipe:
     """Run a life to an end in which the account is active and every hold is over."""
     pipe = run([step for step in steps if step.kind != "status" or step.status != "closed"], basis)
     pipe.pass_until(pipe.now + timedelta(days=30))
-    pipe.status("active", "reviewed")
+    pipe.take(builders.account_status_changed(status="active", reason="reviewed", occurred_at=pipe.now))
     return pipe
 
 
