@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
 from aiokafka.helpers import create_ssl_context
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
@@ -60,3 +62,16 @@ class KafkaAccess(BaseSettings):
                 "sasl.password": self.kafka_password_file.read_text().strip(),
             }
         return {name: str(value) for name, value in known.items() if value is not None}
+
+    async def why(self, error: BaseException) -> str:
+        """Say what an error at start means; of a refused password aiokafka says that no address answered."""
+        if isinstance(error, KafkaConnectionError) and self.kafka_security.startswith("SASL"):
+            options = self.kafka()
+            host, _, port = options.pop("bootstrap_servers").partition(",")[0].rpartition(":")
+            try:
+                (await create_conn(host, int(port), **options)).close()
+            except SaslAuthenticationFailed:
+                return f"Kafka refused {self.kafka_username}: mend {self.kafka_password_file}, or run `otb access`"
+            except (KafkaError, OSError):
+                pass
+        return str(error) or repr(error)

@@ -12,6 +12,10 @@ PACKAGE_OF: Final = {
     "dockerd": "docker.io",
     "docker-compose": "docker-compose",
     "debootstrap": "debootstrap",
+    "iptables-save": "iptables",
+    "iptables-restore": "iptables",
+    "ip": "iproute2",
+    "umount": "mount",
 }
 
 

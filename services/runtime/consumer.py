@@ -75,7 +75,7 @@ class BatchConsumer(mode.Service):
             gc.freeze()
             self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
         except (errors.ConfigurationError, *errors.TRANSIENT, KafkaError) as error:
-            LOGGER.error("cannot_start", service=self.worker.name, why=str(error) or repr(error))
+            LOGGER.error("cannot_start", service=self.worker.name, why=await self.settings.why(error))
             raise SystemExit(1) from None
 
     @override

@@ -1,11 +1,12 @@
 """deploy/access.yaml on a real broker: every cell of principals x topics x operations, allowed or refused."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as At
 from confluent_kafka.admin import (
@@ -60,24 +61,24 @@ def allowed(name: str, operation: str, kind: str = "topic") -> set[str]:
     return {right.name for right in RIGHTS if (right.principal, right.kind, right.operation) == (who, kind, operation)}
 
 
-def written(broker: Secured, name: str) -> set[str]:
-    """Return the topics that took a record; every other one must have refused it."""
+def written(broker: Secured, name: str, topics: Collection[str] = TOPICS) -> set[str]:
+    """Return which topics took a record; every other one must have refused it."""
     outcomes: dict[str, Any] = {}
     producer = Producer(client(broker, name))
-    for topic in TOPICS:
+    for topic in topics:
         producer.produce(topic, b"{}", on_delivery=lambda error, message: outcomes.update({message.topic(): error}))
     assert producer.flush(SECONDS) == 0
     assert {error.code() for error in outcomes.values() if error} <= {REFUSED}
     return {topic for topic, error in outcomes.items() if error is None}
 
 
-def read(broker: Secured, name: str) -> set[str]:
-    """Return the topics whose record arrived; every other one must have refused, the unseen ones even their ends."""
-    seen = described(broker, name)
+def read(broker: Secured, name: str, topics: Collection[str] = TOPICS) -> set[str]:
+    """Return of which topics a record arrived; every other one must have refused, the unseen ones even their ends."""
+    seen = described(broker, name) & set(topics)
     found: dict[str, bool] = {}
     consumer = Consumer(client(broker, name, **{"group.id": name, "enable.auto.commit": False}))
     try:
-        for topic in set(TOPICS) - seen:
+        for topic in set(topics) - seen:
             with pytest.raises(KafkaException):
                 consumer.get_watermark_offsets(At(topic, 0), timeout=SECONDS)
         consumer.assign([At(topic, 0, 0) for topic in seen])
@@ -175,3 +176,15 @@ def test_a_changed_password_counts_from_then_on_and_the_old_one_no_more(secured:
     with pytest.raises(KafkaException):
         administrator(secured, "notifier").list_topics(timeout=3.0)
     set_passwords(administrator(secured, "admin"), DOCUMENT, secured.secrets_dir)
+
+
+async def test_who_may_not_start_is_told_that_kafka_refused_the_password(secured: Secured, tmp_path: Path) -> None:
+    wrong = tmp_path / "kafka_notifier"
+    wrong.write_text("wrong")
+    settings = secured.settings("notifier").model_copy(update={"kafka_password_file": wrong})
+    consumer = AIOKafkaConsumer(**settings.kafka())
+    with pytest.raises(KafkaConnectionError) as caught:
+        await consumer.start()
+    await consumer.stop()
+    assert await settings.why(caught.value) == f"Kafka refused notifier: mend {wrong}, or run `otb access`"
+    assert await secured.settings("notifier").why(caught.value) == str(caught.value)

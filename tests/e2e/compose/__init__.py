@@ -1,0 +1,1 @@
+"""The compose file on a real engine, with images built here: run by .ci/run only."""
