@@ -3,7 +3,7 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e bench growth memory release schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ mutate: setup ## change the domains on purpose: does a test fail each time? (bou
 
 e2e: setup ## the whole pipeline, killed and restarted
 	@$(BIN)/python -m pytest tests/e2e
+
+engine: setup ## the compose file on a container engine of its own (root on Debian 12; docker.io docker-compose debootstrap)
+	@OTB_ENGINE=1 $(BIN)/python -m pytest tests/e2e/compose
 
 bench: setup ## floor, two naive pipelines and ours, interleaved in one run
 	@$(BIN)/python -m tests.benchmarks.pipeline --json .otb/bench.json
