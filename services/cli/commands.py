@@ -25,6 +25,7 @@ from services.cli import (
     load,
     look,
     pause,
+    policy,
     risk,
     stack_commands,
 )
@@ -48,6 +49,7 @@ for module in (demo, look, explain, lag, checks, conform, access, load, pause, s
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(cases.app, name="case")
 app.add_typer(holds.app, name="hold")
+app.add_typer(policy.app, name="policy")
 app.add_typer(risk.app, name="risk")
 app.add_typer(stack_commands.stack, name="stack")
 

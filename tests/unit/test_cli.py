@@ -22,6 +22,7 @@ COMMANDS = (
     "lag report", "pause", "resume",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
+    "policy show", "policy diff", "policy check", "risk replay-decision",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
 WHO = ("--actor", "agent_1", "--reason", "customer_called")
