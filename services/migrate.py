@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import asyncpg
 
 from services.runtime.errors import ConfigurationError
-from services.runtime.postgres import Connection
+from services.runtime.postgres import Connection, Row
 
 LOCK = 7_261_094
-# Makes the role if it is new, and gives it the password of its secret.
+# Makes the role if it is new, and gives it the password of its secret. What it may do is deploy/access.yaml's.
 MAKE_ROLE = """
 DO $do$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_setting('otb.role')) THEN
@@ -22,8 +22,6 @@ DO $do$ BEGIN
   EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('otb.role'), current_setting('otb.password'));
   EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', current_setting('otb.schema'));
   EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_setting('otb.schema'), current_setting('otb.role'));
-  EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I',
-                 current_setting('otb.schema'), current_setting('otb.role'));
 END $do$
 """
 # A role that may log in and only read, with a bound on what a query of it costs.
@@ -45,6 +43,12 @@ CREATE TABLE IF NOT EXISTS migration (
 """
 
 
+class Asked(Protocol):
+    """A connection that need only answer."""
+
+    async def fetch(self, query: str, *args: object) -> Sequence[Row]: ...
+
+
 async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path, *, readers: Sequence[str] = ()) -> list[str]:
     """Bring every service's schema up to date; return the names of the migrations applied.
 
@@ -58,14 +62,50 @@ async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path, *, reade
         for package in packages:
             async with connection.transaction():
                 await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_ROLE)
-                applied += await _schema(connection, package, "services.runtime", f"services.{package}")
+                applied += await _schema(connection, package, *_modules(package, readers))
         for package in readers:
             async with connection.transaction():
                 await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_READER)
-                applied += await _schema(connection, package, f"services.{package}")
+                applied += await _schema(connection, package, *_modules(package, readers))
     finally:
         await connection.close(timeout=5)
     return applied
+
+
+async def drift(connection: Asked, packages: Sequence[str], readers: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return which migrations of this build are missing, changed since they were applied, or unknown to it."""
+    found: dict[str, list[str]] = {"missing": [], "changed": [], "unknown": []}
+    for package in (*packages, *readers):
+        texts = texts_of(package, readers)
+        known = await _known(connection, package)
+        found["missing"] += [f"{package}/{name}" for name in texts.keys() - known.keys()]
+        found["unknown"] += [f"{package}/{name}" for name in known.keys() - texts.keys()]
+        shared = texts.keys() & known.keys()
+        found["changed"] += [f"{package}/{name}" for name in shared if known[name] != _checksum(texts[name])]
+    return found
+
+
+def texts_of(package: str, readers: Sequence[str] = ()) -> dict[str, str]:
+    """Return the migrations of a schema by name, in the order they are applied."""
+    return dict(_texts(_modules(package, readers)))
+
+
+async def _known(connection: Asked, package: str) -> dict[str, str]:
+    """Return the checksum of each migration applied to a schema, none when there is no such schema."""
+    await connection.fetch("SELECT set_config('search_path', $1, false)", package)
+    (there,) = await connection.fetch("SELECT to_regclass('migration') IS NOT NULL AS it_is")
+    rows = await connection.fetch("SELECT name, checksum FROM migration") if there["it_is"] else ()
+    return {row["name"]: row["checksum"] for row in rows}
+
+
+def _modules(package: str, readers: Sequence[str]) -> tuple[str, ...]:
+    """Return whose migrations make a schema: what every service keeps, then its own; a reader has its own alone."""
+    own = f"services.{package}"
+    return (own,) if package in readers else ("services.runtime", own)
+
+
+def _checksum(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 async def _role(connection: Connection, package: str, password: str, statement: str) -> None:
@@ -81,7 +121,7 @@ async def _schema(connection: Connection, package: str, *modules: str) -> list[s
     known = {row["name"]: row["checksum"] for row in rows}
     done = []
     for name, text in _texts(modules):
-        checksum = sha256(text.encode()).hexdigest()
+        checksum = _checksum(text)
         if name not in known:
             await connection.execute(text)
             await connection.execute("INSERT INTO migration (name, checksum) VALUES ($1, $2)", name, checksum)

@@ -18,9 +18,8 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
+from services.cli.grants import bring_up_to_date
 from services.cli.system import System, all_topics, make_topics, open_system
-from services.cli.workers import EVERYONE, READERS
-from services.migrate import migrate
 from services.runtime.settings import Settings
 
 T = TypeVar("T")
@@ -128,8 +127,7 @@ async def _prepared(settings: Settings) -> None:
     await make_topics(settings)
     await execute(dsn_of(settings), f"CREATE DATABASE {TEMPLATE}")
     assert settings.secrets_dir is not None
-    packages = [worker.package for worker in EVERYONE]
-    await migrate(dsn_of(settings, TEMPLATE), packages, settings.secrets_dir, readers=READERS)
+    await bring_up_to_date(dsn_of(settings, TEMPLATE), settings.secrets_dir)
 
 
 class Databases:

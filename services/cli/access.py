@@ -40,7 +40,7 @@ def access(
     settings = attached(["kafka"])
     document = read_access()
     with working("asking Kafka"):
-        administrator = _administrator(settings)
+        administrator = administrator_of(settings)
         missing, surplus = differences(administrator, document)
         if not check:
             set_passwords(administrator, document, _folder(settings))
@@ -99,7 +99,8 @@ def password_of(folder: Path, name: str) -> str:
     return path.read_text().strip()
 
 
-def _administrator(settings: Settings) -> Any:
+def administrator_of(settings: Settings) -> Any:
+    """Return an administrator who knows users, rights and settings in force."""
     return AdminClient({**settings.librdkafka(), "log_level": "2"})
 
 

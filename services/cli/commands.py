@@ -19,6 +19,7 @@ from services.cli import (
     conform,
     demo,
     dlq,
+    doctor,
     explain,
     holds,
     lag,
@@ -26,6 +27,7 @@ from services.cli import (
     look,
     pause,
     policy,
+    republish,
     risk,
     stack_commands,
 )
@@ -44,7 +46,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (demo, look, explain, lag, checks, conform, access, load, pause, stack_commands):
+for module in (demo, look, explain, lag, checks, doctor, conform, access, load, pause, republish, stack_commands):
     module.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(cases.app, name="case")

@@ -1,4 +1,4 @@
-"""Who may do what, from the Worker declarations: the text of deploy/access.yaml, and what it means in Kafka."""
+"""Who may do what, from Worker declarations and migrations: the text of deploy/access.yaml; what it means in Kafka."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from schemas.topics import BILLING_REPAYMENT, TOPICS, dead_letter_topic
-from services.cli.workers import EVERYONE, OBSERVERS
+from services.cli.relations import relations
+from services.cli.workers import EVERYONE, OBSERVERS, READERS
 from services.runtime.worker import AnyWorker
 
 ROOT: Final = Path(__file__).parents[2]
@@ -27,11 +28,12 @@ class Right(NamedTuple):
 
 
 def access() -> dict[str, Any]:
-    """Return who reads, writes and owns what: our services, then those outside who write a topic."""
+    """Return who reads, writes and owns what: our services, those outside who write a topic, and people's tools."""
     ours = {worker.name for worker in EVERYONE}
     outside = sorted({topic.writer for topic in TOPICS.values()} - ours)
     clients = [*(_client(name) for name in outside), _client(PROBE, writer=BILLING_REPAYMENT.writer)]
-    return {"services": [_service(worker) for worker in EVERYONE], "clients": clients}
+    readers = [{"name": name, "postgres": _postgres(name)} for name in READERS]
+    return {"services": [_service(worker) for worker in EVERYONE], "clients": clients, "readers": readers}
 
 
 def read_access(path: Path = FILE) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def _service(worker: AnyWorker) -> dict[str, Any]:
     )
     return {
         "name": worker.name,
-        "postgres": {"role": f"otb_{worker.package}", "schema": worker.package},
+        "postgres": _postgres(worker.package),
         "kafka": {
             "principal": f"User:{worker.name}",
             "group": worker.name,
@@ -78,6 +80,10 @@ def _service(worker: AnyWorker) -> dict[str, Any]:
             **({"watches": watches} if watches else {}),
         },
     }
+
+
+def _postgres(package: str) -> dict[str, Any]:
+    return {"role": f"otb_{package}", "schema": package, **relations(package, READERS)}
 
 
 def _client(name: str, writer: str | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from deploy.embedded import Process, Stack
+from services.cli.grants import bring_up_to_date
 from services.cli.servers import attached, owner_dsn, stack_of
 from services.cli.system import System, make_topics, open_system, provision, start_workers, wait_ready
 from services.cli.terminal import (
@@ -25,8 +26,7 @@ from services.cli.terminal import (
     table,
     working,
 )
-from services.cli.workers import EVERYONE, READERS
-from services.migrate import migrate
+from services.cli.workers import EVERYONE
 from services.runtime.clock import monotonic
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
 
@@ -134,14 +134,13 @@ def logs(
 
 
 def migrate_command(as_json: Json = False) -> None:
-    """Bring every service's schema up to date."""
+    """Bring every service's schema up to date, and give each role exactly the rights of deploy/access.yaml."""
     settings = attached(["postgres"])
     dsn, folder = owner_dsn(settings), settings.secrets_dir
     if folder is None:
         raise Problem("OTB_SECRETS_DIR is not set")
     with working("migrating"):
-        packages = [worker.package for worker in EVERYONE]
-        done = asyncio.run(migrate(dsn, packages, folder, readers=READERS))
+        done = asyncio.run(bring_up_to_date(dsn, folder))
     _list("applied", done, "every schema was up to date", as_json=as_json)
 
 

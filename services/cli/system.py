@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from deploy.embedded import Part, Program, Stack
 from schemas.topics import TOPICS, Topic, dead_letter_topic
+from services.cli.grants import bring_up_to_date
 from services.cli.kafka import administrator
-from services.cli.workers import EVERYONE, READERS, WORKERS
-from services.migrate import migrate
+from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.clock import monotonic
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import PREFIX, Settings
@@ -53,9 +53,7 @@ async def provision(settings: Settings, *, partitions: int | None = None) -> tup
     """Apply migrations and make topics, of ``partitions`` when nothing else decides; return what was new."""
     if settings.postgres_dsn is None or settings.secrets_dir is None:
         raise ConfigurationError("OTB_POSTGRES_DSN is not set")
-    packages = [worker.package for worker in EVERYONE]
-    dsn = settings.postgres_dsn.get_secret_value()
-    migrated = await migrate(dsn, packages, settings.secrets_dir, readers=READERS)
+    migrated = await bring_up_to_date(settings.postgres_dsn.get_secret_value(), settings.secrets_dir)
     return migrated, await make_topics(settings, partitions=partitions)
 
 

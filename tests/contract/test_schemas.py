@@ -210,7 +210,8 @@ def test_each_worker_has_one_schema_role_and_group_and_writes_alone() -> None:
     written = [topic for service in services for topic in service["kafka"]["writes"]]
     assert len(written) == len(set(written))
     for service, worker in zip(services, EVERYONE, strict=True):
-        assert service["postgres"] == {"role": f"otb_{worker.package}", "schema": worker.package}
+        mine = service["postgres"]
+        assert (mine["role"], mine["schema"]) == (f"otb_{worker.package}", worker.package)
         assert service["kafka"]["group"] == worker.name
         own = [topic for topic in service["kafka"]["writes"] if not topic.endswith(".dlq")]
         assert all(TOPICS[topic].writer == worker.name for topic in own)

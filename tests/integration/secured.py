@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -40,15 +41,18 @@ class Secured:
 
 
 @contextmanager
-def secured_broker(folder: Path) -> Iterator[Secured]:
-    """Run the broker; nothing of it is left afterwards."""
+def secured_broker(folder: Path, properties: str = "") -> Iterator[Secured]:
+    """Run the broker, with ``properties`` beyond the deployment's; nothing of it is left afterwards."""
     home = lay_out_kafka(folder / "kafka", cache_dir())
     passwords = folder / "secrets"
     passwords.mkdir()
     for name in ("admin", *(who["name"] for who in principals(read_access()))):
         (passwords / f"kafka_{name.replace('-', '_')}").write_text(secrets.token_hex(12))
+    script = Path(shutil.copytree(REPOSITORY / "deploy" / "kafka", folder / "deployed")) / "start.sh"
+    with (folder / "deployed" / "server.properties").open("a") as file:
+        file.write(properties)
     port = free_port()
-    process = _start(folder, home, passwords, port)
+    process = _start(script, home, passwords, port)
     try:
         _await(process, port, folder)
         yield Secured(f"127.0.0.1:{port}", passwords)
@@ -57,7 +61,8 @@ def secured_broker(folder: Path) -> Iterator[Secured]:
         process.wait(STOP_SECONDS)
 
 
-def _start(folder: Path, home: Path, passwords: Path, port: int) -> "subprocess.Popen[bytes]":
+def _start(script: Path, home: Path, passwords: Path, port: int) -> "subprocess.Popen[bytes]":
+    folder = script.parents[1]
     environment = {
         "PATH": os.environ["PATH"],
         "JAVA": str(java() / "bin" / "java"),
@@ -70,8 +75,7 @@ def _start(folder: Path, home: Path, passwords: Path, port: int) -> "subprocess.
         "KAFKA_CONTROLLER_PORT": str(free_port()),
     }
     with (folder / "kafka.log").open("wb") as log:
-        script = str(REPOSITORY / "deploy" / "kafka" / "start.sh")
-        return subprocess.Popen([script], env=environment, stdout=log, stderr=log, cwd=folder)
+        return subprocess.Popen([str(script)], env=environment, stdout=log, stderr=log, cwd=folder)
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:

@@ -17,9 +17,9 @@ from services.cli.lag import percentile, phase_of, sample_of, seconds_text
 ENVIRONMENT, USAGE, OK = 3, 2, 0
 REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 COMMANDS = (
-    "demo", "trace", "explain", "lag", "check", "conform", "access", "load", "migrate", "topics",
+    "demo", "trace", "explain", "lag", "check", "doctor", "conform", "access", "load", "migrate", "topics",
     "run", "config", "version",
-    "lag report", "pause", "resume",
+    "lag report", "pause", "resume", "republish",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "policy show", "policy diff", "policy check", "risk replay-decision",
@@ -29,6 +29,8 @@ WHO = ("--actor", "agent_1", "--reason", "customer_called")
 CARD = "paid with 4111 1111-1111 1111"
 LOOKING = (
     ("check",),
+    ("doctor",),
+    ("republish",),
     ("conform",),
     ("access",),
     ("lag",),
@@ -79,6 +81,9 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("load", "--rate", "0"), USAGE, "positive rate"),
         (("conform", "--topic", "repayment.risk.v1"), USAGE, "billing.repayment.v1"),
         (("run",), USAGE, "repayment-ingest"),
+        (("republish", "--yes", "--from", "2026-11-27T04:00:00Z"), USAGE, "--actor"),
+        (("republish", "--from", "2026-11-27T04:00:00"), USAGE, "offset"),
+        (("republish", "--from", "yesterday"), USAGE, "instant"),
         (("run", "nobody"), USAGE, "repayment-ingest"),
         (("dlq", "replay", "settlement:1", "--yes"), USAGE, "--actor"),
         (("case", "resolve", "abcd", "--actor", "agent_1", "--outcome", "explained"), USAGE, "--reason"),
