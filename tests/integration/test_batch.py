@@ -24,11 +24,12 @@ from services.runtime.dead_letter import Limit
 from services.runtime.errors import COLLISION, Refused
 from services.runtime.fold import Folded
 from services.runtime.postgres import one
+from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker, Saved
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
 from tests.integration.conftest import MakeFeed
-from tests.integration.support import Feed, Raw, written
+from tests.integration.support import Feed, Raw, owner, written
 
 SET_ASIDE = "SELECT kind, state, reason, attempts FROM set_aside ORDER BY set_aside_id"
 INPUTS: dict[str, tuple[AnyWorker, Event]] = {
@@ -334,10 +335,16 @@ async def test_acknowledged_publications_are_closed_with_the_next_batch(feed_of:
         (LIMIT_RELEASE, "DELETE FROM decision_record"),
     ],
 )
-async def test_what_is_append_only_refuses_change(feed_of: MakeFeed, worker: AnyWorker, statement: str) -> None:
+async def test_what_is_append_only_refuses_change(
+    feed_of: MakeFeed, settings: Settings, worker: AnyWorker, statement: str
+) -> None:
     feed = await feed_of(worker)
-    with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await feed.connection.execute(statement)
+    async with owner(settings) as connection:  # who may write everything may not do this either
+        await connection.execute(f"SET search_path TO {worker.package}")
+        with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
+            await connection.execute(statement)
 
 
 async def test_the_money_lane_refuses_going_back(feed_of: MakeFeed) -> None:
