@@ -127,5 +127,9 @@ async def test_facts_and_segments_are_never_changed(feed_of: MakeFeed, settings:
     feed = await feed_of(WORKER)
     await feed.deliver(*EVERYTHING)
     for statement in ("UPDATE lag_segment SET cause = ''", "DELETE FROM restoration_fact", "DELETE FROM lag_segment"):
-        with pytest.raises(asyncpg.RestrictViolationError):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await feed.connection.execute(statement)
+        async with owner(settings) as connection:
+            await connection.execute(f"SET search_path TO {WORKER.package}")
+            with pytest.raises(asyncpg.RestrictViolationError):
+                await connection.execute(statement)
