@@ -3,7 +3,7 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,11 +70,18 @@ release: setup ## what takes minutes and is shown before a release, one line eac
 	@$(BIN)/python -m services.risk_training.simulator --repayments 400000 --seeds 3
 	@$(BIN)/python -m pytest tests/e2e/test_crash.py --repayments 12000 --kills 40
 
+training: setup ## what only training needs, from its own lock (LightGBM, NumPy)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/training.lock
+
+train: training ## train the credit score on the file OTB_RISK_DATASET names; writes deploy/policy/models
+	@$(BIN)/python -m services.risk_training.credit
+
 schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access rights again
 	@$(BIN)/python -m services.cli.generate
 
 lock: ## pin every Python package with its hashes again (needs uv)
 	@$(LOCK) --extra dev pyproject.toml -o deploy/requirements.lock
+	@$(LOCK) --extra training -c deploy/requirements.lock pyproject.toml -o deploy/training.lock
 	@$(LOCK) --extra image -c deploy/requirements.lock pyproject.toml -o deploy/image.lock
 
 stack-up: setup ## start the embedded Kafka and PostgreSQL

@@ -12,6 +12,7 @@ from services.policy import Calendar, Profile, Profiles, parse_profile
 from services.prior import Prior
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import Settings
+from services.scorecard import Scorecard
 
 Mark = Literal["public", "assumed"]
 _TABLE = re.compile(r"^\[(?P<name>[\w.]+)\]$")
@@ -49,6 +50,12 @@ def marks(text: str) -> dict[str, Mark]:
 def returns() -> Prior:
     """Return the shipped table of how likely repayments are taken back."""
     return Prior.model_validate_json((FOLDER / "models" / "return-prior-1.json").read_text())
+
+
+@cache
+def credit_score() -> Scorecard:
+    """Return the shipped table of the credit score."""
+    return Scorecard.model_validate_json((FOLDER / "models" / "credit-score-1.json").read_text())
 
 
 @cache

@@ -42,19 +42,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only a build machine has the parts for; there, a missing part is a failure."""
-    named = () if os.getenv("OTB_CI") == "1" else BUILD_MACHINE
-    asked = ("engine",) if os.getenv("OTB_ENGINE") == "1" else ()
-    unasked = {"engine", *named} - set(asked)
-    left_out = [item for item in items if any(item.get_closest_marker(name) for name in unasked)]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in _left_out())]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_report_header() -> str:
-    """Say in one line what is left out."""
-    chosen = "selected" if os.getenv("OTB_CI") == "1" else "left out (OTB_CI=1 selects them)"
-    return f"tests marked {', '.join(BUILD_MACHINE)}: {chosen}"
+def _left_out() -> tuple[str, ...]:
+    """Name the markers not selected; the data set is not ours to ship, so who has it says where it is."""
+    named = [] if os.getenv("OTB_CI") == "1" else list(BUILD_MACHINE)
+    unshipped = [] if os.getenv("OTB_RISK_DATASET") else ["dataset"]
+    engine = os.getenv("OTB_ENGINE") == "1"
+    return tuple(name for name in dict.fromkeys(("engine", *named, *unshipped)) if name != "engine" or not engine)
+
+
+def pytest_report_header() -> list[str]:
+    """Say in a line each what is left out."""
+    left_out = _left_out()
+    chosen = [name for name in BUILD_MACHINE if name not in left_out]
+    told = [f"tests marked {', '.join(chosen)}: selected"] if chosen else []
+    if "dataset" in left_out:
+        told.append("tests marked dataset: left out (OTB_RISK_DATASET names the file; deploy/policy/models/DATA.md)")
+    others = [name for name in left_out if name != "dataset"]
+    return (
+        [*told, f"tests marked {', '.join(others)}: left out (OTB_CI=1 selects them, OTB_ENGINE=1 engine)"]
+        if others
+        else told
+    )
 
 
 @pytest.fixture(scope="session")
