@@ -45,6 +45,7 @@ def access(
         if not check:
             set_passwords(administrator, document, _folder(settings))
             change(administrator, missing, surplus)
+            await_accepted(settings, document, _folder(settings))
     told = {"granted" if not check else "missing": missing, "revoked" if not check else "surplus": surplus}
     if as_json:
         print_json({word: [right._asdict() for right in found] for word, found in told.items()})
@@ -89,6 +90,15 @@ def set_passwords(administrator: Any, document: Mapping[str, Any], folder: Path)
         for who in principals(document)
     ]
     _done(administrator.alter_user_scram_credentials(changes))
+
+
+def await_accepted(settings: Settings, document: Mapping[str, Any], folder: Path) -> None:
+    """Wait until the broker takes every password: its controller answers first, and who starts between is refused."""
+    if settings.kafka_username is None:
+        return
+    for name in (who["name"] for who in principals(document)):
+        own = {"sasl.username": name, "sasl.password": password_of(folder, name), "log_level": "2"}
+        AdminClient({**settings.librdkafka(), **own}).list_topics(timeout=SECONDS)
 
 
 def password_of(folder: Path, name: str) -> str:
