@@ -215,12 +215,12 @@ class Account:
         )
 
     def owing(self, charges_minor: int, ref: str) -> "Account":
-        """Owe so much of charges instead of principal: a credit balance had paid them, and a return took it (R24).
+        """Owe at least so much of charges, instead of principal: a credit balance paid them, a return took it (R24).
 
         The replay of the debt ledger alone knows which of both it was; what is owed together stays the same.
         """
-        change = max(0, charges_minor) - self.charges_minor
-        if not change:
+        change = charges_minor - self.charges_minor
+        if change <= 0:
             return self
         entry = Journal("REALLOCATE", ref, available_minor=change, used_debt_minor=-change)
         return replace(self, charges_minor=self.charges_minor + change).book(entry).absorbed(ref)

@@ -15,7 +15,7 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
-    owed = state.account.charges_minor
+    owed = _owed_again(scene, state, event)
     state = charged(scene.profile, cash_paid(state, event.parts, 1), charges, known.repaid_at)
     repayment = replace(known, returned=True)
     if not repayment.assessed:
@@ -59,12 +59,21 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
     return state, repayment
 
 
+def _owed_again(scene: Scene, state: State, event: RepaymentReturned) -> int:
+    """Return what is owed of charges after the return, at least: an overpayment nobody had here yet paid none of it."""
+    if event.charges_change_minor is None or scene.profile.limit_basis == "TOTAL":
+        return 0
+    lost = {event.repayment_id: event.credit_balance_minor}
+    lost |= {change.repayment_id: max(0, -change.credit_balance_delta_minor) for change in event.reallocated}
+    had_here = {at for at in lost if at in state.repayments and state.repayments[at].joined}
+    never_here = sum(minor for at, minor in lost.items() if at not in had_here)
+    return state.account.charges_minor + event.charges_change_minor - never_here
+
+
 def _replayed(scene: Scene, state: State, event: RepaymentReturned, owed_minor: int) -> State:
-    """Follow the replay; ``owed_minor`` was owed of charges before the return."""
+    """Follow the replay; at least ``owed_minor`` is owed of charges after it."""
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    account = state.account.absorbed(event.event_id)
-    if event.charges_change_minor is not None and scene.profile.limit_basis == "PRINCIPAL":
-        account = account.owing(owed_minor + event.charges_change_minor, f"{event.event_id}:charges")
+    account = state.account.absorbed(event.event_id).owing(owed_minor, f"{event.event_id}:charges")
     return replace(state, account=account)
 
 

@@ -172,9 +172,19 @@ CORRECTED_THEN_RETURNED = [
 ]
 
 
+RETURNED_WHILE_ITS_OVERPAYMENT_IS_HELD = [
+    Step("repay", 3, 1, "wallet", "active"),
+    Step("repay", 0, 1, "wallet", "active"),
+    Step("charge", 1, 400, "wallet", "active"),
+    *[Step("repay", 0, 1, "wallet", "active")] * 5,
+    Step("return", 3, 1, "wallet", "active"),
+]
+
+
 @given(STEPS)
 @example(PAID_OUT_OF_A_REFUND)
 @example(CORRECTED_THEN_RETURNED)
+@example(RETURNED_WHILE_ITS_OVERPAYMENT_IS_HELD)
 def test_e07_under_principal_both_ledgers_say_the_same_net_debt_and_never_less_is_used(steps: list[Step]) -> None:
     pipe = at_rest(steps, "PRINCIPAL")
     owed = sum(getattr(pipe.debt, f"{name}_minor") for name in COMPONENTS)
