@@ -15,15 +15,14 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
-    owed = _owed_again(scene, state, event)
     state = charged(scene.profile, cash_paid(state, event.parts, 1), charges, known.repaid_at)
     repayment = replace(known, returned=True)
     if not repayment.assessed:
-        state = _replayed(scene, state.put(repayment), event, owed)
+        state = _replayed(scene, state.put(repayment), event)
         return Decision(state, reason="waits_for_its_assessment")
     state, repayment = _undone(state, repayment, event)
     own = len(state.account.journals)
-    state = _replayed(scene, state.put(repayment), event, owed)
+    state = _replayed(scene, state.put(repayment), event)
     taken = Taken(
         from_hold_minor=known.part(*PENDING),
         from_available_minor=known.part("restored") + known.reallocated_available_minor,
@@ -59,21 +58,10 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
     return state, repayment
 
 
-def _owed_again(scene: Scene, state: State, event: RepaymentReturned) -> int:
-    """Return what is owed of charges after the return, at least: an overpayment nobody had here yet paid none of it."""
-    if event.charges_change_minor is None or scene.profile.limit_basis == "TOTAL":
-        return 0
-    lost = {event.repayment_id: event.credit_balance_minor}
-    lost |= {change.repayment_id: max(0, -change.credit_balance_delta_minor) for change in event.reallocated}
-    had_here = {at for at in lost if at in state.repayments and state.repayments[at].joined}
-    never_here = sum(minor for at, minor in lost.items() if at not in had_here)
-    return state.account.charges_minor + event.charges_change_minor - never_here
-
-
-def _replayed(scene: Scene, state: State, event: RepaymentReturned, owed_minor: int) -> State:
-    """Follow the replay; at least ``owed_minor`` is owed of charges after it."""
+def _replayed(scene: Scene, state: State, event: RepaymentReturned) -> State:
+    """Follow the replay; what charges it moved is left to the next repayment, on the side of less credit."""
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    account = state.account.absorbed(event.event_id).owing(owed_minor, f"{event.event_id}:charges")
+    account = state.account.absorbed(event.event_id)
     return replace(state, account=account)
 
 

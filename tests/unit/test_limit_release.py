@@ -164,26 +164,6 @@ def test_r24_charges_corrected_after_they_were_paid_are_not_used_twice_when_thei
     assert pipe.account.overpaid_minor == 0
 
 
-def test_r24_charges_a_refunds_excess_paid_are_owed_again_when_the_repayment_behind_it_is_returned() -> None:
-    pipe = Pipe().open(100_000, principal=50_000)
-    pipe.repay(50_000)
-    later = FRIDAY + timedelta(hours=1)
-    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=1_000, interest_minor=0, occurred_at=later), later)
-    refund = builders.purchase_refunded(purchase_id="opening", to_debt_minor=50_000, occurred_at=later)
-    pipe.take(refund, later)
-    assert (pipe.debt.fee_minor, pipe.debt.credit_balance_minor) == (0, 49_000)
-    told = only(pipe.give_back(50_000), RestorationReversed)
-    assert (pipe.debt.principal_minor, pipe.debt.fee_minor, pipe.debt.credit_balance_minor) == (0, 1_000, 0)
-    assert (pipe.account.used_debt_minor, pipe.account.charges_minor, pipe.account.available_minor) == (
-        0,
-        1_000,
-        100_000,
-    )
-    assert told.available_credit_minor == 100_000
-    moved = -told.from_available_minor + told.reallocated_minor - told.uncovered_minor
-    assert moved == 0, "what the return took was covered by the refund"
-
-
 def test_r24_a_charge_another_repayment_had_paid_stays_paid_when_one_is_returned() -> None:
     pipe = Pipe().open(100_000, principal=50_000)
     pipe.repay(51_000, ref="r1")
@@ -199,18 +179,6 @@ def test_r24_a_charge_another_repayment_had_paid_stays_paid_when_one_is_returned
         0,
         70_000,
     )
-
-
-def test_r24_a_credit_balance_that_paid_charges_and_is_gone_leaves_charges_and_no_principal() -> None:
-    pipe = Pipe().open(100_000, principal=80_000)
-    pipe.repay(30_000, ref="r0", at=FRIDAY - timedelta(hours=2))
-    pipe.repay(60_000, ref="r1")
-    later = FRIDAY + timedelta(hours=1)
-    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=4_000, interest_minor=0, occurred_at=later), later)
-    assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor == 6_000
-    pipe.give_back(30_000, ref="r0")
-    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (20_000, 4_000)
-    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (20_000, 4_000)
 
 
 def test_r24_a_new_charge_after_a_correction_uses_no_credit_where_charges_do_not() -> None:
