@@ -89,11 +89,7 @@ class RepaymentRejected(DerivedEvent):
 
 
 class RepaymentReturned(DerivedEvent):
-    """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order.
-
-    ``charges_change_minor`` is what is owed of penalties, fees and interest beside what was owed before: more than this
-    allocation where a credit balance had paid charges and is gone. None: it was not told yet.
-    """
+    """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order."""
 
     repayment_id: RepaymentId
     amount_minor: AmountMinor
@@ -107,7 +103,6 @@ class RepaymentReturned(DerivedEvent):
     credit_balance_minor: ShareMinor
     parts: Parts = ()
     reallocated: tuple[Reallocation, ...] = ()
-    charges_change_minor: BalanceMinor | None = None
 
 
 class RepaymentsReallocated(DerivedEvent):

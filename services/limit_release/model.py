@@ -214,17 +214,6 @@ class Account:
             credit_balance_minor=self.credit_balance_minor - back + over,
         )
 
-    def owing(self, charges_minor: int, ref: str) -> "Account":
-        """Owe at least so much of charges, instead of principal: a credit balance paid them, a return took it (R24).
-
-        The replay of the debt ledger alone knows which of both it was; what is owed together stays the same.
-        """
-        change = charges_minor - self.charges_minor
-        if change <= 0:
-            return self
-        entry = Journal("REALLOCATE", ref, available_minor=change, used_debt_minor=-change)
-        return replace(self, charges_minor=self.charges_minor + change).book(entry).absorbed(ref)
-
     def absorbed(self, ref: str) -> "Account":
         """Let a credit balance pay debt at once; what was paid beyond the debt becomes credit balance (domain 4.3).
 

@@ -59,10 +59,8 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
 
 
 def _replayed(scene: Scene, state: State, event: RepaymentReturned) -> State:
-    """Follow the replay; what charges it moved is left to the next repayment, on the side of less credit."""
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    account = state.account.absorbed(event.event_id)
-    return replace(state, account=account)
+    return replace(state, account=state.account.absorbed(event.event_id))
 
 
 def _moved(state: State, since: int, *kinds: str) -> int:

@@ -178,14 +178,7 @@ def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: M
         case "returned" if known is not None and known.final_on is not None:
             done = replay.taken_back(profile, state, known)
             after_final = profile.local_day(moment.now) > known.final_on
-            fact = facts.returned(
-                known,
-                event,
-                moment,
-                after_final=after_final,
-                reallocated=done.reallocated,
-                charges_change_minor=done.state.books.charges - state.books.charges,
-            )
+            fact = facts.returned(known, event, moment, after_final=after_final, reallocated=done.reallocated)
             return Decision(done.state, (fact,))
         case _:
             return Decision(state, outcome="stale", reason=f"already_{status}")

@@ -75,7 +75,6 @@ def returned(
     *,
     after_final: bool,
     reallocated: tuple[Reallocation, ...],
-    charges_change_minor: int,
 ) -> RepaymentReturned:
     """Tell that a repayment was taken back, and what undoing it did to others."""
     return RepaymentReturned(
@@ -95,7 +94,6 @@ def returned(
         restorable_minor=repayment.restorable_now_minor,
         credit_balance_minor=repayment.credit_balance_minor,
         reallocated=reallocated,
-        charges_change_minor=charges_change_minor,
     )
 
 

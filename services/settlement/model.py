@@ -72,11 +72,6 @@ class Books:
             if component in (None, debt.component) and standing in (None, debt.standing)
         )
 
-    @property
-    def charges(self) -> int:
-        """Return what is owed beside principal."""
-        return self.owed() - self.owed("principal")
-
 
 EntryKind = Literal["purchase", "charges", "refund", "statement", "payout"]
 RANKS: Final[Mapping[str, int]] = {

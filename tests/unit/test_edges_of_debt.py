@@ -68,14 +68,13 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
 
 def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
     report = builders.return_received(repayment_id="r1", amount_minor=250, fault="issuer")
-    told = facts.returned(PAID, report, NOW, after_final=True, reallocated=MOVED, charges_change_minor=70)
+    told = facts.returned(PAID, report, NOW, after_final=True, reallocated=MOVED)
     assert said(told) == {
         "event_id": event_id("RepaymentReturned", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
         "caused_by": report.event_id, "repayment_id": "r1", "amount_minor": 250, "currency": "CNY", "code": "R01",
         "return_class": Reason.RETURNED_INSUFFICIENT_FUNDS, "fault": "issuer", "after_final": True,
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "parts": PARTS[::-1], "restorable_minor": 150, "credit_balance_minor": 40, "reallocated": MOVED,
-        "charges_change_minor": 70,
     }  # fmt: skip
 
 
