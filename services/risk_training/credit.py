@@ -18,7 +18,7 @@ from schemas.reasons import Reason
 from services.profiles import FOLDER
 from services.risk_training.credit_card import card
 from services.risk_training.dataset import SHA256, Customer, Part, WrongData, load
-from services.risk_training.settings import TrainingSettings
+from services.runtime.settings import Settings
 from services.scorecard import (
     BETTER_WHEN_MORE,
     FACTOR_OF,
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FOLDER / "models")
     asked = parser.parse_args(arguments)
     try:
-        customers = load(TrainingSettings().risk_dataset)
+        customers = load(Settings().risk_dataset)
     except WrongData as error:
         sys.stderr.write(f"{error}\n")
         return 2

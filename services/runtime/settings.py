@@ -27,9 +27,7 @@ class Settings(KafkaAccess):
     postgres_dsn: SecretStr | None = Field(None, description="your own PostgreSQL instead of the embedded one")
     secrets_dir: Path | None = Field(None, description="a file per login role; default: secrets in the state folder")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(24, description="partitions of topics made here")
-    instance: str | None = Field(
-        None, description="stable name of this process in its group: a restart takes its place"
-    )
+    instance: str | None = Field(None, description="stable name of this process in its group, also after a restart")
     policy_dir: Path | None = Field(None, description="folder of product profiles; default: deploy/policy")
     batch_max: Annotated[int, Field(ge=1, le=5000)] = Field(250, description="records in one transaction at most")
     stuck_seconds: Annotated[int, Field(ge=5)] = Field(300, description="exit when the loop stands still this long")
@@ -43,6 +41,8 @@ class Settings(KafkaAccess):
     webhook_secret_file: Path | None = Field(None, description="file that holds the signing secret")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     ci: bool = Field(False, description="run tests that need packages only a build machine has")
+    engine: bool = Field(False, description="run the proof on a container engine")
+    risk_dataset: Path | None = Field(None, description="public credit data; see deploy/policy/models/DATA.md")
 
 
 def load_settings() -> Settings:

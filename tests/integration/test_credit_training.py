@@ -10,7 +10,7 @@ import pytest
 from services.profiles import FOLDER, credit_score
 from services.risk_training.dataset import Customer, WrongData, load
 from services.risk_training.measures import measured
-from services.risk_training.settings import TrainingSettings
+from services.runtime.settings import Settings
 from services.scorecard import default_probability, score_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ BAD = {"train": 22.01, "valid": 22.36, "test": 22.20}
 
 @pytest.fixture(scope="module")
 def customers() -> list[Customer]:
-    return load(TrainingSettings().risk_dataset)
+    return load(Settings().risk_dataset)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_rows_defaults_and_the_split_are_those_the_figures_were_measured_on(cust
 
 
 def test_a_cut_copy_of_the_data_is_refused(tmp_path: Path) -> None:
-    whole = TrainingSettings().risk_dataset
+    whole = Settings().risk_dataset
     assert whole is not None
     cut = tmp_path / "cut.csv"
     cut.write_text("".join(whole.read_text().splitlines(keepends=True)[:10_001]))

@@ -118,6 +118,12 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name(
     assert capsys.readouterr().err == "otb: unknown setting OTB_PARTITION; did you mean OTB_PARTITIONS?\n"
 
 
+def test_what_a_build_machine_sets_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("OTB_CI", "1"), ("OTB_ENGINE", "1"), ("OTB_RISK_DATASET", "credit.csv")):
+        monkeypatch.setenv(name, value)
+    assert answer(["config", "--json"]) == OK
+
+
 def test_config_says_where_a_setting_comes_from_and_masks_secrets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
