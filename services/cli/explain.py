@@ -108,7 +108,7 @@ def explanation(found: Journey, language: Language, whom: For = For.CUSTOMER) ->
         yield from _aside(found, language, whom)
     yield from _answers(found, whom, timezone, language)
     if whom is For.AGENT:
-        yield from (timeline for line in found.timelines for timeline in _timeline(line, language, timezone))
+        yield from (timeline for line in found.lines for timeline in _timeline(line, language, timezone))
 
 
 def _answers(found: Journey, whom: For, timezone: str, language: Language) -> Iterator[str]:

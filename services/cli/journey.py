@@ -1,10 +1,11 @@
 """Everything known of one repayment, read from the services' own tables."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -103,6 +104,12 @@ CASES = """
 SELECT case_id, kind, priority, state, tranche, detail, opened_at, due_at, assignee, outcome, answer
 FROM console.case_file WHERE repayment_id = $1 ORDER BY opened_at, case_id
 """
+# Is there a lag ledger, and what did it measure of a repayment's restored parts?
+KEPT = "SELECT to_regclass('lag_monitor.lag_segment') IS NOT NULL"
+MEASURED = """
+SELECT tranche, f.repaid_at, s.stage, s.cause, s.to_at, s.ms FROM lag_monitor.restoration_fact f
+LEFT JOIN lag_monitor.lag_segment s USING (repayment_id, tranche) WHERE repayment_id = $1 ORDER BY tranche, s.n
+"""
 NOW = "SELECT clock_timestamp()"
 _TRAIL: Final[TypeAdapter[tuple[Segment, ...]]] = TypeAdapter(Trail)
 HEX: Final = frozenset("0123456789abcdef")
@@ -121,12 +128,16 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The stretches of one tranche, or of a repayment still on its way; they tile the whole."""
+    """The stretches of one tranche, or of a repayment still on its way; they tile the whole.
+
+    ``ledger`` tells that the observer measured it, else the events told it.
+    """
 
     tranche: int | None
     repaid_at: datetime
     stretches: tuple[Stretch, ...]
     ended_at: datetime
+    ledger: bool = False
 
     @property
     def milliseconds(self) -> int:
@@ -141,7 +152,11 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """One repayment: billing's words, where it is, what was decided, what the customer was told."""
+    """One repayment: billing's words, where it is, what was decided, what the customer was told.
+
+    ``timelines`` are as the events tell them, ``measured`` those of restored parts in the lag ledger, which also
+    knows of pauses and of a wait for the rail.
+    """
 
     repayment_id: str
     account_id: str
@@ -160,11 +175,18 @@ class Journey:
     now: datetime
     refused: str | None
     cases: Sequence[Row] = ()
+    measured: tuple[Timeline, ...] = ()
 
     @property
     def name(self) -> str:
         """Return billing's reference, or the id where billing's is not known."""
         return self.reference["external_ref"] if self.reference else self.repayment_id
+
+    @property
+    def lines(self) -> tuple[Timeline, ...]:
+        """Return a timeline a part: the ledger's, else what the events tell."""
+        known = {line.tranche: line for line in self.measured}
+        return tuple(known.get(line.tranche, line) for line in self.timelines)
 
     @property
     def record(self) -> DecisionRecord | None:
@@ -235,7 +257,23 @@ async def told_of(connection: Connection, found: Found) -> Journey:
         now=now,
         refused=next((why for why in map(_refused, events) if why), None),
         cases=await connection.fetch(CASES, at),
+        measured=await measured(connection, at),
     )
+
+
+async def measured(connection: Connection, at: str) -> tuple[Timeline, ...]:
+    """Return what the lag ledger measured of each restored part; nothing where no observer keeps one."""
+    rows = await connection.fetch(MEASURED, at) if await connection.fetchval(KEPT) else ()
+    return tuple(
+        timeline_of(part[0]["repaid_at"], tranche, [row for row in part if row["stage"] is not None])
+        for tranche, part in ((n, list(part)) for n, part in groupby(rows, key=itemgetter("tranche")))
+    )
+
+
+def timeline_of(repaid_at: datetime, tranche: int, rows: Sequence[Mapping[str, Any]]) -> Timeline:
+    """Return the ledger's segments of one restored part as a timeline."""
+    stretches = tuple(Stretch(row["stage"], row["cause"], row["to_at"], row["ms"]) for row in rows)
+    return Timeline(tranche, repaid_at, stretches, stretches[-1].until if stretches else repaid_at, ledger=True)
 
 
 def timelines(events: Sequence[Row], tranches: Sequence[Row], now: datetime) -> tuple[Timeline, ...]:

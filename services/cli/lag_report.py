@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from schemas.reasons import CAUSES
-from services.cli.journey import Timeline
-from services.cli.ledger import EN, Figures, figures, timeline_of, words
+from services.cli.journey import Timeline, timeline_of
+from services.cli.ledger import EN, Figures, figures, words
 from services.cli.picture import journey_svg
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, NOT_FOUND, USAGE, Json, Problem, local, print_json, stdout

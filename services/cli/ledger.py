@@ -1,7 +1,7 @@
 """The lag ledger's figures for people: where time went and what waits, by stage and cause; lag plain and by amount."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
@@ -10,7 +10,6 @@ from rich.table import Table
 
 from schemas.account import Language
 from schemas.reasons import CAUSES, STAGES, Cause, Stage
-from services.cli.journey import Stretch, Timeline
 from services.cli.servers import Connection
 from services.cli.terminal import table
 from services.wording import cause_label, duration_text, money_text, stage_label
@@ -160,9 +159,3 @@ def _text(milliseconds: float | None) -> str:
 def _weighted(found: Mapping[str, int] | None) -> str:
     each = sorted((found or {}).items())
     return _text(each[0][1]) if len(each) == 1 else ", ".join(f"{name} {_text(ms)}" for name, ms in each)
-
-
-def timeline_of(repaid_at: datetime, tranche: int, rows: Sequence[Mapping[str, Any]]) -> Timeline:
-    """Return the segments of one restored part as a timeline."""
-    stretches = tuple(Stretch(row["stage"], row["cause"], row["to_at"], row["ms"]) for row in rows)
-    return Timeline(tranche, repaid_at, stretches, stretches[-1].until if stretches else repaid_at)

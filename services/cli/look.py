@@ -106,7 +106,8 @@ def show_timeline(console: Console, line: Timeline, language: Language) -> None:
         shown.add_row(stage, cause, f"{stretch.milliseconds / 1000:.3f}", bar)
     whole = "restored" if line.tranche else "until now or the end"
     of = f"tranche {line.tranche}: " if line.tranche else ""
-    exact = "adds up exactly" if line.tiles else "DOES NOT ADD UP: run `otb check`"
+    source = "the lag ledger's: " if line.ledger else ""
+    exact = f"{source}adds up exactly" if line.tiles else f"{source}DOES NOT ADD UP: run `otb check`"
     shown.add_row("[bold]total[/]", f"{of}repaid to {whole}", f"[bold]{line.milliseconds / 1000:.3f}[/]", exact)
     console.print()
     console.print(shown)
@@ -117,7 +118,7 @@ def show_tranches(console: Console, found: Journey, language: Language) -> None:
     if not found.tranches:
         return
     currency = found.reference["currency"] if found.reference else "CNY"
-    lag = {line.tranche: line.milliseconds for line in found.timelines}
+    lag = {line.tranche: line.milliseconds for line in found.lines}
     shown = table("part", "amount", "state", "promised by", "restored at", "after", right=("amount", "after"))
     for row in found.tranches:
         after = duration_text(lag[row["number"]], language) if row["number"] in lag else ""
@@ -161,6 +162,7 @@ def described(found: Journey) -> dict[str, Any]:
         "state": standing_of(found),
         "settlement": dict(found.settled) if found.settled else None,
         "timelines": [_line(line) for line in found.timelines],
+        "measured": [_line(line) for line in found.measured],
         "tranches": [dict(row) for row in found.tranches],
         "told": [dict(row) for row in found.told],
         "conflicts": [dict(row) for row in found.conflicts],
@@ -185,8 +187,8 @@ def _line(line: Timeline) -> dict[str, Any]:
 
 def _chosen(found: Journey, tranche: int | None) -> Timeline | None:
     if tranche is None:
-        return max(found.timelines, key=lambda line: line.milliseconds, default=None)
-    for line in found.timelines:
+        return max(found.lines, key=lambda line: line.milliseconds, default=None)
+    for line in found.lines:
         if line.tranche == tranche:
             return line
     raise Problem(f"no restored tranche {tranche} of {found.name}", NOT_FOUND)

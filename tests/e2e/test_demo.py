@@ -169,9 +169,12 @@ def test_trace_adds_up_for_every_part(demo: Demo, otb: Otb) -> None:
     for line in traced["timelines"]:
         assert line["adds_up"]
         assert sum(each["milliseconds"] for each in line["stretches"]) == line["milliseconds"]
+    assert [(line["tranche"], line["milliseconds"]) for line in traced["measured"]] == [
+        (line["tranche"], line["milliseconds"]) for line in traced["timelines"]
+    ]
     assert {row["state"] for row in traced["told"]} == {"delivered"}
     assert otb.json("trace", traced["repayment_id"][:12])["repayment_id"] == traced["repayment_id"]
-    assert "adds up exactly" in otb.says("trace", traced["repayment_id"])
+    assert "the lag ledger's: adds up exactly" in otb.says("trace", traced["repayment_id"])
 
 
 def test_explain_says_the_same_in_both_languages_and_to_everyone(demo: Demo, otb: Otb) -> None:

@@ -1,21 +1,27 @@
 """`otb lag` and its report: the ledger's figures, the same in the table, in JSON and in the file that opens offline."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 from typing_extensions import override
 
+from services.cli.journey import Found, measured, told_of
 from services.cli.lag_report import Mark, html, read, seconds_of
 from services.cli.ledger import Figures, cause_table, figures
+from services.cli.look import show_timeline
 from services.cli.servers import connected
 from services.cli.terminal import Problem
 from services.lag_monitor.worker import WORKER
 from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
+from services.wording import cause_label
 from tests import builders
 from tests.integration.conftest import MakeFeed
 from tests.integration.support import owner
+from tests.unit.given import rid
 from tests.unit.test_lag_ledger import EVERYTHING, observed
 from tests.unit.test_rules_of_time import restored_of_r9
 
@@ -109,6 +115,34 @@ async def test_the_report_opens_offline_and_says_what_json_says(feed_of: MakeFee
     assert "settlement killed" in text
 
 
+async def test_trace_shows_the_segments_of_the_ledger(feed_of: MakeFeed, settings: Settings) -> None:
+    await everything(feed_of)
+    for at, known in observed(EVERYTHING).items():
+        async with connected(settings) as connection:
+            lines = await measured(connection, at)
+        facts = sorted(known.facts, key=lambda fact: fact.restored.tranche)
+        assert [line.tranche for line in lines] == [fact.restored.tranche for fact in facts]
+        for line, fact in zip(lines, facts, strict=True):
+            told = [(s.stage, s.cause, s.to_at, s.milliseconds) for s in fact.lag.segments]
+            assert [(s.stage, s.cause, s.until, s.milliseconds) for s in line.stretches] == told
+            assert (line.tiles, line.milliseconds) == (True, fact.lag.milliseconds)
+
+
+async def test_a_wait_for_the_rail_is_traced_as_the_ledger_knows_it(feed_of: MakeFeed, settings: Settings) -> None:
+    """The trail of the report that said succeeded knows of no pending one before it; the ledger does."""
+    await everything(feed_of)
+    async with connected(settings) as connection:
+        lines = await measured(connection, rid("waits"))
+        told = tuple(replace(line, stretches=(), ledger=False) for line in lines)
+        of = Found(rid("waits"), builders.ACCOUNT, None)
+        known = replace(await told_of(connection, of), timelines=told, measured=lines)
+    assert known.lines == lines
+    with (console := Console(width=200)).capture() as shown:
+        show_timeline(console, known.lines[0], "en")
+    assert "the lag ledger's: adds up exactly" in shown.get()
+    assert cause_label("external.settlement_wait", "en", audience="agent") in shown.get()
+
+
 async def test_an_empty_ledger_has_a_report_too(settings: Settings) -> None:
     async with connected(settings) as connection:
         report = await read(connection, 60)
@@ -120,6 +154,7 @@ async def test_where_no_observer_keeps_a_ledger_that_is_said(settings: Settings)
         await connection.execute("DROP SCHEMA lag_monitor CASCADE")
     async with connected(settings) as connection:
         assert await figures(connection, 60) is None
+        assert await measured(connection, builders.REPAYMENT) == ()
         with pytest.raises(Problem, match="lag-monitor"):
             await read(connection, 60)
 
