@@ -5,7 +5,7 @@ from typing import Final
 
 from services.risk_training.dataset import SHA256, Customer
 from services.risk_training.measures import Measures, approval_ratio, measured
-from services.scorecard import TIERS, Scorecard, default_probability, tier_of
+from services.scorecard import TIERS, Scorecard, default_probability, shown, tier_of
 
 Group = Callable[[Mapping[str, int]], bool]
 YOUNG, GROWN, OLD = range(25), range(25, 40), range(40, 62)
@@ -16,6 +16,13 @@ GROUPS: Final[Mapping[str, tuple[Group, Group]]] = {
     "under 25 against 25 to 39 years": (lambda who: who["AGE"] in YOUNG, lambda who: who["AGE"] in GROWN),
 }
 FOUR_FIFTHS: Final = 0.8
+GOLDEN_ROW: Final = 925
+"""Always on time, and below the threshold: the customer whose explanation is told word for word (domain 8.4)."""
+OTHER_TABLE: Final = """\
+The design quotes 611.59 for this row, from a table that is not among ours. Training here with another learning rate,
+leaf size, penalty or number of bins, one at a time, moved the score by less than a point and kept the reasons and their
+order; what that table asked differently is not known. A customer is told what the table above gives, and nothing else.
+"""
 QUESTIONS: Final = """\
 ## What counsel has to answer
 - Younger customers are approved far less often. The score is calibrated for them and no feature is their age; whether
@@ -46,6 +53,7 @@ def card(
         _measures(found),
         _tiers(champion, defaulted),
         _fairness(table, champion, test),
+        _golden(table, test),
         QUESTIONS,
     )
     return "\n".join(sections)
@@ -92,3 +100,19 @@ def _fairness(table: Scorecard, scores: Sequence[int], test: Sequence[Customer])
         verdict = "below" if ratio < FOUR_FIFTHS else "kept"
         lines.append(f"| {name} | {ratio:.3f} | {verdict} | {seen:.1%} / {predicted:.1%} |")
     return "\n".join(lines) + "\n"
+
+
+def _golden(table: Scorecard, test: Sequence[Customer]) -> str:
+    """Say what one customer's score is made of, against customers just approved (risk 7)."""
+    one = next(customer for customer in test if customer.row == GOLDEN_ROW)
+    score, factors = table.score(one.known), table.factors(one.known)
+    told = f"{score / 100:.2f}, told as {shown(score)}"
+    lines = [
+        f"## Row {GOLDEN_ROW}: six of six on time, and no increase",
+        f"Score {told}. Against customers just approved:",
+    ]
+    lines += ["", "| factor | points | theirs, mean | difference |", "|---|---|---|---|"]
+    for factor in sorted(factors, key=lambda name: factors[name] - table.near_pass[name]):
+        points, mean = factors[factor], table.near_pass[factor]
+        lines.append(f"| {factor} | {points / 100:.2f} | {mean / 100:.2f} | {(points - mean) / 100:+.2f} |")
+    return "\n".join(lines) + "\n\n" + OTHER_TABLE

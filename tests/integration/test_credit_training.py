@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.reasons import Reason
 from services.profiles import FOLDER, credit_score
+from services.risk_training.credit_card import GOLDEN_ROW
 from services.risk_training.dataset import Customer, WrongData, load
 from services.risk_training.measures import measured
 from services.runtime.settings import Settings
-from services.scorecard import default_probability, score_of
+from services.scorecard import default_probability, score_of, shown
 
 if TYPE_CHECKING:
     from services.risk_training.credit import Trained
@@ -93,3 +95,28 @@ def test_the_challenger_ranks_as_the_champion_or_better(customers: list[Customer
     shadow = measured([float(p) for p in booster.predict(matrix(test))], outcomes)
     champion = measured([default_probability(table.score(one.known)) for one in test], outcomes)
     assert shadow.auc > champion.auc - 0.005
+
+
+def test_r25_row_925_is_the_golden_case_of_this_table(customers: list[Customer]) -> None:
+    """Six of six on time and below 640: two reasons, in order; the other factors are none (risk 7)."""
+    golden, table = next(one for one in customers if one.row == GOLDEN_ROW), credit_score()
+    score, factors = table.score(golden.known), table.factors(golden.known)
+    shortfall = {factor: points - table.near_pass[factor] for factor, points in factors.items()}
+    assert golden.part == "test"
+    assert [month.late for month in golden.months] == [0] * 7
+    assert (score, shown(score)) == (61_004, 610)
+    assert table.base + sum(factors.values()) == score
+    assert {factor: points for factor, points in shortfall.items() if points < 0} == {
+        Reason.SMALL_PAYMENTS: -2_728,
+        Reason.HIGH_UTILISATION: -1_212,
+    }
+    assert sum(shortfall.values()) == score - (table.base + sum(table.near_pass.values())) == -3_866
+    assert Reason.LATE_PAYMENTS in table.at_best(golden.known)
+
+
+def test_the_model_card_tells_the_golden_case(customers: list[Customer]) -> None:
+    table = credit_score()
+    card = (FOLDER / "models" / f"{table.version}.md").read_text()
+    assert "Score 610.04, told as 610." in card
+    assert "| SMALL_PAYMENTS | -80.47 | -53.19 | -27.28 |\n| HIGH_UTILISATION | -52.12 | -40.00 | -12.12 |" in card
+    assert "611.59" in card
