@@ -1,7 +1,7 @@
-"""Risk decisions: reach one again from what was stored with it, and compare byte by byte."""
+"""Risk decisions: reach one again from what was stored with it, and compare byte by byte; and which model decides."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -9,17 +9,23 @@ import typer
 
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
+from services.cli import models
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, Json, Problem, print_json, stdout, table
 from services.policy import Profile, Profiles
+from services.prior import Prior
 from services.profiles import load_profiles
-from services.risk_scoring.domain import MODEL_VERSION
+from services.risk_scoring.domain import deciding
+from services.risk_scoring.model import Table
 from services.risk_scoring.view import revised_again, told_again
 from services.runtime.codec import encode
 
-app = typer.Typer(help="Risk decisions, and how they came about.", no_args_is_help=True, epilog=EPILOG)
+app = typer.Typer(
+    help="Risk decisions: how they came about, and which model makes them.", no_args_is_help=True, epilog=EPILOG
+)
+models.register(app)
 # Every verdict on a repayment as it was told, first to last, with the settlement the first one is about.
 TOLD = """
 SELECT convert_from(o.payload, 'UTF8') AS fact, convert_from(s.payload, 'UTF8') AS settled
@@ -29,6 +35,8 @@ LEFT JOIN settlement.outbox s ON s.account_id = o.account_id
 WHERE o.account_id = $1 AND position($2::bytea IN o.payload) > 0 AND o.event_type LIKE '%.RiskAssessed.%'
 ORDER BY o.occurred_at, o.publication_id, o.n
 """
+# The tables of returns that decisions name.
+NAMED = "SELECT version, artefact FROM risk_scoring.risk_models WHERE kind = 'return' AND version = ANY($1::text[])"
 SAME: Final = "the same bytes"
 
 
@@ -79,15 +87,23 @@ async def replays(connection: Connection, profiles: Profiles, account_id: str, r
     rows = await connection.fetch(TOLD, account_id, repayment_id.encode())
     read = [(row["fact"], RiskAssessed.model_validate_json(row["fact"]), row["settled"]) for row in rows]
     stories = [each for each in read if each[1].repayment_id == repayment_id]
+    named = await connection.fetch(NAMED, sorted({fact.model_version for _, fact, _ in stories}))
+    tables = {row["version"]: Table(Prior.model_validate_json(row["artefact"])) for row in named}
     before: Sequence[RiskAssessed | None] = [None, *(fact for _, fact, _ in stories)]
     return [
-        _replayed(profiles, text, fact, was if fact.revision else settled)
+        _replayed(_pinned(profiles, tables, fact), text, fact, was if fact.revision else settled)
         for (text, fact, settled), was in zip(stories, before, strict=False)
     ]
 
 
-def _replayed(profiles: Profiles, text: str, fact: RiskAssessed, cause: RiskAssessed | str | None) -> Replayed:
-    again, why = _again(profiles.of(fact.product), fact, cause)
+def _pinned(profiles: Profiles, tables: Mapping[str, Table], fact: RiskAssessed) -> Profile:
+    """Return the profile with the table of returns that a decision names; without one in the registry, the shipped."""
+    profile, table_named = profiles.of(fact.product), tables.get(fact.model_version)
+    return profile if table_named is None else table_named.under(profile)
+
+
+def _replayed(profile: Profile, text: str, fact: RiskAssessed, cause: RiskAssessed | str | None) -> Replayed:
+    again, why = _again(profile, fact, cause)
     same = again is not None and encode(again).payload == text.encode()
     names = RiskAssessed.model_fields
     differs = [name for name in names if again is not None and getattr(again, name) != getattr(fact, name)]
@@ -97,8 +113,7 @@ def _replayed(profiles: Profiles, text: str, fact: RiskAssessed, cause: RiskAsse
 
 def _again(profile: Profile, fact: RiskAssessed, cause: RiskAssessed | str | None) -> tuple[RiskAssessed | None, str]:
     """Return the verdict reached once more, or None and why it cannot be."""
-    model = MODEL_VERSION if profile.formula is None else profile.formula.version
-    here = (profile.policy_version, model, profile.banking.name)
+    here = (profile.policy_version, deciding(profile, profile.rail(fact.rail).rail_class), profile.banking.name)
     if here != (fact.policy_version, fact.model_version, fact.calendar_version):
         return None, f"other versions are in force: {', '.join(here)}"
     if isinstance(cause, RiskAssessed):

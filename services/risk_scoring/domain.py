@@ -12,7 +12,7 @@ from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Moment, latest
-from services.policy import Hold, Profile, Profiles, Rest
+from services.policy import Hold, Profile, Profiles, RailClass, Rest
 from services.prior import Prior
 from services.risk_scoring.hazard import cheapest_of, worth_a_look
 from services.risk_scoring.model import (
@@ -37,7 +37,7 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
     match event:
         case RepaymentSettled():
             known = state.without_holds(change.repayment_id for change in event.reallocated)
-            return _assessed(policy.of(event.product), known, event, moment)
+            return _assessed(_in_force(policy.of(event.product), state), known, event, moment)
         case RepaymentReturned():
             return _returned(state, event)
         case RepaymentsReallocated():
@@ -273,6 +273,15 @@ def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment:
     return Decision(_kept(state, event, fact, asked, verdict), (fact,))
 
 
+def _in_force(profile: Profile, state: Account) -> Profile:
+    return profile if state.champion is None else state.champion.under(profile)
+
+
+def deciding(profile: Profile, rail: RailClass) -> str:
+    """Return the version of what decides on a rail of this class: where it is final, no table of returns is asked."""
+    return MODEL_VERSION if profile.formula is None or rail == "FINAL" else profile.formula.version
+
+
 def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSettled, moment: Moment) -> RiskAssessed:
     """Return the first verdict on a repayment as an event; pure, so that it can be told again (view.py)."""
     held = verdict.held_at(moment.now)
@@ -301,7 +310,7 @@ def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSe
         hold_slack_seconds=profile.promise.hold_slack_seconds,
         inputs=asked.inputs,
         inputs_digest=asked.digest,
-        model_version=MODEL_VERSION if profile.formula is None else profile.formula.version,
+        model_version=deciding(profile, asked.rail),
         policy_version=profile.policy_version,
         calendar_version=profile.banking.name,
     )

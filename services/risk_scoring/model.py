@@ -7,8 +7,8 @@ from hashlib import blake2b
 
 from schemas.reasons import Reason
 from schemas.risk import Given, Pattern, RiskAssessed, Tier, Tranche
-from services.policy import RailClass
-from services.prior import Feature
+from services.policy import Profile, RailClass
+from services.prior import Feature, Prior
 from services.values import replace
 
 WHY: Mapping[Feature, Reason] = {
@@ -88,11 +88,28 @@ class Cycle:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of returns of the registry; ``made`` are the profiles it decided for, with what was made of each."""
+
+    prior: Prior
+    made: dict[str, tuple[Profile, Profile]] = field(default_factory=dict, repr=False, compare=False)
+
+    def under(self, profile: Profile) -> Profile:
+        """Return ``profile`` with this table in force where its formula decides; made once a profile."""
+        if profile.formula is None:
+            return profile
+        known = self.made.get(profile.product)
+        if known is None or known[0] is not profile:
+            known = self.made[profile.product] = (profile, profile.model_copy(update={"returns": self.prior}))
+        return known[1]
+
+
+@dataclass(frozen=True)
 class Account:
     """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
 
-    ``limit_at`` is when billing last changed the limit; None is as it was opened.
-    ``version`` counts what was written of it, for the store alone.
+    ``limit_at`` is when billing last changed the limit; None is as it was opened. ``champion`` is the table of returns
+    in force, None for the shipped one. ``version`` counts what was written of it, for the store alone.
     """
 
     account_id: str
@@ -101,6 +118,7 @@ class Account:
     funding: Mapping[str, FundingAccount] = field(default_factory=dict)
     assessments: Mapping[str, Assessment] = field(default_factory=dict)
     tier: Tier = "unknown"
+    champion: Table | None = None
     version: int = 0
     limit_at: datetime | None = None
 

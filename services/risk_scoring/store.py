@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from schemas.account import FundingAccountLinked
@@ -9,14 +10,16 @@ from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
-from services.risk_scoring.model import Account, Assessment, Cycle, Strike
+from services.prior import Prior
+from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 from services.values import replace
 
 T = TypeVar("T")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
-# need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4).
+# need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4). And the
+# return model in force, seen at the same instant: no batch decides by two.
 READS = """
 (SELECT json_agg(k) FROM (
   SELECT account_id, 'account' AS kind, NULL AS name, NULL AS repayment_id, cycle_started_at AS at,
@@ -40,7 +43,9 @@ READS = """
     NULL, hold, NULL, NULL
   FROM risk_scoring.assessment WHERE repayment_id = ANY($4::text[])
   ORDER BY at, repayment_id, hold NULLS FIRST
-) AS k) AS kept
+) AS k) AS kept,
+(SELECT artefact FROM risk_scoring.risk_models
+ WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0) AS champion
 """
 # Keeps accounts as they were read, and funding accounts, strikes and assessments that changed.
 WRITES = """
@@ -80,11 +85,18 @@ def ask(inputs: Sequence[Input]) -> Sequence[object]:
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with what its verdict may need."""
-    found: dict[str, Account] = {event.account_id: Account(event.account_id) for event in inputs}
+    champion = None if row["champion"] is None else _table(row["champion"])
+    found: dict[str, Account] = {event.account_id: Account(event.account_id, champion=champion) for event in inputs}
     for kept in listed(row["kept"]):
         if kept["account_id"] in found:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
     return found
+
+
+@lru_cache(maxsize=4)
+def _table(artefact: str) -> Table:
+    """Read a table of returns once: what is computed of it is then there, too."""
+    return Table(Prior.model_validate_json(artefact))
 
 
 def save(changes: Sequence[tuple[Account, Account]]) -> Saved:

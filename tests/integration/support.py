@@ -1,8 +1,10 @@
 """Feeds records to batch.process as the loop does, and looks at what it left in PostgreSQL."""
 
+import json
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -12,6 +14,7 @@ from schemas.event import BillingEvent, Event
 from schemas.topics import TOPIC_OF
 from services.billing_simulator.headers import billing_headers
 from services.decision import Input
+from services.profiles import returns
 from services.runtime import inbox, outbox
 from services.runtime.batch import Batch, Committed, process
 from services.runtime.clock import monotonic, utc_now
@@ -160,3 +163,12 @@ async def violations(settings: Settings) -> dict[str, list[Row]]:
             if rows:
                 found[view["name"]] = [dict(row) for row in rows]
     return found
+
+
+def another_table(folder: Path, version: str) -> Path:
+    """Write a table of returns that calls every repayment ten times as likely to come back."""
+    told = json.loads(returns().model_dump_json())
+    told["version"], told["bank"]["base"] = version, 0.04
+    path = folder / f"{version}.json"
+    path.write_text(json.dumps(told))
+    return path

@@ -144,8 +144,16 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "deadlines": ("lag_monitor", sweeper.SWEEP, (utc_now(), 500)),
     "messages due": ("notifier", notifier.CLAIM, (200, 60.0)),
 }
-SMALL = {"progress", "disabled_channel", "operator_pause", "metric_cursor", "metric_count", "metric_hist"}
-"""Tables with a row a partition, a channel, a series or a decision of a person's."""
+SMALL = {
+    "progress",
+    "disabled_channel",
+    "operator_pause",
+    "metric_cursor",
+    "metric_count",
+    "metric_hist",
+    "risk_models",
+}
+"""Tables with a row a partition, a channel, a series, a model or a decision of a person's."""
 
 
 async def scanned(settings: Settings, schema: str, query: str, values: tuple[object, ...]) -> set[str]:

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from services.cli.commands import answer
+from services.cli.models import activate
 from services.profiles import FOLDER
+from services.risk_scoring.domain import MODEL_VERSION
 from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.runtime.batch import Committed
 from services.runtime.settings import Settings
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
 from tests.conftest import dsn_of
-from tests.integration.support import Feed, Raw, owner, role
+from tests.integration.support import Feed, Raw, another_table, owner, role
 
 RAILS = ("direct_debit", "wallet", "direct_debit", "cheque", "unheard_of", "direct_debit")
 OPENED = builders.account_opened(credit_limit_minor=6_000_000)
@@ -90,6 +92,23 @@ async def test_every_stored_verdict_is_reached_again(
     path.write_text(path.read_text().replace('version = "', 'version = "another-'))
     (first, *_) = await replayed(at[0], code=1)
     assert first["why"].startswith("other versions are in force: default@another-")
+
+
+async def test_a_verdict_of_a_model_that_decides_no_more_is_reached_again_by_that_model(
+    decided: tuple[Settings, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, folder = decided
+    formula = 'method = "formula"' in (folder / "default.toml").read_text()
+    assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, "return-prior-2"))]) == 0
+    await activate(settings, "return-prior-2", "risk_lead", "replay_better")
+    at = await verdicts(settings)
+    await activate(settings, None, "risk_lead", "drill")
+    capsys.readouterr()
+    for repayment, rail in zip(at, RAILS, strict=True):
+        assert await asyncio.to_thread(answer, ["risk", "replay-decision", repayment, "--json"]) == 0
+        for each in json.loads(capsys.readouterr().out)["decisions"]:
+            assert each["same"], each
+            assert each["model_version"] == ("return-prior-2" if formula and rail != "wallet" else MODEL_VERSION)
 
 
 async def test_what_was_not_decided_on_is_said_to_be_so(

@@ -231,7 +231,7 @@ class RiskBooks:
             if row[0] in named:
                 kept.append(self._kept(row[1], "assessment", hold=row[5], **told))
         kept.sort(key=lambda k: (k["at"] is None, k["at"] or now, k["repayment_id"] or "", k["hold"] or ""))
-        return {"kept": aggregated(kept)}
+        return {"kept": aggregated(kept), "champion": None}
 
     @staticmethod
     def _kept(account_id: str, kind: str, **found: Any) -> dict[str, Any]:

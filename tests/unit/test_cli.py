@@ -23,6 +23,7 @@ COMMANDS = (
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "policy show", "policy diff", "policy check", "risk replay-decision",
+    "risk status", "risk add", "risk promote", "risk rollback",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
 WHO = ("--actor", "agent_1", "--reason", "customer_called")
@@ -44,6 +45,8 @@ LOOKING = (
     ("topics",),
     ("case", "list"),
     ("case", "show", "abcd"),
+    ("risk", "status"),
+    ("risk", "rollback", "--actor", "a", "--reason", "r"),
 )
 
 

@@ -1,0 +1,161 @@
+"""Which return model decides, and changing it: every batch reads it with its accounts, so a change needs no restart."""
+
+import asyncio
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from pydantic import ValidationError
+
+from deploy.embedded import Part
+from services.cli.acting import Actor, Why, referenced
+from services.cli.servers import Connection, attached, connected
+from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, local, print_json, stdout, table
+from services.prior import Prior
+from services.profiles import returns
+from services.runtime.settings import Settings
+
+SCHEMA_VERSION: Final = 1
+BOOKS: Final[tuple[Part, ...]] = ("postgres",)
+SHOWN: Final = 10
+# Every model of the registry.
+MODELS = """
+SELECT version, status, sha256, approved_by, activated_at FROM risk_scoring.risk_models WHERE kind = 'return'
+ORDER BY status = 'champion' DESC, activated_at DESC NULLS LAST, version
+"""
+# The last changes of the champion, the newest first.
+CHANGES = """
+SELECT version, actor, reason, activated_at FROM risk_scoring.risk_activation WHERE kind = 'return'
+ORDER BY id DESC LIMIT $1
+"""
+ADD = """
+INSERT INTO risk_scoring.risk_models (kind, version, sha256, artefact, schema_version, status)
+VALUES ('return', $1, $2, $3, $4, 'challenger') ON CONFLICT DO NOTHING RETURNING version
+"""
+# One change after the other: whoever comes second waits, and then sees the first.
+ALONE = "LOCK TABLE risk_scoring.risk_activation IN SHARE ROW EXCLUSIVE MODE"
+RETIRE = "UPDATE risk_scoring.risk_models SET status = 'retired' WHERE kind = 'return' AND status = 'champion'"
+CROWN = """
+UPDATE risk_scoring.risk_models SET status = 'champion', approved_by = $2, activated_at = clock_timestamp()
+WHERE kind = 'return' AND version = $1 RETURNING version
+"""
+NOTE = "INSERT INTO risk_scoring.risk_activation (kind, version, actor, reason) VALUES ('return', $1, $2, $3)"
+SHIPPED: Final = "(shipped)"
+"""How the table that comes with the program is named where a version is shown."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (status, add, promote, rollback):
+        app.command(command.__name__, epilog=EPILOG)(command)
+
+
+def status(as_json: Json = False) -> int:
+    """Show which return model decides where a profile's method is the formula, and who changed it when."""
+    models, changes = asyncio.run(_known(attached(BOOKS)))
+    champion = next((model for model in models if model["status"] == "champion"), None)
+    in_force = champion["version"] if champion else returns().version
+    if as_json:
+        print_json({"in_force": in_force, "shipped": champion is None, "models": models, "changes": changes})
+        return OK
+    stdout().print(f"return model in force: {in_force}{'' if champion else ' ' + SHIPPED}", markup=False)
+    for title, rows in (("registry", models), ("changes, newest first", changes)):
+        if rows:
+            made = table(*rows[0], title=title)
+            for row in rows:
+                made.add_row(*[_shown(value) for value in row.values()])
+            stdout().print(made)
+    return OK
+
+
+def add(file: Annotated[Path, typer.Argument(help="A table of returns as JSON.")], as_json: Json = False) -> int:
+    """Check a table of returns and keep it in the registry as a challenger; it decides nothing yet."""
+    try:
+        text = file.read_text()
+        prior = Prior.model_validate_json(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{file}: {error}", NOT_FOUND) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Problem(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}", USAGE) from error
+    if prior.version == returns().version:
+        raise Problem(f"{file}: {prior.version} is the shipped table's version: name it otherwise", USAGE)
+    kept = asyncio.run(_add(attached(BOOKS), prior.version, text))
+    words = "kept as a challenger" if kept else "is in the registry already: another table needs another version"
+    return _tell({"version": prior.version, "changed": kept}, f"{prior.version}: {words}", as_json=as_json)
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="A version of the registry.")],
+    actor: Actor,
+    reason: Why,
+    as_json: Json = False,
+) -> int:
+    """Put a model in force: from its commit on every batch decides by it, and each decision names it."""
+    before, after = _change(version, actor, reason)
+    return _tell({"before": before, "in_force": after, "changed": True}, f"{after} decides", as_json=as_json)
+
+
+def rollback(actor: Actor, reason: Why, as_json: Json = False) -> int:
+    """Put back in force what decided before the last change."""
+    before, after = _change(None, actor, reason)
+    return _tell({"before": before, "in_force": after, "changed": True}, f"{after} decides again", as_json=as_json)
+
+
+def _change(version: str | None, actor: str, reason: str) -> tuple[str, str]:
+    referenced(actor, "--actor")
+    referenced(reason, "--reason")
+    before, after = asyncio.run(activate(attached(BOOKS), version, actor, reason))
+    return before or SHIPPED, after or SHIPPED
+
+
+async def activate(settings: Settings, version: str | None, actor: str, reason: str) -> tuple[str | None, str | None]:
+    """Make ``version`` the champion, or what was it before the last change; return (before, after).
+
+    None is the shipped table. One transaction: no batch sees two champions, or none between two.
+    """
+    async with connected(settings, writing=True) as connection, connection.transaction():
+        await connection.execute(ALONE)
+        last = [row["version"] for row in await connection.fetch(CHANGES, 2)]
+        before = last[0] if last else None
+        if version is None:
+            if not last:
+                raise Problem("nothing was ever changed: the shipped table decides", FOUND)
+            version = last[1] if len(last) > 1 else None
+        await _crown(connection, version, actor)
+        await connection.execute(NOTE, version, actor, reason)
+        return before, version
+
+
+async def _crown(connection: Connection, version: str | None, actor: str) -> None:
+    await connection.execute(RETIRE)
+    if version is not None and await connection.fetchval(CROWN, version, actor) is None:
+        raise Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
+
+
+async def _known(settings: Settings) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    async with connected(settings) as connection:
+        models, changes = await connection.fetch(MODELS), await connection.fetch(CHANGES, SHOWN)
+        return [dict(row) for row in models], [dict(row) for row in changes]
+
+
+async def _add(settings: Settings, version: str, text: str) -> bool:
+    async with connected(settings, writing=True) as connection:
+        digest = sha256(text.encode()).hexdigest()
+        return await connection.fetchval(ADD, version, digest, text, SCHEMA_VERSION) is not None
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, datetime):
+        return local(value)
+    return "-" if value is None else str(value)
+
+
+def _tell(found: dict[str, object], words: str, *, as_json: bool) -> int:
+    if as_json:
+        print_json(found)
+    else:
+        stdout().print(words, markup=False)
+    return OK if found["changed"] else FOUND

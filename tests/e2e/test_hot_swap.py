@@ -1,0 +1,123 @@
+"""Another return model is put in force and taken back while repayments flow: none is lost, none is judged by two."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.ids import repayment_id
+from schemas.topics import RISK
+from services.billing_simulator.load import Load, accounts_plan, repayments_plan
+from services.billing_simulator.send import Sent, play
+from services.cli.commands import answer
+from services.cli.system import System, environment, start_workers, wait_ready
+from services.profiles import FOLDER, returns
+from services.runtime.clock import monotonic
+from services.runtime.settings import Settings
+from tests.conftest import run_apart
+from tests.integration.kafka import records
+from tests.integration.support import another_table, owner, violations
+
+NEXT = "return-prior-2"
+WHO = ("--actor", "risk_lead", "--reason", "replay_better")
+LOAD = Load(seed=8, run="swap", count=900, rate=30.0, rails=(("direct_debit", 1.0),), product="default", accounts=60)
+SECONDS = 60.0
+POLL_SECONDS = 0.05
+# The version of the last verdict, and how many there are.
+DECIDED = """
+SELECT count(*) AS n, (SELECT convert_from(payload, 'UTF8')::json ->> 'model_version' FROM risk_scoring.outbox
+  ORDER BY publication_id DESC, n DESC LIMIT 1) AS version
+FROM risk_scoring.outbox
+"""
+# Repayments that limit-release knows the verdict of.
+RELEASED = "SELECT repayment_id, model_version FROM limit_release.repayment WHERE assessed"
+
+
+@pytest.fixture
+def deciding(
+    system: System, empty_kafka: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[System]:
+    """Run the five workers with the formula deciding for every product."""
+    for path in FOLDER.glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text().replace('method = "schedule"', 'method = "formula"'))
+    running = System(empty_kafka.model_copy(update={"policy_dir": tmp_path}), system.stack)
+    for name, value in environment(running.settings).items():
+        monkeypatch.setenv(name, value)
+    ports = start_workers(running)
+    try:
+        run_apart(wait_ready(ports))
+        yield running
+    finally:
+        system.stack.stop(list(ports))
+
+
+async def wait_for(settings: Settings, *, version: str = "", more_than: int = 0) -> int:
+    """Wait until the last verdict is of ``version`` and there are more than so many; return how many there are."""
+    deadline = monotonic() + SECONDS
+    async with owner(settings) as connection:
+        while monotonic() < deadline:
+            row = await connection.fetchrow(DECIDED)
+            if row["n"] > more_than and row["version"] == (version or row["version"]):
+                return int(row["n"])
+            await asyncio.sleep(POLL_SECONDS)
+    raise AssertionError(f"no verdict by {version or 'any model'} in {SECONDS} s")
+
+
+async def swapped(settings: Settings, *command: str, to: str) -> float:
+    """Run a command; return the seconds from its start until a verdict by ``to`` was committed."""
+    began = monotonic()
+    assert await asyncio.to_thread(answer, ["risk", *command, *WHO]) == 0
+    await wait_for(settings, version=to)
+    return monotonic() - began
+
+
+async def played(settings: Settings) -> tuple[Sent, list[float]]:
+    """Promote and roll back twice while the load is sent; return what Kafka has, and the seconds of each change."""
+    await play(settings, accounts_plan(LOAD))
+    sending = asyncio.create_task(play(settings, repayments_plan(LOAD)))
+    seconds = []
+    try:
+        for _ in range(2):
+            await wait_for(settings, more_than=await wait_for(settings, version=returns().version) + 60)
+            seconds.append(await swapped(settings, "promote", NEXT, to=NEXT))
+            await wait_for(settings, more_than=await wait_for(settings, version=NEXT) + 60)
+            seconds.append(await swapped(settings, "rollback", to=returns().version))
+        return await sending, seconds
+    finally:
+        sending.cancel()
+
+
+@pytest.mark.timeout(300)
+async def test_a_promotion_and_a_rollback_under_traffic_lose_nothing_and_judge_nothing_twice(
+    deciding: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = deciding.settings
+    assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))]) == 0
+    sent, seconds = await played(settings)
+    await wait_for(settings, more_than=LOAD.repayments - 1)
+    verdicts = [json.loads(seen.value or b"") for seen in await records(settings, RISK.name)]
+    told = {each["repayment_id"]: each["model_version"] for each in verdicts}
+    assert len(verdicts) == len(told), "a repayment was judged twice"
+    assert told.keys() == {repayment_id(*reference) for reference in sent.acknowledged}
+    by = Counter(told.values())
+    assert by.keys() == {NEXT, returns().version}
+    await released(settings, told)
+    assert await violations(settings) == {}
+    with capsys.disabled():
+        changes = ", ".join(f"{each:.2f}" for each in seconds)
+        print(f"\nuntil the first verdict by the other model, promote and rollback by turns: {changes} s; {dict(by)}")
+
+
+async def released(settings: Settings, told: dict[str, str]) -> None:
+    """Wait until limit-release has each verdict, as it was told."""
+    deadline = monotonic() + SECONDS
+    async with owner(settings) as connection:
+        while True:
+            found = {row["repayment_id"]: row["model_version"] for row in await connection.fetch(RELEASED)}
+            if found == told or monotonic() > deadline:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+    assert found == told

@@ -1,0 +1,131 @@
+"""Another return model in force: at once, for whole batches, with no repayment lost or judged twice; and back again."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services.cli.commands import answer
+from services.cli.models import activate
+from services.cli.system import environment
+from services.cli.terminal import Problem
+from services.profiles import FOLDER, returns
+from services.risk_scoring.worker import WORKER
+from services.runtime.settings import Settings
+from services.runtime.worker import AnyWorker
+from tests import builders
+from tests.integration.support import Feed, another_table, owner, role
+
+MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
+WHO = ("--actor", "risk_lead", "--reason", "replay_better")
+NEXT = "return-prior-2"
+# The verdicts of a feed in the order they were committed.
+TOLD = "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox ORDER BY publication_id, n"
+
+
+@pytest.fixture
+def formula(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Let the formula decide for the default product, and point the command line at this database."""
+    text = (FOLDER / "default.toml").read_text().replace('method = "schedule"', 'method = "formula"')
+    (tmp_path / "default.toml").write_text(text)
+    asked = settings.model_copy(update={"policy_dir": tmp_path})
+    for name, value in environment(asked).items():
+        monkeypatch.setenv(name, value)
+    return asked
+
+
+async def settled(feed: Feed, first: int, count: int) -> None:
+    await feed.deliver(*[builders.repayment_settled(repayment_id=f"r{first + n}") for n in range(count)])
+
+
+async def versions(feed: Feed) -> dict[str, str]:
+    rows = [json.loads(row["fact"]) for row in await feed.connection.fetch(TOLD)]
+    found = {row["repayment_id"]: row["model_version"] for row in rows}
+    assert len(found) == len(rows), "a repayment was judged twice"
+    return found
+
+
+async def test_a_promotion_and_a_rollback_are_in_force_from_the_next_batch_on(
+    formula: Settings, feed_of: MakeFeed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed = await feed_of(WORKER)
+    feed.policy = WORKER.policy(formula)
+    await feed.deliver(builders.account_opened())
+    await settled(feed, 0, 3)
+    assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))]) == 0
+    await settled(feed, 3, 3)
+    assert await asyncio.to_thread(answer, ["risk", "promote", NEXT, *WHO]) == 0
+    await settled(feed, 6, 3)
+    assert await asyncio.to_thread(answer, ["risk", "rollback", *WHO]) == 0
+    await settled(feed, 9, 3)
+    old = returns().version
+    assert list((await versions(feed)).values()) == [old] * 6 + [NEXT] * 3 + [old] * 3
+    capsys.readouterr()
+    assert await asyncio.to_thread(answer, ["risk", "status", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["in_force"], said["shipped"]) == (old, True)
+    assert [change["version"] for change in said["changes"]] == [None, NEXT]
+    assert {change["actor"] for change in said["changes"]} == {"risk_lead"}
+
+
+async def test_under_traffic_no_repayment_is_lost_and_no_batch_is_judged_by_two(
+    formula: Settings, feed_of: MakeFeed, tmp_path: Path
+) -> None:
+    """Batches of ten run while the champion changes again and again: each is whole in one version, none is missing."""
+    feed = await feed_of(WORKER)
+    feed.policy = WORKER.policy(formula)
+    await feed.deliver(builders.account_opened())
+    await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))])
+    running = asyncio.Event()
+
+    async def changing() -> int:
+        changes = 0
+        while not running.is_set():
+            await activate(formula, None if changes % 2 else NEXT, "risk_lead", "drill")
+            changes += 1
+        return changes
+
+    other = asyncio.create_task(changing())
+    for n in range(60):
+        await settled(feed, n * 10, 10)
+    running.set()
+    assert await other >= 2
+    judged = await versions(feed)
+    assert len(judged) == 600
+    batches = [{judged[f"r{n * 10 + m}"] for m in range(10)} for n in range(60)]
+    assert all(len(batch) == 1 for batch in batches)
+    assert set().union(*batches) == {returns().version, NEXT}
+
+
+async def test_the_registry_has_one_champion_and_no_text_but_the_one_that_was_hashed(
+    formula: Settings, tmp_path: Path
+) -> None:
+    path = another_table(tmp_path, NEXT)
+    assert await asyncio.to_thread(answer, ["risk", "add", str(path)]) == 0
+    assert await asyncio.to_thread(answer, ["risk", "add", str(path)]) == 1
+    await activate(formula, NEXT, "risk_lead", "trial")
+    copy = "INSERT INTO risk_scoring.risk_models SELECT kind, 'x', {}, {}, 1, '{{}}', NULL, 'champion', 'a', now() "
+    copy += "FROM risk_scoring.risk_models"
+    async with owner(formula) as connection:
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(copy.format("sha256", "artefact"))
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(copy.format("sha256", "'{}'"))
+    async with role(formula, WORKER.package) as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("UPDATE risk_models SET status = 'retired'")
+
+
+async def test_what_is_not_there_changes_nothing(formula: Settings, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="nothing was ever changed"):
+        await activate(formula, None, "risk_lead", "r")
+    with pytest.raises(Problem, match="no return model other"):
+        await activate(formula, "other", "risk_lead", "r")
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    assert await asyncio.to_thread(answer, ["risk", "add", str(broken)]) == 2
+    assert await asyncio.to_thread(answer, ["risk", "add", str(tmp_path / "none.json")]) == 4
+    assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, returns().version))]) == 2
