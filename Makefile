@@ -2,8 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
+OWNER = $(COMPOSE) run --rm -T --no-deps otb
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up down ps logs clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up down ps logs pause resume clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +108,12 @@ ps: ## which containers run, and are they healthy?
 
 logs: ## follow the containers' logs
 	@$(COMPOSE) --profile obs --profile demo logs --follow --tail 100
+
+pause: ## a container stands still, explained: make pause SERVICE=settlement ACTOR=ops_1 REASON=drill
+	@$(OWNER) pause $(SERVICE) --actor $(ACTOR) --reason $(REASON) && $(COMPOSE) stop $(SERVICE)
+
+resume: ## it goes on: make resume SERVICE=settlement ACTOR=ops_1 REASON=drill
+	@$(OWNER) resume $(SERVICE) --actor $(ACTOR) --reason $(REASON) && $(COMPOSE) start $(SERVICE)
 
 clean: stack-reset ## remove every stack's data, containers, secrets and the virtual environment
 	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools down --volumes

@@ -37,9 +37,10 @@ def pause(name: Name, actor: Actor, reason: Why, as_json: Json = False) -> int:
     """Let a worker stand still; what waits for it meanwhile waits for the pause, and says so."""
     worker, settings = _worker(name), attached()
     with working(f"stopping {name}"):
-        _stop(settings, worker)
+        stopped = _stop(settings, worker)
     since = asyncio.run(_write(settings, BEGIN, name, STAGE[name], actor, reason))
-    return _tell(f"{name} is paused", f"{name} was paused before", since, as_json=as_json)
+    done = f"{name} is paused" if stopped else f"the pause of {name} is written down; what runs it has to stop it"
+    return _tell(done, f"{name} was paused before", since, as_json=as_json)
 
 
 def resume(name: Name, actor: Actor, reason: Why, as_json: Json = False) -> int:
@@ -47,8 +48,9 @@ def resume(name: Name, actor: Actor, reason: Why, as_json: Json = False) -> int:
     worker, settings = _worker(name), attached()
     ended = asyncio.run(_write(settings, END, name, f"{actor}: {reason}"))
     with working(f"starting {name}"):
-        _start(settings, worker)
-    return _tell(f"{name} goes on", f"{name} was not paused", ended, as_json=as_json)
+        started = _start(settings, worker)
+    done = f"{name} goes on" if started else f"the pause of {name} is over; what runs it has to start it"
+    return _tell(done, f"{name} was not paused", ended, as_json=as_json)
 
 
 def _worker(name: str) -> AnyWorker:
@@ -64,18 +66,22 @@ async def _write(settings: Settings, query: str, *values: object) -> dict[str, A
         return None if row is None else dict(row)
 
 
-def _stop(settings: Settings, worker: AnyWorker) -> None:
-    """Stop it where the embedded stack supervises it; elsewhere its own supervisor has to."""
+def _stop(settings: Settings, worker: AnyWorker) -> bool:
+    """Stop it where the embedded stack supervises it; elsewhere, as False says, its own supervisor has to."""
     stack = stack_of(settings)
-    if any(process.name == worker.name for process in stack.processes()):
-        stack.stop([worker.name])
+    if not any(process.name == worker.name for process in stack.processes()):
+        return False
+    stack.stop([worker.name])
+    return True
 
 
-def _start(settings: Settings, worker: AnyWorker) -> None:
-    """Start it again where the embedded stack runs the servers."""
+def _start(settings: Settings, worker: AnyWorker) -> bool:
+    """Start it again where the embedded stack runs the servers; elsewhere, as False says, its supervisor has to."""
     stack = stack_of(settings)
-    if any(process.name in ("kafka", "postgres") and process.pid for process in stack.processes()):
-        asyncio.run(wait_ready(start_workers(System(settings, stack), [worker])))
+    if not any(process.name in ("kafka", "postgres") and process.pid for process in stack.processes()):
+        return False
+    asyncio.run(wait_ready(start_workers(System(settings, stack), [worker])))
+    return True
 
 
 def _tell(done: str, nothing: str, row: dict[str, Any] | None, *, as_json: bool) -> int:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from schemas.reasons import Cause, Stage
+from services.cli import pause
 from services.cli.checks import Finding, Report, verdict_lines
 from services.cli.commands import answer
 from services.cli.journey import Stretch, Timeline, name_of
 from services.cli.lag import percentile, phase_of, sample_of, seconds_text
+from services.cli.workers import WORKERS
+from services.runtime.settings import Settings
 
 ENVIRONMENT, USAGE, OK = 3, 2, 0
 REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
@@ -202,3 +205,9 @@ def test_a_verdict_counts_and_gives_examples() -> None:
         "1 of 2 invariants hold over 3 repayments",
     ]
     assert report.violated == (broken,)
+
+
+def test_a_pause_stops_and_starts_nothing_that_another_supervises(folder: Path) -> None:
+    settings = Settings(state_dir=folder)
+    assert pause._stop(settings, WORKERS[0]) is False
+    assert pause._start(settings, WORKERS[0]) is False

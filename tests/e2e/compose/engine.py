@@ -100,7 +100,7 @@ def engine() -> Iterator[Engine]:
                 yield running
             finally:
                 down = ("--profile", "obs", "--profile", "demo", "down", "--volumes", "--remove-orphans")
-                running.run(*running.compose(*down, "--timeout", "20"))
+                running.run(*running.compose(*down, "--timeout", "5"))
         assert left_running(folder) == []
     finally:
         remove(folder)

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 from services.cli.rights import principals, read_access
 from services.cli.workers import EVERYONE, READERS
-from tests.e2e.compose.engine import Engine, engine
+from tests.e2e.compose.engine import Done, Engine, engine
 from tests.e2e.compose.images import OURS
 from tests.integration.secured import Secured
 from tests.integration.test_access import TOPICS, allowed, described, read, written
@@ -26,12 +27,16 @@ PRINCIPALS: Final = tuple(who["name"] for who in principals(read_access()))
 RELATIONS: Final = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v') ORDER BY 1"""
+WAITS: Final = "SELECT count(*) FROM lag_monitor.journey WHERE stage = 'settlement'"
+PAUSED: Final = """
+SELECT coalesce(sum(ms) > 0, false) FROM lag_monitor.lag_segment
+WHERE stage = 'settlement' AND cause = 'system_delay.operator_pause'"""
 PATIENCE_SECONDS: Final = 180
 IMAGE_BYTES_MAX: Final = 250 * 10**6
 MESSAGES_MIN: Final = 5
-LOAD: Final = 200
-LOAD_RATE: Final = 4
-PROMISED: Final = {"all healthy": 90, "postgres": 10, "kafka": 30}
+LOAD: Final = 300
+LOAD_RATE: Final = 3
+PROMISED: Final = {"all healthy": 90, "all healthy, from down": 90, "postgres": 10, "kafka": 30}
 """Seconds until healthy that the design names; any other container 15. Shown beside what was measured."""
 
 
@@ -106,7 +111,8 @@ def test_make_up_ends_well_and_prints_the_links(up: Engine) -> None:
     links = up.run(*up.compose("--profile", "obs", "logs", "--no-color", "ready"))
     for port in ("PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "KAFKA_PORT"):
         assert up.address(port) in links
-    assert all(name in up.run("make", "ps") for name in (up.name(service) for service in RUNNING))
+    listed = up.run("make", "ps")
+    assert [service for service in RUNNING if up.name(service) not in listed] == []
 
 
 def test_secrets_are_made_once_behind_a_folder_of_ones_own(up: Engine) -> None:
@@ -220,11 +226,22 @@ WRONG: Final = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_password_gives_one_clear_line(up: Engine, what: str) -> None:
+@pytest.fixture(scope="module")
+def refused(up: Engine) -> dict[str, Done]:
+    """Start the notifier with each wrong password, side by side, and return what became of it."""
     start = "echo wrong > /tmp/otb_notifier; exec /opt/otb/entry.sh faust -q -A services.notifier.worker worker -l info"
-    run = ("run", "--rm", "-T", "--no-deps", "-e", WRONG[what], "--entrypoint", "sh", "notifier", "-c", start)
-    done = up.ask(*up.compose(*run), seconds=120)
+
+    def started(what: str) -> Done:
+        run = ("run", "--rm", "-T", "--no-deps", "-e", WRONG[what], "--entrypoint", "sh", "notifier", "-c", start)
+        return up.ask(*up.compose(*run), seconds=120)
+
+    with ThreadPoolExecutor() as beside:
+        return dict(zip(WRONG, beside.map(started, WRONG), strict=True))
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_password_gives_one_clear_line(refused: dict[str, Done], what: str) -> None:
+    done = refused[what]
     assert done.returncode != 0
     lines = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if "cannot_start" in line]
     (why,) = [line["why"] for line in lines]
@@ -240,23 +257,25 @@ def load(up: Engine) -> str:
 
 
 @pytest.mark.usefixtures("load")
-@pytest.mark.parametrize("killed", [(*WORKERS,), ("postgres",), ("kafka",), (*OBSERVERS, "push-sink")], ids="+".join)
-def test_killed_containers_come_back(up: Engine, killed: tuple[str, ...], measured: dict[str, float]) -> None:
-    started = {service: up.inspect(service, "{{.State.StartedAt}}") for service in killed}
-    pids = [int(up.inspect(service, "{{.State.Pid}}")) for service in killed]
+def test_a_paused_container_stands_still_and_its_queue_is_the_pause_s(up: Engine) -> None:
+    who = ("SERVICE=settlement", "ACTOR=tester", "REASON=drill")
+    assert "has to stop it" in up.run("make", "pause", *who)
+    assert up.inspect("settlement", "{{.State.Status}}") == "exited"
+    eventually(lambda: psql(up, "otb_owner", WAITS) != (["0"], []), "something waits for settlement")
+    assert "has to start it" in up.run("make", "resume", *who)
+    eventually(lambda: healthy(up, "settlement"), "settlement goes on")
+    eventually(lambda: psql(up, "otb_owner", PAUSED) == (["t"], []), "the pause explains the wait")
+
+
+@pytest.mark.usefixtures("load")
+@pytest.mark.parametrize("service", RUNNING)
+def test_a_killed_container_comes_back(up: Engine, service: str, measured: dict[str, float]) -> None:
+    started, pid = (up.inspect(service, f"{{{{.State.{field}}}}}") for field in ("StartedAt", "Pid"))
     begun = time.monotonic()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    left = set(killed)
-
-    def back() -> bool:
-        for service in list(left):
-            if up.inspect(service, "{{.State.StartedAt}}") != started[service] and healthy(up, service):
-                measured[service] = time.monotonic() - begun
-                left.remove(service)
-        return not left
-
-    eventually(back, f"healthy again: {killed}")
+    os.kill(int(pid), signal.SIGKILL)
+    eventually(lambda: up.inspect(service, "{{.State.StartedAt}}") != started, f"started again: {service}")
+    eventually(lambda: healthy(up, service), f"healthy again: {service}")
+    measured[service] = time.monotonic() - begun
 
 
 def test_what_came_in_while_they_were_killed_is_in_the_books_once(up: Engine, load: str) -> None:
@@ -265,11 +284,13 @@ def test_what_came_in_while_they_were_killed_is_in_the_books_once(up: Engine, lo
     settled(up, before + sent(up.run("docker", "logs", load)))
 
 
-def test_down_and_up_keep_the_data_and_the_secrets(up: Engine) -> None:
+def test_down_and_up_keep_the_data_and_the_secrets(up: Engine, measured: dict[str, float]) -> None:
     eventually(lambda: all(healthy(up, service) for service in RUNNING), "all healthy")
     before = otb(up, "check")["counts"]
     up.run("make", "down")
     assert up.run("docker", "ps", "--all", "--quiet") == ""
+    begun = time.monotonic()
     up.run("make", "up")
+    measured["all healthy, from down"] = time.monotonic() - begun
     settled(up, before["repayments"])
     assert otb(up, "check")["counts"] == before
