@@ -166,6 +166,14 @@ def test_the_broker_knows_nobody_by_default() -> None:
     assert "PLAINTEXT:PLAINTEXT" not in properties
 
 
+def test_the_broker_logs_by_the_settings_that_are_mounted() -> None:
+    kafka = SERVICES["kafka"]
+    mounted = {rest.split(":")[0]: source for source, _, rest in (each.partition(":") for each in kafka["volumes"])}
+    _, _, path = kafka["environment"]["KAFKA_LOG4J_OPTS"].partition("configurationFile=")
+    folder, name = path.rsplit("/", 1)
+    assert "rootLogger.level=info" in (FILE.parent / mounted[folder] / name).read_text().splitlines()
+
+
 def test_prometheus_scrapes_every_worker() -> None:
     targets = yaml.safe_load((ROOT / "deploy/prometheus/targets/compose.yml").read_text())
     assert {(target, entry["labels"]["job"]) for entry in targets for target in entry["targets"]} == {
