@@ -31,6 +31,7 @@ SERVICES: Final = {
             "test_promises",
             "test_rules_of_availability",
             "test_rules_of_time",
+            "test_latest_word",
             *MONEY,
         ),
     ),
@@ -48,6 +49,8 @@ SERVICES: Final = {
             "test_properties_of_risk",
             "test_hold_formula",
             "test_formula_decides",
+            "test_latest_word",
+            "test_replayed_decisions",
         ),
     ),
     "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),
@@ -118,6 +121,8 @@ def _mutated(service: str, files: Sequence[str], seconds: float, asked: Asked) -
         try_again(work, files)
     elif not asked.resume:
         shutil.rmtree(work, ignore_errors=True)
+    # Which tests reach which function is noted there: it would be that of the files and tests of last time.
+    (work / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     _copy(work, files)
     _configure(work, service, files)
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(asked.children)]

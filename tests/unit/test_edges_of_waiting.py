@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from schemas.event import Event
+from schemas.event import DerivedEvent, Event
+from schemas.ids import event_id
 from schemas.reasons import Reason
-from schemas.restoration import CreditRestored, PromiseMade, RestorationDelayed, RestorationParked
+from schemas.restoration import CreditRestored, HoldPlaced, PromiseMade, RestorationDelayed, RestorationParked
 from schemas.risk import RiskAssessed
 from schemas.risk import Tranche as Part
 from services.decision import Decision, Malformed, Timer, TimerFired
@@ -36,6 +37,15 @@ def fired(kind: str, number: int, at: Any = FRIDAY, ref: str = R) -> TimerFired:
     return TimerFired(builders.ACCOUNT, Timer(builders.ACCOUNT, kind, ref, number, at))
 
 
+def limited(hour: int) -> Event:
+    at = FRIDAY + timedelta(hours=hour)
+    return builders.credit_limit_changed(credit_limit_minor=600_000 - hour, occurred_at=at)
+
+
+def standing(status: str, hour: int) -> Event:
+    return builders.account_status_changed(status=status, occurred_at=FRIDAY + timedelta(hours=hour))
+
+
 @pytest.mark.parametrize(
     ("events", "outcome", "reason"),
     [
@@ -44,6 +54,9 @@ def fired(kind: str, number: int, at: Any = FRIDAY, ref: str = R) -> TimerFired:
         ((OPENED, builders.authorisation_placed(), builders.authorisation_placed()), "stale", "authorised_before"),
         ((OPENED, BOUGHT, BOUGHT), "stale", "booked_before"),
         ((OPENED, fired(HOLD_DUE, 1)), "stale", "over_before"),
+        ((OPENED, BOUGHT, builders.risk_assessed(), fired(HOLD_DUE, 9)), "stale", "over_before"),
+        ((OPENED, limited(2), limited(1)), "stale", "older_limit"),
+        ((OPENED, standing("frozen", 2), standing("active", 1)), "stale", "older_status"),
         ((OPENED, builders.contact_point_changed()), "ignored", ""),
     ],
 )
@@ -68,6 +81,27 @@ def test_charges_under_total_are_booked_by_their_own_name() -> None:
     charge = builders.charges_accrued(penalty_minor=1, fee_minor=2, interest_minor=3)
     account = after(OPENED, charge, policy=profiles({"limit_basis": "TOTAL"})).state.account
     assert account.journals[-1] == Journal("CHARGE", charge.event_id, available_minor=-6, used_debt_minor=6)
+
+
+def test_every_fact_names_what_caused_it_and_a_verdicts_record_the_inputs_of_that_verdict() -> None:
+    verdict = builders.risk_assessed(inputs_digest="a" * 32)
+    told = after(OPENED, BOUGHT, verdict)
+    assert {fact.caused_by for fact in all_of(told.events, DerivedEvent)} == {verdict.event_id}
+    assert {hold.record.inputs_digest for hold in all_of(told.events, HoldPlaced)} == {"a" * 32}
+    timer = fired(HOLD_DUE, 2, TUESDAY)
+    ended = only(decide(POLICY, told.state, timer, moment(TUESDAY)).events, CreditRestored)
+    assert ended.caused_by == event_id("TimerFired", f"hold_due:{R}:2")
+    assert ended.record.inputs_digest is None
+
+
+def test_r24_a_replay_that_makes_a_repayment_credit_balance_lets_it_pay_debt_under_the_replays_name() -> None:
+    part = Part(1, 500_000, FRIDAY, Reason.RELEASE_FINAL_RAIL)
+    moved = builders.repayments_reallocated(reallocated=((R, -10_000, 10_000),))
+    account = after(OPENED, BOUGHT, builders.risk_assessed(tranches=(part,)), moved).state.account
+    assert account.journals[-2:] == (
+        Journal("REALLOCATE", f"{moved.event_id}:{R}", available_minor=-10_000, used_debt_minor=10_000),
+        Journal("ABSORB", moved.event_id, available_minor=10_000, used_debt_minor=-10_000),
+    )
 
 
 def held() -> Pipe:
@@ -135,6 +169,31 @@ def test_what_is_parked_at_once_has_its_first_promise_at_the_thaw() -> None:
     assert {tranche.promises for tranche in pipe.repayment("r1").tranches.values()} == {0}
     promises = all_of(pipe.status("active", now=FRIDAY + timedelta(hours=3)), PromiseMade)
     assert [promise.revision for promise in promises] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("waits", ["r1", "r2"])
+def test_r23_a_thaw_restores_what_waits_whichever_repayment_it_is_and_leaves_the_others_alone(waits: str) -> None:
+    pipe = Pipe(POLICY).open(600_000, principal=550_000)
+    (other,) = {"r1", "r2"} - {waits}
+    pipe.repay(10_000, ref=other)
+    pipe.status("frozen")
+    pipe.repay(20_000, ref=waits)
+    before = pipe.repayment(other)
+    assert not all_of(pipe.status("frozen", "overdue"), CreditRestored), "still frozen, for another reason"
+    assert only(pipe.status("active"), CreditRestored).amount_minor == 20_000
+    assert pipe.repayment(other) == before
+
+
+def test_r23_what_a_thaw_frees_is_told_with_the_first_repayment_once() -> None:
+    pipe = Pipe(POLICY).open(600_000, principal=550_000)
+    pipe.status("frozen")
+    pipe.repay(10_000, ref="r1")
+    pipe.repay(20_000, ref="r2")
+    first, second = (fact.record for fact in all_of(pipe.status("active"), CreditRestored))
+    assert first.available_before_minor == 0
+    assert first.available_credit_minor == 50_000 + first.restored_minor
+    assert second.available_before_minor == first.available_credit_minor
+    assert (second.available_credit_minor, first.other_minor, second.other_minor) == (80_000, 0, 0)
 
 
 def test_a_newer_verdict_is_kept_with_what_it_pinned() -> None:

@@ -70,6 +70,12 @@ def test_e16_standing_and_limits_end_the_same_in_any_order_of_news(order: tuple[
     assert account.cash_sub_limit_minor == 50_000, "the later word on the limit says nothing of cash"
 
 
+def test_e16_the_latest_word_on_cash_counts_in_any_order_of_news_and_one_without_cash_says_nothing_of_it() -> None:
+    for news in permutations((limited(300_000, 1, cash=10), limited(400_000, 2, cash=20), limited(200_000, 3))):
+        account = told(news)
+        assert (account.credit_limit_minor, account.cash_sub_limit_minor) == (200_000, 20)
+
+
 def test_of_two_words_of_one_instant_the_one_told_last_counts() -> None:
     account = told([said("frozen", 1), said("active", 1, "paid"), limited(300_000, 1, 9), limited(200_000, 1, 8)])
     assert (account.status, account.credit_limit_minor, account.cash_sub_limit_minor) == ("active", 200_000, 8)

@@ -183,8 +183,12 @@ def test_r24_a_charge_another_repayment_had_paid_stays_paid_when_one_is_returned
 
 def test_r24_a_new_charge_after_a_correction_uses_no_credit_where_charges_do_not() -> None:
     pipe = Pipe().open(100_000, principal=30_000)
-    pipe.take(builders.charges_accrued(event_id="c1", penalty_minor=0, fee_minor=2_000, interest_minor=0))
+    before = FRIDAY - timedelta(hours=1)
+    pipe.take(
+        builders.charges_accrued(event_id="c1", penalty_minor=0, fee_minor=2_000, interest_minor=0, occurred_at=before)
+    )
     pipe.repay(20_000)
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 12_000
     later = FRIDAY + timedelta(days=1)
     for n, fee in enumerate((-2_000, 500)):
         charged = {"penalty_minor": 0, "fee_minor": fee, "interest_minor": 0}
