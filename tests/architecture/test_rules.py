@@ -83,13 +83,24 @@ def test_a_rules_test_is_named_after_it_and_asserts_its_worked_numbers(row: Row)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"R{row.number}")
-def test_a_rule_that_is_played_on_the_real_stack_has_its_account(row: Row) -> None:
-    assert row.played == "-" or row.played in PLAYED
-    assert row.played == "-" or f"r{row.number:02}" in row.played or row.number == 4
+def test_every_rule_is_played_on_the_real_stack_by_its_account_or_its_own_test(row: Row) -> None:
+    assert f"r{row.number:02}" in row.played or row.number == 4
+    file, _, name = row.played.partition("::")
+    assert file in PLAYED if not name else name in sources(TESTS / "e2e" / file)
 
 
 def test_every_account_that_is_played_is_a_rules() -> None:
-    assert {row.played for row in rows()} - {"-"} == set(PLAYED)
+    named = {row.played for row in rows() if "::" not in row.played}
+    beside = {name for name in PLAYED if name.rpartition("_")[0] in named}
+    assert named | beside == set(PLAYED)
+
+
+def test_a_rule_without_a_number_has_its_test_too() -> None:
+    page = (ROOT / "services" / "RULES.md").read_text()
+    named = re.findall(r"^\| [^|]+ \| [^|]+ \| `([^`|]+)::(\w+)` \|$", page, re.MULTILINE)
+    assert len(named) == page.partition("Beyond the numbered rules")[2].count("\n| ") - 1
+    for file, name in named:
+        assert name in sources(TESTS / file)
 
 
 def test_every_numbered_test_is_of_a_rule_there_is() -> None:

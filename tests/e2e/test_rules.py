@@ -1,96 +1,38 @@
 """The rules that cross services, with their worked numbers, on the real stack: one account a rule, all side by side."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any, Final
+from datetime import date
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from schemas.event import Event, to_millisecond
+from schemas.event import Event
 from schemas.ids import repayment_id
 from schemas.restoration import CreditRestored, NothingToRestore, PromiseMade, RestorationParked, RestorationReversed
 from schemas.settlement import RepaymentRejected, RepaymentSettled
-from schemas.topics import RESTORATION, SETTLEMENT, TYPE_OF
+from schemas.topics import RESTORATION, RISK, SETTLEMENT, TYPE_OF
 from services.billing_simulator.receivable import Receivable
-from services.cli.system import System
+from services.cli.system import System, start_workers, wait_ready
+from services.cli.workers import OBSERVERS
+from services.console.worker import WORKER as CONSOLE
 from services.limit_release import store as limit_release
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
 from services.settlement import store as settlement
 from tests import builders
-from tests.integration.kafka import records, send
-from tests.integration.support import load, role, violations
+from tests.conftest import run_apart
+from tests.e2e.billing import ROUNDS, Billing, Rule, Said
+from tests.e2e.ledger import heard, lag_differences
+from tests.e2e.rules_beside_money import ACCOUNTS, Seen, of
+from tests.integration.kafka import ends, records, send
+from tests.integration.support import load, owner, role, violations
 
-WAIT_SECONDS: Final = 90.0
-ROUNDS: Final = (0.0, 3.0, 6.0, 9.0, 15.0)
-"""When billing speaks, seconds after the start; the demo's holds end 10 s and 20 s after a repayment of round 1."""
+WAIT_SECONDS: Final = 60.0
 SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
 NAMES: Final = {TYPE_OF[kind].split(".")[-2]: kind for kind in TYPE_OF}
-Said = list[tuple[int, Event]]
-
-
-@dataclass(frozen=True)
-class Billing:
-    """Writes the events of one rule's account."""
-
-    rule: str
-    start: datetime
-
-    @property
-    def account(self) -> str:
-        return f"acct_{self.rule}"
-
-    def _at(self, of_round: int, seconds: float) -> datetime:
-        return to_millisecond(self.start + timedelta(seconds=ROUNDS[of_round] + seconds))
-
-    def _said(self, make: Callable[..., Event], of_round: int, seconds: float, changes: dict[str, Any]) -> Event:
-        at = self._at(of_round, seconds)
-        own = {"account_id": self.account, "occurred_at": at, "event_id": f"{self.rule}-{of_round}-{seconds}"}
-        return make(**own | changes)
-
-    def opened(self, limit: int) -> tuple[int, Event]:
-        return 0, self._said(builders.account_opened, 0, -3, {"credit_limit_minor": limit, "product": "demo"})
-
-    def bought(self, amount: int, of_round: int = 0) -> tuple[int, Event]:
-        bought = {"purchase_id": f"{self.rule}-p{of_round}", "amount_minor": amount}
-        return of_round, self._said(builders.purchase_posted, of_round, -2, bought)
-
-    def charged(self, fee: int, interest: int) -> tuple[int, Event]:
-        charges = {"penalty_minor": 0, "fee_minor": fee, "interest_minor": interest}
-        return 0, self._said(builders.charges_accrued, 0, -1, charges)
-
-    def paid_out(self, amount: int, of_round: int) -> tuple[int, Event]:
-        return of_round, self._said(builders.credit_balance_refunded, of_round, 0, {"amount_minor": amount})
-
-    def limited(self, limit: int, of_round: int) -> tuple[int, Event]:
-        return of_round, self._said(builders.credit_limit_changed, of_round, 0, {"credit_limit_minor": limit})
-
-    def status(self, status: str, reason: str, of_round: int) -> tuple[int, Event]:
-        changes = {"status": status, "reason": reason}
-        return of_round, self._said(builders.account_status_changed, of_round, 0, changes)
-
-    def repaid(
-        self, amount: int, of_round: int = 1, *, ref: str = "r", again: int = 0, **changes: Any
-    ) -> tuple[int, Event]:
-        values = {"external_ref": f"{self.rule}-{ref}", "amount_minor": amount, "rail": "wallet", **changes}
-        values |= {"repaid_at": self._at(of_round, 0), "event_id": f"{self.rule}-{ref}-{of_round}-{again}"}
-        return of_round, builders.repayment_reported(account_id=self.account, **values)
-
-    def returned(self, amount: int, of_round: int, *, ref: str = "r", **changes: Any) -> tuple[int, Event]:
-        values = {"external_ref": f"{self.rule}-{ref}", "amount_minor": amount, "rail": "wallet", "code": "R01"}
-        values |= {"event_id": f"{self.rule}-{ref}-back", "occurred_at": self._at(of_round, 0)}
-        return of_round, builders.repayment_return_reported(account_id=self.account, **values | changes)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What billing says, and where both ledgers stand in the end; amounts in minor units."""
-
-    says: Callable[[Billing], Said]
-    ends: Mapping[str, int]
 
 
 def r01_r17(b: Billing) -> Said:
@@ -171,7 +113,7 @@ def r26(b: Billing) -> Said:
     return [b.opened(200_000), b.bought(120_000), b.repaid(30_000, currency="USD")]
 
 
-RULES: Final[Mapping[str, Rule]] = {
+MONEY: Final[Mapping[str, Rule]] = {
     "r01_r17": Rule(r01_r17, {"available": 210_000, "used": 290_000, "principal": 290_000}),
     "r02": Rule(r02, {"available": 285_000, "used": 715_000, "principal": 715_000}),
     "r03": Rule(r03, {"available": 200_000, "principal": 800_000, "charges": 5_000}),
@@ -190,12 +132,14 @@ RULES: Final[Mapping[str, Rule]] = {
     "r24": Rule(r24, {"available": 235_000, "principal": 765_000, "charges": 0}),
     "r26": Rule(r26, {"available": 80_000, "principal": 120_000}),
 }
+RULES: Final[Mapping[str, Rule]] = {**MONEY, **ACCOUNTS}
 
 
 @dataclass(frozen=True)
 class Played:
     """Where every rule's account stands, and what was told."""
 
+    system: System
     ledgers: Mapping[str, Mapping[str, int]]
     facts: Mapping[str, list[Event]]
 
@@ -218,6 +162,7 @@ async def stands(settings: Settings) -> dict[str, dict[str, int]]:
             "balance": account.credit_balance_minor,
             "principal": debt.principal_minor,
             "charges": debt.fee_minor + debt.interest_minor,
+            "cash": account.cash_shown() or 0,
         }
         assert debt.credit_balance_minor == account.credit_balance_minor or account.pending_minor
     return found
@@ -247,60 +192,87 @@ async def at_rest(settings: Settings, deadline: float) -> dict[str, dict[str, in
         await asyncio.sleep(1)
 
 
+async def read_by_all(settings: Settings, seconds: float) -> None:
+    """Wait until those who watch have read everything."""
+    await heard(settings, seconds)
+    deadline = monotonic() + seconds
+    until = await ends(settings, sorted(CONSOLE.topics))
+    async with owner(settings) as connection:
+        while True:
+            rows = await connection.fetch("SELECT topic, partition, next_offset FROM console.progress")
+            read = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+            if all(read.get(at, 0) >= end for at, end in until.items()):
+                return
+            assert monotonic() < deadline, "the console is behind"
+            await asyncio.sleep(0.5)
+
+
 @pytest.fixture
-async def played(workers: System) -> Played:
-    settings = workers.settings
+def watched(workers: System) -> Iterator[System]:
+    """Run the observers beside the five."""
+    ports = start_workers(workers, OBSERVERS)
+    try:
+        run_apart(wait_ready(ports))
+        yield workers
+    finally:
+        workers.stack.stop(list(ports))
+
+
+@pytest.fixture
+async def played(watched: System) -> Played:
+    settings = watched.settings
     await play_all(settings)
     ledgers = await at_rest(settings, monotonic() + WAIT_SECONDS)
+    await read_by_all(settings, WAIT_SECONDS)
     facts: dict[str, list[Event]] = {}
-    for seen in await records(settings, SETTLEMENT.name, RESTORATION.name):
+    for seen in await records(settings, SETTLEMENT.name, RISK.name, RESTORATION.name):
         event = NAMES[seen.name].model_validate_json(seen.value or b"")
         facts.setdefault(event.account_id.removeprefix("acct_"), []).append(event)
-    return Played(ledgers, facts)
+    return Played(watched, ledgers, facts)
 
 
-async def test_every_rule_ends_with_its_worked_numbers_on_the_real_stack(workers: System, played: Played) -> None:
+@pytest.mark.timeout(280)
+async def test_every_rule_ends_with_its_worked_numbers_on_the_real_stack(played: Played) -> None:
     assert short(played.ledgers) == {}
-    assert await violations(workers.settings) == {}
+    assert await violations(played.system.settings) == {}
     told(played.facts)
+    await Seen(played.system, played.facts).check()
+    assert await lag_differences(played.system.settings) == {}
 
 
 def told(facts: Mapping[str, list[Event]]) -> None:
     """Check what the rules say was told beside where the ledgers stand."""
-    amounts = {rule: [e.amount_minor for e in of(facts[rule], CreditRestored)] for rule in facts}
+    amounts = {rule: [e.amount_minor for e in of(facts, rule, CreditRestored)] for rule in facts}
     assert sorted(amounts["r06"]) == [100_000, 200_000, 200_001]
     assert amounts["r02"] == [85_000]
-    assert (amounts["r03"], of(facts["r03"], NothingToRestore)[0].reason) == ([], "PAID_FEES_AND_INTEREST")
-    (taken,) = of(facts["r07"], RestorationReversed)
+    assert (amounts["r03"], of(facts, "r03", NothingToRestore)[0].reason) == ([], "PAID_FEES_AND_INTEREST")
+    (taken,) = of(facts, "r07", RestorationReversed)
     assert taken.from_hold_minor + taken.from_available_minor == 500_000
-    (over,) = of(facts["r08"], RestorationReversed)
+    (over,) = of(facts, "r08", RestorationReversed)
     assert (over.available_raw_minor, over.available_credit_minor, over.zero_reason) == (-170_000, 0, "OVER_LIMIT")
     assert amounts["r10"] == [10_000, 10_000]
-    assert of(facts["r11"], NothingToRestore)[0].reason == "PAID_CREDIT_BALANCE"
-    assert of(facts["r12"], RepaymentRejected)[0].reason == "RETURNED_FIRST"
-    (chain,) = of(facts["r13"], RestorationReversed)
+    assert of(facts, "r11", NothingToRestore)[0].reason == "PAID_CREDIT_BALANCE"
+    assert of(facts, "r12", RepaymentRejected)[0].reason == "RETURNED_FIRST"
+    (chain,) = of(facts, "r13", RestorationReversed)
     assert (chain.from_available_minor, chain.reallocated_minor, chain.uncovered_minor) == (200, 200, 200)
-    assert of(facts["r19_r23"], RestorationParked)[0].cause == "risk_observation.manual_review"
-    assert of(facts["r23_closed"], NothingToRestore)[0].reason == "ACCOUNT_CLOSED"
-    (replayed,) = of(facts["r24"], RestorationReversed)
+    assert of(facts, "r19_r23", RestorationParked)[0].cause == "risk_observation.manual_review"
+    assert of(facts, "r23_closed", NothingToRestore)[0].reason == "ACCOUNT_CLOSED"
+    (replayed,) = of(facts, "r24", RestorationReversed)
     assert (replayed.from_available_minor, replayed.reallocated_minor) == (85_000, -15_000)
-    assert of(facts["r26"], RepaymentRejected)[0].reason == "CURRENCY_MISMATCH"
-    assert len({e.repayment_id for e in of(facts["r01_r17"], RepaymentSettled)}) == 1
+    assert of(facts, "r26", RepaymentRejected)[0].reason == "CURRENCY_MISMATCH"
+    assert len({e.repayment_id for e in of(facts, "r01_r17", RepaymentSettled)}) == 1
     kept(facts)
 
 
 def kept(facts: Mapping[str, list[Event]]) -> None:
     """R4 and R27: the credited date is the day of the repayment, and every restored part was promised by a date."""
-    (settled,) = of(facts["r06"], RepaymentSettled)
+    (settled,) = of(facts, "r06", RepaymentSettled)
     assert settled.repayment_id == repayment_id(builders.SOURCE, "r06-r")
     assert settled.credited_on == settled.repaid_at.astimezone(SHANGHAI).date()
     billing = Receivable(550_000, 0, date.max, 500).follow(settled)
     assert billing.interest_minor(settled.credited_on) == (550_000 - 500_001) * 5 // 10_000
-    for rule, events in facts.items():
-        promised = {(e.repayment_id, e.tranche): e.promised_by for e in of(events, PromiseMade) if not e.revision}
-        for restored in of(events, CreditRestored):
+    for rule in facts:
+        made = [fact for fact in of(facts, rule, PromiseMade) if not fact.revision]
+        promised = {(fact.repayment_id, fact.tranche): fact.promised_by for fact in made}
+        for restored in of(facts, rule, CreditRestored):
             assert promised[restored.repayment_id, restored.tranche] == restored.promised_by, rule
-
-
-def of(events: list[Event], kind: type[Any]) -> list[Any]:
-    return [event for event in events if isinstance(event, kind)]
