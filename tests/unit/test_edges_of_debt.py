@@ -16,6 +16,7 @@ from services.settlement.domain import decide, value_at
 from services.settlement.model import Account, Debt, Entry, Latest, Repayment
 from services.settlement.replay import FOLD_STEP, HistoryMissing, key_of
 from tests import builders
+from tests.unit.debts import Ledger
 from tests.unit.given import FRIDAY, china, moment, profile, profiles, said
 
 TAKEN, REPORTED, DAY = FRIDAY + timedelta(seconds=3), FRIDAY + timedelta(seconds=2), date(2026, 11, 20)
@@ -197,3 +198,17 @@ def test_what_is_folded_is_folded_again_only_after_as_many_facts_more() -> None:
     state = heard(old, builders.purchase_posted(purchase_id="new", occurred_at=FRIDAY), state=state).state
     assert (state.kept, state.fold_at, state.base.owed()) == (1, 1 + FOLD_STEP, 5)
     assert {ref: entry.folded for ref, entry in state.entries.items()} == {"purchase:old": True, "purchase:new": False}
+
+
+@pytest.mark.parametrize("first", ["the timer", "the repayment"])
+def test_e18_the_end_of_a_due_day_refuses_no_repayment_and_the_order_of_both_makes_no_difference(first: str) -> None:
+    ledger = Ledger()
+    ledger.buy(china("2026-11-01"), 50_000)
+    ledger.statement(china("2026-11-02"), 50_000, 50_000, "2026-11-20")
+    midnight = china("2026-11-21", "00:00")
+    if first == "the timer":
+        assert [done.outcome for done in ledger.fire_until(midnight)] == ["applied"]
+    fact = ledger.repay(china("2026-11-20", "23:59:59"), 30_000)
+    ledger.fire_until(midnight)
+    assert (fact.restorable_minor, fact.credited_on) == (30_000, date(2026, 11, 20))
+    assert ledger.owed() == {("past_due", "principal"): 20_000}

@@ -8,14 +8,14 @@ import pytest
 
 from schemas.event import Event
 from schemas.ids import PROBE_ACCOUNT, NotificationId, event_id
-from schemas.intake import Difference
+from schemas.intake import Difference, RepaymentConflicted
 from schemas.reasons import Reason
 from services.notifier import domain as notifier
 from services.notifier.domain import Attempted, Channels, Notification, retry_at
 from services.repayment_ingest import domain as ingest
 from services.repayment_ingest.domain import Conflict, Content, Reference
 from tests import builders
-from tests.unit.given import FRIDAY, moment, said
+from tests.unit.given import FRIDAY, Pipe, moment, only, rid, said
 
 TAKEN, NOW = FRIDAY + timedelta(seconds=3), FRIDAY + timedelta(seconds=5)
 AT = moment(NOW, taken_at=TAKEN, reported_at=FRIDAY + timedelta(seconds=2))
@@ -157,3 +157,15 @@ def test_the_same_message_waits_the_same_after_an_upgrade(attempts: int, after: 
     asked = replace(message("requested", None)[0], notification_id=NotificationId("n1"), attempts=attempts)
     again = retry_at(asked, NOW, after)
     assert again == (None if wait is None else NOW + timedelta(seconds=wait * (1 + 0.2 * SPREAD_OF_N1)))
+
+
+def test_e10_a_reference_told_with_another_amount_is_a_conflict_and_two_references_of_one_amount_are_two() -> None:
+    pipe = Pipe().open(100_000, principal=90_000)
+    pipe.repay(10_000, ref="a")
+    pipe.repay(10_000, ref="b", at=FRIDAY + timedelta(minutes=2))
+    assert (pipe.account.available_minor, pipe.debt.principal_minor) == (30_000, 70_000)
+    books, debt = pipe.account, pipe.debt
+    conflict = only(pipe.repay(20_000, ref="a", at=FRIDAY + timedelta(minutes=4)), RepaymentConflicted)
+    assert (conflict.differs, conflict.repayment_id) == (("amount_minor",), rid("a"))
+    assert pipe.outcomes[-1] == ("repayment-ingest", "conflict")
+    assert (pipe.account, pipe.debt) == (books, debt), "what does not say the same is never taken for it"

@@ -227,6 +227,22 @@ def test_why_is_said_wherever_something_is_not_as_the_customer_expects(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(("state", "reason"), CASES)
+def test_e23_every_text_says_what_was_repaid_and_what_can_be_spent(
+    state: str, reason: Reason, language: Language
+) -> None:
+    record = record_of(state, reason, amount_minor=498_765, available_raw_minor=-170_001, available_credit_minor=12_300)
+    shown, raw = money_text(12_300, "CNY", language), money_text(-170_001, "CNY", language)
+    text, agents = told(record, language), agent_text(record, language=language, timezone=ZONE)
+    for amount in (money_text(498_765, "CNY", language), shown):
+        assert amount in text
+    assert raw not in text
+    assert {shown, raw} <= set(re.findall(r"-?(?:CN)?¥[0-9,.]+[0-9]", agents)), (
+        "the agent reads both of what is available"
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(("state", "reason"), CASES)
 def test_a_date_or_a_condition_ends_every_wait(state: str, reason: Reason, language: Language) -> None:
     text = told(record_of(state, reason), language)
     if state in ("held", "held_rest", "moved", "moved_sooner"):
