@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.event import Event
+from schemas.ids import repayment_id
 from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
 from services.settlement.worker import WORKER
@@ -31,7 +32,7 @@ def of(account: str) -> list[Event]:
 
 def repaid(account: str) -> Event:
     now = utc_now()
-    taken = {"external_ref": account, "repayment_id": builders.repayment_id("core", account), "amount_minor": 10_000}
+    taken = {"external_ref": account, "repayment_id": repayment_id("core", account), "amount_minor": 10_000}
     return builders.repayment_received(account_id=account, repaid_at=now, trail=(), occurred_at=now, **taken)
 
 
@@ -60,7 +61,7 @@ async def test_e18_a_day_that_is_over_and_a_repayment_of_the_same_account_both_c
     feed: Feed, settings: Settings
 ) -> None:
     await feed.fire()
-    assert await feed.connection.fetchval("SELECT buckets[4] FROM account WHERE account_id = 'closing'") == OWED
+    assert await feed.value("SELECT buckets[4] FROM account WHERE account_id = 'closing'") == OWED
     await feed.deliver(repaid("closing"), repaid("paying"))
     settled = await feed.connection.fetch("SELECT account_id, status FROM repayment ORDER BY 1")
     assert [tuple(row.values()) for row in settled] == [("closing", "settled"), ("paying", "settled")]
