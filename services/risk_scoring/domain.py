@@ -145,7 +145,7 @@ def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
     if best.days == 0:
         return Verdict((Tranche(1, amount, asked.now, Reason.RELEASE_LOW_RISK),), (Reason.RELEASE_LOW_RISK,))
     until = profile.due_at(asked.repaid_at, best.days)
-    look = best.share == 0 and until > asked.now and worth_a_look(hazard, prices, amount)
+    look = best.share == 0 and worth_a_look(hazard, prices, amount)
     why = _dated(Reason.HOLD_UNDER_REVIEW if look else Reason.HOLD_RAIL_REVERSIBLE, until, asked.now)
     now = asked.instant_left_minor if best.share == most else int(best.share * amount)
     parts = [(now, asked.now, Reason.RELEASE_WITHIN_CAP), (amount - now, until, why)] if now else [(amount, until, why)]

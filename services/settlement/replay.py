@@ -121,8 +121,8 @@ def history(state: Account) -> list[Fact]:
 
 
 def trimmed(profile: Profile, state: Account, today: date) -> Account:
-    """Fold what no return and no late report can reach any more, when enough has come together."""
-    if state.kept < state.fold_at or not state.complete or state.last_at is None:
+    """Fold what no return and no late report can reach any more; decide() asks when enough has come together."""
+    if not state.complete or state.last_at is None:
         return state
     facts = history(state)
     horizon = state.last_at - timedelta(days=LATE_DAYS)

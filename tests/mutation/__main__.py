@@ -49,6 +49,7 @@ SERVICES: Final = {
             "test_properties_of_risk",
             "test_hold_formula",
             "test_formula_decides",
+            "test_edges_of_pricing",
             "test_latest_word",
             "test_replayed_decisions",
         ),

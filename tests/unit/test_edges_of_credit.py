@@ -12,7 +12,7 @@ from schemas.reasons import Reason
 from schemas.restoration import DecisionRecord, HeldPart, MovedPart
 from schemas.settlement import Reallocation
 from services.limit_release.facts import Scene, Taken
-from services.limit_release.model import Account, Repayment, State, Tranche
+from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.limit_release.movements import reallocated
 from tests import builders
 from tests.unit.given import FRIDAY, moment, profile, said
@@ -178,3 +178,48 @@ def test_r24_overpaid_charges_are_credit_balance_until_charges_of_their_time_com
     after = account.charged(change, at(when))
     found = (after.charges_minor, after.overpaid_minor, after.overpaid_until, after.credit_balance_minor)
     assert found == (left[0], left[1], at(left[2]), left[3])
+
+
+def test_every_entry_of_the_ledger_is_booked_by_the_name_of_what_it_follows() -> None:
+    account = Account(builders.ACCOUNT).book(Journal("OPEN", "o1", available_minor=500)).limited("l1", 400, FRIDAY)
+    account = account.authorised("a1", 100).posted("p1", "a1", 60).authorised("a2", 30).unauthorised("a2")
+    assert account.journals[1:] == (
+        Journal("CUT", "l1", available_minor=-100),
+        Journal("AUTHORISE", "a1", available_minor=-100, used_authorisation_minor=100),
+        Journal("POST", "p1", used_debt_minor=60, used_authorisation_minor=-60),
+        Journal("UNAUTHORISE", "a1", available_minor=40, used_authorisation_minor=-40),
+        Journal("AUTHORISE", "a2", available_minor=-30, used_authorisation_minor=30),
+        Journal("UNAUTHORISE", "a2", available_minor=30, used_authorisation_minor=-30),
+    )
+    assert (account.available_minor, account.used_debt_minor) == (340, 60)
+
+
+@pytest.mark.parametrize(("more", "lowered_at"), [(0, FRIDAY), (1, None)])
+def test_r18_a_cut_is_forgotten_with_the_first_unit_that_is_available(more: int, lowered_at: datetime | None) -> None:
+    cut = Account(builders.ACCOUNT, limit_lowered_at=FRIDAY)
+    assert cut.book(Journal("RELEASE", "r1:1", available_minor=more)).limit_lowered_at == lowered_at
+
+
+def test_r24_a_correction_takes_off_what_is_owed_before_it_is_overpaid() -> None:
+    account = Account(builders.ACCOUNT, charges_minor=1_000, overpaid_minor=2_000, overpaid_until=FRIDAY)
+    after = account.charged(-500, FRIDAY)
+    assert (after.charges_minor, after.overpaid_minor, after.credit_balance_minor) == (500, 2_000, 0)
+
+
+def test_a_credit_balance_of_the_smallest_unit_is_absorbed() -> None:
+    account = Account(builders.ACCOUNT, used_debt_minor=5, credit_balance_minor=1).absorbed("e1")
+    assert account.journals == (Journal("ABSORB", "e1", available_minor=1, used_debt_minor=-1),)
+
+
+@pytest.mark.parametrize(("available", "shown"), [(100, 10), (3, 8)])
+def test_r20_cash_is_what_its_sub_limit_leaves_of_what_may_be_spent_the_credit_balance_with_it(
+    available: int, shown: int
+) -> None:
+    account = Account(builders.ACCOUNT, available_minor=available, credit_balance_minor=5, spendable=True)
+    assert replace(account, cash_sub_limit_minor=60, cash_used_minor=50).cash_shown() == shown
+
+
+def test_r18_a_spendable_credit_balance_is_shown_and_needs_no_reason_for_a_zero() -> None:
+    account = Account(builders.ACCOUNT, credit_balance_minor=5, limit_lowered_at=FRIDAY)
+    assert account.zero_reason(spendable=True) is None
+    assert account.zero_reason(spendable=False) is Reason.LIMIT_LOWERED

@@ -14,7 +14,7 @@ from services.decision import Decision, Malformed, Timer, TimerFired
 from services.settlement import facts
 from services.settlement.domain import decide, value_at
 from services.settlement.model import Account, Debt, Entry, Latest, Repayment
-from services.settlement.replay import FOLD_STEP, HistoryMissing, key_of
+from services.settlement.replay import FOLD_STEP, HistoryMissing, key_of, trimmed
 from tests import builders
 from tests.unit.debts import Ledger
 from tests.unit.given import FRIDAY, china, moment, profile, profiles, said
@@ -212,3 +212,50 @@ def test_e18_the_end_of_a_due_day_refuses_no_repayment_and_the_order_of_both_mak
     ledger.fire_until(midnight)
     assert (fact.restorable_minor, fact.credited_on) == (30_000, date(2026, 11, 20))
     assert ledger.owed() == {("past_due", "principal"): 20_000}
+
+
+def test_a_day_is_over_once_though_another_statement_is_due_on_the_day_after_it() -> None:
+    first = builders.statement_issued(due_on=DAY, occurred_at=FRIDAY)
+    second = builders.statement_issued(due_on=DAY + timedelta(days=1), occurred_at=FRIDAY)
+    (due,) = heard(OPENED, first).timers
+    over, now = TimerFired(builders.ACCOUNT, due), moment(due.due_at)
+    once = decide(profiles(), heard(OPENED, BOUGHT, first, second).state, over, now)
+    assert (once.outcome, once.state.kept) == ("applied", 3), "a day that is over is no fact of its own"
+    again = decide(profiles(), once.state, over, now)
+    assert (again.state, again.outcome, again.reason) == (once.state, "stale", "over_before")
+
+
+def test_what_waits_for_its_account_and_is_no_repayment_asks_for_no_timer() -> None:
+    parked = heard(BOUGHT)
+    assert (parked.outcome, parked.reason, parked.timers) == ("parked", Reason.ACCOUNT_UNKNOWN, ())
+
+
+def old_one(final_on: date) -> Account:
+    """Return an account with one repayment that lies 60 days back."""
+    at = FRIDAY - timedelta(days=60)
+    paid = Repayment("old", "settled", 5, "auto", at, DAY - timedelta(days=60), final_on)
+    return Account(builders.ACCOUNT, kept=1, fold_at=1, last_at=FRIDAY, repayments={"old": paid})
+
+
+@pytest.mark.parametrize(("ago", "folded"), [(0, False), (1, True)])
+def test_a_repayment_may_be_returned_on_its_last_day_and_is_folded_after_it(ago: int, *, folded: bool) -> None:
+    kept = trimmed(profile(), old_one(DAY - timedelta(days=ago)), DAY)
+    assert kept.repayments["old"].folded is folded
+
+
+def test_an_account_whose_history_was_not_brought_is_not_folded() -> None:
+    short = replace(old_one(DAY - timedelta(days=1)), complete=False)
+    assert trimmed(profile(), short, DAY) is short
+
+
+def test_r24_a_folded_repayment_that_is_returned_is_paid_by_the_credit_balance_of_another() -> None:
+    def paid(ref: str, amount: int, hours: int) -> Event:
+        at = FRIDAY + timedelta(hours=hours)
+        return builders.repayment_received(repayment_id=ref, amount_minor=amount, rail="wallet", repaid_at=at)
+
+    state = heard(OPENED, BOUGHT, paid("old", 500, 1), paid("more", 300, 2)).state
+    repayments = {ref: replace(one, folded=True) for ref, one in state.repayments.items()}
+    entries = {ref: replace(entry, folded=True) for ref, entry in state.entries.items()}
+    state = replace(state, base=state.books, repayments=repayments, entries=entries)
+    after = heard(builders.return_received(repayment_id="old", amount_minor=500), state=state).state
+    assert (after.books.owed("principal"), after.books.credit_balance_minor) == (200, 0)

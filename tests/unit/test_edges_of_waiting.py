@@ -55,6 +55,7 @@ def standing(status: str, hour: int) -> Event:
         ((OPENED, BOUGHT, BOUGHT), "stale", "booked_before"),
         ((OPENED, fired(HOLD_DUE, 1)), "stale", "over_before"),
         ((OPENED, BOUGHT, builders.risk_assessed(), fired(HOLD_DUE, 9)), "stale", "over_before"),
+        ((OPENED, BOUGHT, builders.risk_assessed(), fired(HOLD_DUE, 2)), "stale", "not_due"),
         ((OPENED, limited(2), limited(1)), "stale", "older_limit"),
         ((OPENED, standing("frozen", 2), standing("active", 1)), "stale", "older_status"),
         ((OPENED, builders.contact_point_changed()), "ignored", ""),
@@ -206,3 +207,77 @@ def test_a_newer_verdict_is_kept_with_what_it_pinned() -> None:
     assert (kept.revision, kept.reasons, kept.faster) == (1, newer.reasons, newer.faster)
     assert (kept.policy_version, kept.model_version, kept.calendar_version) == ("p@2", "m-2", "c@2")
     assert (kept.tranches[2].until, kept.tranches[2].promises) == (FRIDAY + timedelta(hours=1), 2)
+
+
+def test_of_a_newer_verdict_what_is_due_now_is_restored_and_what_is_earlier_is_promised_anew() -> None:
+    soon = FRIDAY + timedelta(hours=1)
+    parts = (Part(2, 200_000, FRIDAY, Reason.RELEASE_VERIFIED_ACCOUNT), Part(3, 200_000, soon, Reason.RELEASE_TIMER))
+    told = after(OPENED, BOUGHT, builders.risk_assessed(), builders.risk_assessed(revision=1, tranches=parts))
+    restored, hold = only(told.events, CreditRestored), only(told.events, HoldPlaced)
+    assert (restored.tranche, restored.amount_minor, restored.available_credit_minor) == (2, 200_000, 250_000)
+    assert (hold.tranche, hold.until, only(told.events, PromiseMade).tranche) == (3, soon, 3)
+    assert (hold.record.available_before_minor, hold.record.other_minor) == (250_000, 0), "told with the restoration"
+    assert [(timer.kind, timer.number, timer.due_at) for timer in told.timers] == [(HOLD_DUE, 3, soon)]
+
+
+@pytest.mark.parametrize(("seconds", "delayed"), [(120, 0), (121, 1)])
+def test_a_promise_is_kept_to_its_last_instant(seconds: int, delayed: int) -> None:
+    pipe = held()
+    pipe.timers = {key: timer for key, timer in pipe.timers.items() if timer.kind == HOLD_DUE}
+    facts = pipe.sleep_until(TUESDAY + timedelta(seconds=seconds))
+    assert len(all_of(facts, CreditRestored)) == 1
+    assert len(all_of(facts, RestorationDelayed)) == delayed
+    assert pipe.repayment("r1").tranches[2].delayed is bool(delayed)
+
+
+def test_a_promise_without_slack_is_broken_by_us_at_its_very_instant() -> None:
+    state = after(OPENED, BOUGHT, builders.risk_assessed(hold_slack_seconds=0)).state
+    until = builders.FIRST_HOLD_UNTIL
+    told = only(decide(POLICY, state, fired(PROMISE_DUE, 2, until), moment(until)).events, RestorationDelayed)
+    assert (told.cause, told.record.reasons) == ("system_delay.processing", (Reason.DELAY_SYSTEM,))
+
+
+def test_r23_a_hold_that_is_parked_says_why_and_its_new_promise_is_not_the_broken_one() -> None:
+    pipe = held()
+    pipe.status("frozen", "overdue")
+    pipe.timers = {key: timer for key, timer in pipe.timers.items() if timer.number == 2}
+    late = TUESDAY + timedelta(seconds=120)
+    assert only(pipe.pass_until(late), RestorationParked).record.reasons == (Reason.ACCOUNT_OVERDUE,)
+    assert pipe.repayment("r1").tranches[2].delayed
+    assert not all_of(pipe.status("active", now=late), RestorationDelayed)
+    assert pipe.repayment("r1").tranches[2].delayed is False
+
+
+def approved(pipe: Pipe, amount: int) -> Decision[State]:
+    event = builders.hold_release_approved(repayment_id=pipe.repayment("r1").repayment_id, amount_minor=amount)
+    return decide(POLICY, pipe.credit, event, moment(pipe.now))
+
+
+def test_e05_a_part_of_an_extended_hold_is_promised_for_the_first_time_and_all_of_it_is_no_part() -> None:
+    pipe = held()
+    r1 = pipe.repayment("r1").repayment_id
+    pipe.take(builders.hold_extended(repayment_id=r1, until=china("2026-11-25", "09:00")))
+    part = approved(pipe, 50_000)
+    assert (only(part.events, PromiseMade).tranche, only(part.events, PromiseMade).revision) == (4, 0)
+    assert only(part.events, HoldPlaced).record == only(part.events, CreditRestored).record
+    whole = approved(pipe, 200_000)
+    assert (only(whole.events, CreditRestored).tranche, len(whole.state.repayments[r1].tranches)) == (2, 3)
+
+
+def test_r23_a_part_approved_while_frozen_is_parked_and_its_promise_is_asked_for() -> None:
+    pipe = held()
+    pipe.status("frozen")
+    part = approved(pipe, 50_000)
+    r1, by = pipe.repayment("r1").repayment_id, TUESDAY + timedelta(seconds=120)
+    assert part.timers == (Timer(builders.ACCOUNT, PROMISE_DUE, r1, 4, by),)
+    assert part.state.repayments[r1].tranches[4].state == "parked"
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(0, ""), (1, "beyond_the_longest_hold")])
+def test_a_hold_is_extended_to_the_longest_one_and_no_further(seconds: int, reason: str) -> None:
+    pipe = held()
+    rules = POLICY.of("default")
+    last = rules.banking_day(FRIDAY) + timedelta(days=rules.hold["REVERSIBLE"].max_calendar_days)
+    until = rules.release_at(last) + timedelta(seconds=seconds)
+    event = builders.hold_extended(repayment_id=pipe.repayment("r1").repayment_id, until=until)
+    assert decide(POLICY, pipe.credit, event, moment(FRIDAY)).reason == reason

@@ -218,6 +218,25 @@ def test_e16_charges_read_after_the_repayment_that_paid_them_use_no_credit() -> 
     assert [(end.used_debt_minor, end.charges_minor, end.overpaid_minor) for end in ends] == [(13_000, 0, 0)] * 3
 
 
+def test_e16_a_charge_after_a_repayment_is_owed_though_one_it_paid_before_is_not_read_yet() -> None:
+    common = {"amount_minor": 20_000, "restorable_minor": 17_000, "settled_at": FRIDAY}
+    tranche = builders.risk_assessed().tranches[0]._replace(amount_minor=17_000, due_at=FRIDAY)
+    none = {"penalty_minor": 0, "interest_minor": 0}
+    events = (
+        builders.account_opened(credit_limit_minor=100_000),
+        builders.purchase_posted(amount_minor=30_000),
+        builders.repayment_settled(**common),
+        builders.risk_assessed(**common, tranches=(tranche,)),
+        builders.charges_accrued(**none, fee_minor=500, occurred_at=FRIDAY + timedelta(hours=1)),
+        builders.charges_accrued(**none, fee_minor=3_000, occurred_at=FRIDAY - timedelta(days=1)),
+    )
+    state, owed = State(Account(builders.ACCOUNT)), []
+    for event in events:
+        state = decide(profiles(), state, event, moment(FRIDAY)).state
+        owed.append((state.account.used_debt_minor, state.account.charges_minor))
+    assert owed[-2:] == [(10_000, 500), (13_000, 500)]
+
+
 def test_e02_the_same_purchase_or_refund_under_another_event_id_counts_once() -> None:
     pipe = Pipe().open(500, principal=100)
     for event in (
@@ -467,5 +486,5 @@ def test_an_assessed_repayment_knows_when_it_was_repaid() -> None:
     pipe = Pipe(profiles(ALL_HELD)).open(500_000, principal=490_000)
     pipe.repay(100_000, rail="direct_debit")
     pipe.credit = pipe.credit.put(replace(pipe.repayment("r1"), repaid_at=None))
-    with pytest.raises(ValueError, match="an assessed repayment has repaid_at"):
+    with pytest.raises(ValueError, match=r"^an assessed repayment has repaid_at$"):
         pipe.pass_until(TUESDAY)

@@ -1,0 +1,115 @@
+"""The hold formula and its dates where one unit, one instant or one changed word decides."""
+
+from datetime import timedelta
+
+import pytest
+
+from schemas.reasons import Reason
+from schemas.risk import RiskAssessed, Tranche
+from services.decision import Decision
+from services.policy import Rest
+from services.prior import DAYS, Chance, Hazard, Prices, loss
+from services.risk_scoring.domain import _sooner, decide, due_at, faster, judge
+from services.risk_scoring.hazard import actions, cheapest_of, worth_a_look
+from services.risk_scoring.model import Account, Question, Verdict
+from services.values import replace
+from tests import builders
+from tests.unit.given import FRIDAY, china, moment, only, profile, profiles
+
+PRICED = profile({"hold.REVERSIBLE.method": "formula"})
+TUESDAY = china("2026-11-24", "09:00")
+NOW = FRIDAY + timedelta(seconds=5)
+ASKED = Question(
+    amount_minor=300_000, restorable_minor=300_000, credit_balance_minor=0, rail="REVERSIBLE", verified=False,
+    strikes=0, instant_left_minor=300_000, settled_minor=0, credit_limit_minor=600_000, repaid_at=FRIDAY, now=NOW,
+    rail_name="direct_debit",
+)  # fmt: skip
+"""Of this 53881 come back at once and 246119 on Tuesday."""
+
+
+def test_a_person_looks_when_what_may_be_caught_is_more_than_the_look_and_not_when_it_is_as_much() -> None:
+    hazard = Hazard(0.5, (0.25,) * len(DAYS))
+    assert not worth_a_look(hazard, Prices(review_minor=2_000, caught=0.5), 16_000)
+    assert worth_a_look(hazard, Prices(review_minor=2_000, caught=0.5), 16_001)
+
+
+def test_where_waiting_avoids_nothing_no_part_is_held_for_it() -> None:
+    late = (Chance(0.1, (1.0,) * 6, 0.5, 0.5),)
+    assert loss(late, 0) == loss(late, 5)
+    held = list(actions(late, Prices(), 300_000, 0, 0.5))
+    assert [(one.share, one.days) for one in held] == [(0.0, days) for days in DAYS]
+    hazard = Hazard(loss(late, 0), tuple(loss(late, day) for day in DAYS))
+    assert cheapest_of(hazard, Prices(), 300_000, 0, 0.5) == min(held, key=lambda action: action.cost)
+
+
+def test_each_part_of_a_priced_repayment_has_its_number_and_what_is_low_risk_has_the_first() -> None:
+    assert [(t.number, t.amount_minor) for t in judge(PRICED, ASKED).tranches] == [(1, 53_881), (2, 246_119)]
+    small = replace(ASKED, amount_minor=5_000, restorable_minor=5_000)
+    assert judge(PRICED, small).tranches == (Tranche(1, 5_000, NOW, Reason.RELEASE_LOW_RISK),)
+
+
+def test_r16_a_priced_hold_is_over_at_its_very_instant() -> None:
+    over = judge(PRICED, replace(ASKED, now=TUESDAY))
+    assert [(t.number, t.due_at, t.reason) for t in over.tranches] == [
+        (1, TUESDAY, Reason.RELEASE_WITHIN_CAP),
+        (2, TUESDAY, Reason.RELEASE_TIMER),
+    ]
+    assert over.reasons == (Reason.RELEASE_WITHIN_CAP, Reason.RELEASE_TIMER)
+    before = judge(PRICED, replace(ASKED, now=TUESDAY - timedelta(milliseconds=1)))
+    assert before.reasons[0] is Reason.HOLD_RAIL_REVERSIBLE
+
+
+def test_a_person_looks_only_at_what_is_held_whole_and_is_worth_it() -> None:
+    large = replace(ASKED, amount_minor=10_000_000, restorable_minor=10_000_000, credit_limit_minor=200_000_000)
+    part = judge(PRICED, large)
+    assert (len(part.tranches), part.refer) == (2, False), "worth a look, and not held whole"
+    whole = judge(PRICED, replace(large, instant_left_minor=0))
+    assert (len(whole.tranches), whole.refer) == (1, True)
+    small = judge(PRICED, replace(ASKED, instant_left_minor=0))
+    assert (len(small.tranches), small.refer) == (1, False), "held whole, and not worth a look"
+
+
+def test_of_five_reasons_the_four_most_important_are_said() -> None:
+    found = judge(
+        PRICED, replace(ASKED, strikes=1, credit_balance_minor=5, settled_minor=290_000, instant_left_minor=9)
+    )
+    assert len(found.reasons) == 4
+    assert found.reasons[0] is Reason.HOLD_RAIL_REVERSIBLE
+
+
+def test_no_banking_day_is_the_day_itself() -> None:
+    assert due_at(PRICED, FRIDAY, Rest(share_bps=10_000, banking_days=0)) == PRICED.due_at(FRIDAY, 0)
+
+
+def test_l05_a_repayment_within_the_cap_is_priced_as_the_smaller_one_it_would_be() -> None:
+    asked = replace(ASKED, amount_minor=540_000, restorable_minor=540_000, instant_left_minor=20_000)
+    assert "within_cap" in faster(PRICED, asked, judge(PRICED, asked))
+
+
+def test_l05_what_gives_one_unit_back_later_is_not_faster() -> None:
+    early, middle, end = FRIDAY + timedelta(days=1), FRIDAY + timedelta(days=3), FRIDAY + timedelta(days=5)
+    other = Verdict((Tranche(1, 300, middle, Reason.HOLD_RAIL_REVERSIBLE),), ())
+    assert not _sooner(other, [(early, 1), (end, 300)], FRIDAY)
+    assert _sooner(other, [(middle, 1), (end, 300)], FRIDAY)
+
+
+def assessed(**changes: object) -> Decision[Account]:
+    settled = builders.repayment_settled(repaid_at=FRIDAY, **changes)
+    return decide(profiles(), Account(builders.ACCOUNT), settled, moment(FRIDAY))
+
+
+def test_a_repayment_from_nowhere_has_no_strikes_and_one_without_a_trail_begins_its_own() -> None:
+    inputs = dict(only(assessed(funding_account_id=None).events, RiskAssessed).inputs)
+    assert (inputs["strikes"], inputs["verified"]) == (0, False)
+    settled = builders.repayment_settled(repaid_at=FRIDAY, trail=(), settled_at=FRIDAY)
+    told = decide(profiles(), Account(builders.ACCOUNT), settled, moment(NOW, taken_at=FRIDAY))
+    assert only(told.events, RiskAssessed).trail == (("risk", "system_delay.processing", NOW),)
+
+
+@pytest.mark.parametrize(("before_ms", "outcome"), [(1, "observe"), (0, "clear")])
+def test_a_verified_account_ends_what_its_shorter_hold_would_have_ended_by_now(before_ms: int, outcome: str) -> None:
+    first, now = assessed(), TUESDAY - timedelta(milliseconds=before_ms)
+    linked = decide(profiles(), first.state, builders.funding_account_linked(), moment(now))
+    fact = only(linked.events, RiskAssessed)
+    assert fact.outcome == outcome
+    assert linked.state.assessments[builders.REPAYMENT].hold == (fact if outcome == "observe" else None)
