@@ -31,9 +31,11 @@ tallies AS (
     CASE slo WHEN 'probe_60s' THEN '{}' ELSE ARRAY[slo, 'breached'] END FROM breached)
 SELECT count(*) AS breached FROM breached
 """
-# What every service has committed and not yet told Kafka, the oldest of it, and what time it is.
+# What every service has committed and not yet told Kafka, the oldest of it, and what time it is. What the console has
+# not told keeps no promise and breaks none: nobody has heard of it.
 TOLD_UNTIL = """
-SELECT least(clock_timestamp(), (SELECT min(oldest_at) FROM lag_monitor.outbox_waiting)) AS until
+SELECT least(clock_timestamp(), (
+  SELECT min(oldest_at) FROM lag_monitor.outbox_waiting WHERE service <> 'console')) AS until
 """
 # How far the observer has read.
 READ = "SELECT topic, partition, next_offset FROM lag_monitor.progress"

@@ -74,6 +74,8 @@ class Metric:
 
 _PAIRS: Final = tuple((stage, phase) for stage, phases in STAGE_PHASES.items() for phase in phases)
 _STAGE_CAUSE: Final = tuple((stage, c, CLASS_OF[c]) for stage, causes in STAGE_CAUSES.items() for c in causes)
+_SET_ASIDE_IN: Final = ("ingest", "settlement", "risk", "release", NOTIFY, "console")
+"""Where a record can be set aside: the console stands in no stage."""
 _STAGE_CLASS: Final = tuple(dict.fromkeys((stage, kind) for stage, _, kind in _STAGE_CAUSE if stage != NOTIFY))
 _OUTCOMES: Final = tuple((outcome, str(reason)) for outcome, reasons in OUTCOME_REASONS.items() for reason in reasons)
 _HELD: Final = (("cause", ("risk_hold", "manual_review", "frozen", "overdue_elsewhere")),)
@@ -196,14 +198,14 @@ DEAD_LETTERS: Final = _gauge(
     "",
     ("stage", "reason"),
     "Records set aside that nobody closed.",
-    values=(("stage", ("ingest", "settlement", "risk", "release", NOTIFY)), ("reason", DEAD_LETTER_REASONS)),
+    values=(("stage", _SET_ASIDE_IN), ("reason", DEAD_LETTER_REASONS)),
 )
 OLDEST_DEAD_LETTER: Final = _gauge(
     "dead_letter_oldest_timestamp_seconds",
     "unix seconds",
     ("stage",),
     "When the oldest open dead letter was set aside; absent where there is none.",
-    values=(("stage", ("ingest", "settlement", "risk", "release", NOTIFY)),),
+    values=(("stage", _SET_ASIDE_IN),),
 )
 OUTBOX: Final = _gauge("outbox_unpublished", "", ("service",), "Publications committed and not yet acknowledged.")
 OLDEST_OUTBOX: Final = _gauge(

@@ -231,7 +231,12 @@ async def test_a_deadline_is_not_due_before_what_was_committed_is_told(feed_of: 
         until = await sweeper.told_until(feed.connection)
         assert utc_now() - until > timedelta(seconds=19)
         await connection.execute("UPDATE limit_release.publication SET published_at = clock_timestamp()")
-    assert utc_now() - await sweeper.told_until(feed.connection) < timedelta(seconds=19)
+        assert utc_now() - await sweeper.told_until(feed.connection) < timedelta(seconds=19)
+        await connection.execute(
+            "INSERT INTO console.publication (partitions, created_at) VALUES ('{0}', $1)", soon(seconds=20)
+        )
+        assert utc_now() - await sweeper.told_until(feed.connection) < timedelta(seconds=19), "it keeps no promise"
+        await connection.execute("UPDATE console.publication SET published_at = clock_timestamp()")
 
 
 async def test_a_batch_that_read_a_promise_before_it_was_swept_decides_again(

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.cli.workers import EVERYONE
 from services.lag_monitor import exporter, gauges, sweeper
 from services.lag_monitor import watch as watching
 from services.lag_monitor.exporter import Ledger
@@ -22,7 +23,7 @@ from services.runtime.settings import Settings
 from tests import builders
 from tests.benchmarks.ledger import FACTS, JOURNEYS, SEGMENTS
 from tests.integration.conftest import MakeFeed
-from tests.integration.support import owner, role
+from tests.integration.support import Feed, owner, role
 from tests.integration.test_lag_counters import projected, soon
 from tests.unit.test_lag_ledger import EVERYTHING, observed
 
@@ -32,6 +33,14 @@ PARSED: Callable[[str], Any] = parser.text_string_to_metric_families
 SERIES_MAX = 3_000
 TAKE_OVER_SECONDS = 10.0
 RESTORED = "credit_restorations_total"
+SET_ASIDE_IN = {
+    "repayment_ingest": "ingest",
+    "settlement": "settlement",
+    "risk_scoring": "risk",
+    "limit_release": "release",
+    "notifier": "notify",
+    "console": "console",
+}
 
 
 def registry(snapshot: exporter.Snapshot | None) -> CollectorRegistry:
@@ -171,19 +180,32 @@ async def test_a_hold_counts_as_held_and_after_its_date_as_ours(feed_of: MakeFee
 async def test_dead_letters_unsent_events_and_imbalance_are_read_from_every_service(settings: Settings) -> None:
     since = soon(seconds=40)
     async with owner(settings) as connection:
-        await connection.execute(
-            'INSERT INTO settlement.set_aside (kind, topic, partition, "offset", broker_at, headers, reason, build) '
-            "VALUES ('dead_letter', 't', 0, 0, now(), '[]', 'invalid:amount_minor:int', '1')"
-        )
-        await connection.execute("INSERT INTO notifier.publication (partitions, created_at) VALUES ('{0}', $1)", since)
+        for package in SET_ASIDE_IN:
+            await connection.execute(f"SET search_path = {package}")
+            await connection.execute(
+                'INSERT INTO set_aside (kind, topic, partition, "offset", broker_at, headers, reason, build) '
+                "VALUES ('dead_letter', 't', 0, 0, now(), '[]', 'invalid:amount_minor:int', '1')"
+            )
+            await connection.execute("INSERT INTO publication (partitions, created_at) VALUES ('{0}', $1)", since)
     async with role(settings, "lag_monitor") as reader:
         found = await scraped(reader)
         broken = await gauges.invariants(reader)
-    assert value(found, "credit_dead_letters", stage="settlement", reason="invalid") == 1
-    assert value(found, "credit_outbox_unpublished", service="notifier") == 1
-    assert value(found, "credit_outbox_oldest_timestamp_seconds", service="notifier") == since.timestamp()
-    assert broken["credit_invariant_violations", ("notifier.outbox_drained",)] == 1
-    assert sum(broken.values()) == 1
+    for package, stage in SET_ASIDE_IN.items():
+        service = package.replace("_", "-")
+        assert value(found, "credit_dead_letters", stage=stage, reason="invalid") == 1
+        assert value(found, "credit_outbox_unpublished", service=service) == 1
+        assert value(found, "credit_outbox_oldest_timestamp_seconds", service=service) == since.timestamp()
+        assert broken["credit_invariant_violations", (f"{package}.outbox_drained",)] == 1
+    assert sum(broken.values()) == len(SET_ASIDE_IN)
+
+
+async def test_what_each_service_reads_is_looked_at_the_console_s_too(settings: Settings) -> None:
+    for worker in EVERYONE:
+        async with role(settings, worker.package) as connection:
+            await Feed(worker, settings, connection).start()
+    async with role(settings, "lag_monitor") as reader:
+        found = {(row["service"], row["topic"]) for row in await reader.fetch(watching.READING)}
+    assert found == {(worker.name, topic) for worker in EVERYONE for topic in worker.topics}
 
 
 async def test_a_promise_that_is_overdue_is_told_until_its_object_comes(feed_of: MakeFeed) -> None:
