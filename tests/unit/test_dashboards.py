@@ -1,5 +1,6 @@
 """The dashboards obey the rules that make them readable, and ask only for what the catalogue has."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from jsonschema import Draft7Validator
 
 from services.metrics.catalogue import METRICS
 from services.watching.board import DATASOURCE
@@ -19,6 +21,7 @@ from services.watching.panels import POSTGRES, PROMETHEUS
 from services.watching.rules import rules
 from tests.grafana import DEPLOY, FILES, MACROS, Shown, boards, filled, panels, queries
 
+CONTRACT: Final = DEPLOY.parent / "tests" / "contract"
 PROVISIONING: Final = DEPLOY / "grafana" / "provisioning"
 BY_UID: Final = boards()
 SAMPLES: Final = {sample: metric for metric in METRICS for sample in metric.samples}
@@ -95,6 +98,28 @@ def test_grafana_s_own_model_reads_a_dashboard_and_writes_the_same(uid: str) -> 
         "panels": [p for p in BY_UID[uid]["panels"] if p.get("datasource") == PROMETHEUS.to_json()],
     }
     assert encoder.encode(Dashboard.from_json(prometheus_only)) == encoder.encode(prometheus_only)
+
+
+def published() -> Draft7Validator:
+    """Return Grafana's own JSON Schema of a dashboard (grafana-foundation-sdk, jsonschema/, Apache-2.0).
+
+    It writes "anything" as an object in two places, where Grafana itself puts the name of a column and its unit.
+    """
+    schema = json.loads((CONTRACT / "grafana" / "dashboard.jsonschema.json").read_text())
+    schema["definitions"]["MatcherConfig"]["properties"]["options"] = {}
+    schema["definitions"]["DynamicConfigValue"]["properties"]["value"] = {}
+    return Draft7Validator(schema)
+
+
+@pytest.mark.parametrize("uid", BY_UID)
+def test_a_dashboard_is_one_by_grafana_s_own_schema(uid: str) -> None:
+    assert [error.message for error in published().iter_errors(BY_UID[uid])] == []
+
+
+@pytest.mark.parametrize("change", [{"type": 7}, {"targets": "all"}, {"colour": "red"}, {"gridPos": {"h": "tall"}}])
+def test_a_panel_that_is_none_by_the_schema_is_seen(change: Mapping[str, Any]) -> None:
+    board = next(iter(BY_UID.values()))
+    assert not published().is_valid({**board, "panels": [{**board["panels"][1], **change}]})
 
 
 @pytest.mark.parametrize("uid", BY_UID)
