@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.account import Language
-from schemas.event import DerivedEvent
+from schemas.event import DerivedEvent, Instant
 from schemas.ids import NotificationId, RepaymentId
+from schemas.reasons import Cause
 
 Channel = Literal["log", "webhook"]
 Template = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed", "moved", "limit_review"]
@@ -16,7 +17,10 @@ SuppressedReason = Literal["endpoint_disabled", "no_channel", "account_unknown"]
 
 
 class NotificationRequested(DerivedEvent):
-    """One message a (cause, template, channel) is owed to the customer."""
+    """One message a (cause, template, channel) is owed to the customer.
+
+    ``waits`` are the stretches between what it tells of and itself, (cause, until), in order.
+    """
 
     notification_id: NotificationId
     repayment_id: RepaymentId | None = None
@@ -24,6 +28,7 @@ class NotificationRequested(DerivedEvent):
     template: Template
     language: Language
     record_version: Annotated[int, Field(ge=1, le=9_999)] = 1
+    waits: Annotated[tuple[tuple[Cause, Instant], ...], Field(max_length=8)] = ()
 
 
 class NotificationDelivered(DerivedEvent):

@@ -104,11 +104,15 @@ CASES = """
 SELECT case_id, kind, priority, state, tranche, detail, opened_at, due_at, assignee, outcome, answer
 FROM console.case_file WHERE repayment_id = $1 ORDER BY opened_at, case_id
 """
-# Is there a lag ledger, and what did it measure of a repayment's restored parts?
-KEPT = "SELECT to_regclass('lag_monitor.lag_segment') IS NOT NULL"
+# Is there a lag ledger? What did it measure of a repayment's restored parts, and of telling the customer of them?
+KEPT = "SELECT to_regclass('lag_monitor.notify_segment') IS NOT NULL"
 MEASURED = """
-SELECT tranche, f.repaid_at, s.stage, s.cause, s.to_at, s.ms FROM lag_monitor.restoration_fact f
+SELECT tranche, f.repaid_at AS began_at, s.stage, s.cause, s.to_at, s.ms FROM lag_monitor.restoration_fact f
 LEFT JOIN lag_monitor.lag_segment s USING (repayment_id, tranche) WHERE repayment_id = $1 ORDER BY tranche, s.n
+"""
+NOTIFIED = """
+SELECT tranche, min(from_at) OVER (PARTITION BY tranche) AS began_at, 'notify' AS stage, cause, to_at, ms
+FROM lag_monitor.notify_segment WHERE repayment_id = $1 ORDER BY tranche, n
 """
 NOW = "SELECT clock_timestamp()"
 _TRAIL: Final[TypeAdapter[tuple[Segment, ...]]] = TypeAdapter(Trail)
@@ -155,7 +159,7 @@ class Journey:
     """One repayment: billing's words, where it is, what was decided, what the customer was told.
 
     ``timelines`` are as the events tell them, ``measured`` those of restored parts in the lag ledger, which also
-    knows of pauses and of a wait for the rail.
+    knows of pauses and of a wait for the rail; ``notified`` are its timelines from restored to told.
     """
 
     repayment_id: str
@@ -176,6 +180,7 @@ class Journey:
     refused: str | None
     cases: Sequence[Row] = ()
     measured: tuple[Timeline, ...] = ()
+    notified: tuple[Timeline, ...] = ()
 
     @property
     def name(self) -> str:
@@ -257,15 +262,16 @@ async def told_of(connection: Connection, found: Found) -> Journey:
         now=now,
         refused=next((why for why in map(_refused, events) if why), None),
         cases=await connection.fetch(CASES, at),
-        measured=await measured(connection, at),
+        measured=await ledger_of(connection, MEASURED, at),
+        notified=await ledger_of(connection, NOTIFIED, at),
     )
 
 
-async def measured(connection: Connection, at: str) -> tuple[Timeline, ...]:
-    """Return what the lag ledger measured of each restored part; nothing where no observer keeps one."""
-    rows = await connection.fetch(MEASURED, at) if await connection.fetchval(KEPT) else ()
+async def ledger_of(connection: Connection, query: str, at: str) -> tuple[Timeline, ...]:
+    """Return what the lag ledger kept of each restored part, by MEASURED or NOTIFIED; nothing where there is none."""
+    rows = await connection.fetch(query, at) if await connection.fetchval(KEPT) else ()
     return tuple(
-        timeline_of(part[0]["repaid_at"], tranche, [row for row in part if row["stage"] is not None])
+        timeline_of(part[0]["began_at"], tranche, [row for row in part if row["stage"] is not None])
         for tranche, part in ((n, list(part)) for n, part in groupby(rows, key=itemgetter("tranche")))
     )
 

@@ -53,6 +53,7 @@ def trace(
         console.print(text)
     if line is not None:
         show_timeline(console, line, lang.value)
+        show_notified(console, found, line, lang.value)
     show_tranches(console, found, lang.value)
     show_told(console, found)
     show_cases(console, found)
@@ -113,6 +114,18 @@ def show_timeline(console: Console, line: Timeline, language: Language) -> None:
     console.print(shown)
 
 
+def show_notified(console: Console, found: Journey, line: Timeline, language: Language) -> None:
+    """Print what passed from restored to told of the part whose timeline is shown, beside its lag."""
+    for told in found.notified:
+        if told.tranche == line.tranche:
+            shown = table("beside", "because of", "seconds", right=("seconds",))
+            for stretch in told.stretches:
+                cause = cause_label(cast(Cause, stretch.cause), language, audience="agent")
+                shown.add_row("restored to told", cause, f"{stretch.milliseconds / 1000:.3f}")
+            console.print()
+            console.print(shown)
+
+
 def show_tranches(console: Console, found: Journey, language: Language) -> None:
     """Print the parts with their state and promise."""
     if not found.tranches:
@@ -163,6 +176,7 @@ def described(found: Journey) -> dict[str, Any]:
         "settlement": dict(found.settled) if found.settled else None,
         "timelines": [_line(line) for line in found.timelines],
         "measured": [_line(line) for line in found.measured],
+        "notified": [_line(line) for line in found.notified],
         "tranches": [dict(row) for row in found.tranches],
         "told": [dict(row) for row in found.told],
         "conflicts": [dict(row) for row in found.conflicts],

@@ -240,7 +240,8 @@ def _noticed(state: Journey, event: Noticed) -> Journey:
     known = state.notices.get(event.notification_id)
     if isinstance(event, NotificationRequested):
         what = (event.caused_by, event.channel, event.template)
-        notice = known or Notice(event.notification_id, *what, "requested", event.occurred_at)
+        asked = (event.occurred_at, event.occurred_at, event.waits)
+        notice = known or Notice(event.notification_id, *what, "requested", *asked)
     elif known is None or known.state != "requested":
         return state
     else:

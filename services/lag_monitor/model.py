@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from schemas.event import Segment as Step
 from schemas.ids import PROBE_ACCOUNT
 from schemas.reasons import Cause, Stage
-from services.lag_monitor.segments import Lag, Pause
+from services.lag_monitor.segments import Lag, Pause, Segment
 
 Status = Literal["pending", "succeeded", "failed"]
 PartState = Literal["promised", "held", "parked", "restored", "returned", "reversed", "lapsed"]
@@ -77,7 +77,11 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to the customer, about the commit ``caused_by``."""
+    """A message to the customer, about the commit ``caused_by``.
+
+    ``asked_at`` is when it was asked for and ``waits`` are the notifier's stretches before that; ``at`` is when it came
+    into its state.
+    """
 
     notification_id: str
     caused_by: str
@@ -85,6 +89,8 @@ class Notice:
     template: str
     state: NoticeState
     at: datetime
+    asked_at: datetime | None = None
+    waits: tuple[tuple[Cause, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +113,21 @@ class Fact:
     lag: Lag
 
 
+class Told(NamedTuple):
+    """What passed between a tranche's restoration and its customer's being told, beside its lag; written once."""
+
+    tranche: int
+    segments: tuple[Segment, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Journey:
     """One repayment, built from whatever was heard of it in any order of the topics.
 
     ``reported`` is what billing said last and ``received`` what was taken in of it; ``decided_at`` is when it was first
     decided on and ``clear`` tells that the verdict held nothing. ``pauses`` are those of all services. ``unplaced`` are
-    restored tranches whose tier or first report was not heard yet; ``facts`` and ``tallies`` are new. ``version``
-    counts what was written, for the store.
+    restored tranches whose tier or first report was not heard yet; ``facts``, ``told`` and ``tallies`` are new.
+    ``version`` counts what was written, for the store.
     """
 
     repayment_id: str
@@ -144,6 +157,7 @@ class Journey:
     pauses: tuple[Pause, ...] = ()
     unplaced: tuple[Restored, ...] = ()
     facts: tuple[Fact, ...] = ()
+    told: tuple[Told, ...] = ()
     tallies: tuple[Tally, ...] = ()
     version: int = 0
 

@@ -1,11 +1,16 @@
 """Which objectives a repayment is owed, and how each ends: once, whatever is heard first (lag 3.1, 6)."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
-from services.lag_monitor.model import Journey, Notice, Part, Promise, Tally
-from services.metrics.catalogue import NOTIFICATION_LAG, PROBES_LOST, SLA_OUTCOMES
+from schemas.reasons import Cause
+from services.lag_monitor.model import Journey, Notice, Part, Promise, Tally, Told
+from services.lag_monitor.segments import told
+from services.metrics.catalogue import NOTIFICATION_LAG, PROBES_LOST, SLA_OUTCOMES, STAGE_DURATION
+from services.metrics.labels import NOTIFY
 
 DECIDED = timedelta(seconds=60)
 LOW_RISK = timedelta(seconds=5)
@@ -14,6 +19,8 @@ LOST = timedelta(seconds=60)
 PROBED = 1
 """The tranche of a probe: its rail is final, so there is one."""
 LOW = frozenset({"low", "unknown"})
+PHASE_OF: Final[Mapping[Cause, str]] = {"system_delay.kafka_queue": "queue", "system_delay.processing": "process"}
+"""The phases of a stage (projector); every other cause is a wait."""
 
 
 def judged(state: Journey) -> Journey:
@@ -101,7 +108,20 @@ def _told(state: Journey) -> Journey:
             ms = max(0, (notice.at - part.restored_at) // timedelta(milliseconds=1))
             state = state.put(replace(part, told_at=notice.at))
             state = state.count(Tally(NOTIFICATION_LAG.name, (notice.channel,), ms))
+            state = _cut(state, part.number, part.restored_at, notice)
     return state
+
+
+def _cut(state: Journey, number: int, restored_at: datetime, notice: Notice) -> Journey:
+    """Keep what the time until a customer was told was made of, where it is known when that was asked for."""
+    if notice.asked_at is None:
+        return state
+    segments = told(restored_at, notice.at, notice.asked_at, notice.waits, state.pauses)
+    spent: Counter[str] = Counter()
+    for segment in segments:
+        spent[PHASE_OF.get(segment.cause, "wait")] += segment.milliseconds
+    durations = (Tally(STAGE_DURATION.name, (NOTIFY, phase), ms) for phase, ms in spent.items())
+    return replace(state, told=(*state.told, Told(number, segments))).count(*durations)
 
 
 def _first(state: Journey, part: Part, became: str) -> Notice | None:

@@ -1,15 +1,20 @@
 """From the trail an event carries to segments that tile [repaid_at, restored_at] in whole milliseconds (lag 1)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from schemas.event import Segment as Step
 from schemas.event import milliseconds_between, to_millisecond
 from schemas.reasons import CAUSES, Cause, Stage
 
-PAUSABLE: Final[frozenset[Cause]] = frozenset({"system_delay.kafka_queue", "system_delay.processing"})
+Place = Stage | Literal["notify"]
+"""A stage of the lag, or the one beside it: from restored to told."""
+PAUSABLE: Final[frozenset[Cause]] = frozenset(
+    {"system_delay.kafka_queue", "system_delay.processing", "external.channel_wait"}
+)
+"""What a service that stands still cannot go on with, nor be waiting for."""
 UNEXPLAINED: Cause = "system_delay.processing"
 """What a stretch counts as that no record explains; its milliseconds are counted apart and must be 0."""
 
@@ -18,7 +23,7 @@ UNEXPLAINED: Cause = "system_delay.processing"
 class Segment:
     """A stretch of one tranche's lag, of one stage and one cause."""
 
-    stage: Stage
+    stage: Place
     cause: Cause
     from_at: datetime
     to_at: datetime
@@ -32,7 +37,7 @@ class Segment:
 class Pause(NamedTuple):
     """A person had the service of ``stage`` stand still from one instant to another."""
 
-    stage: Stage
+    stage: Place
     from_at: datetime
     to_at: datetime
 
@@ -72,16 +77,41 @@ def lag_of(
     Each end is clamped to the one before and to ``restored_at``; what then is left is ours, and counted apart.
     """
     begin, end = to_millisecond(repaid_at), to_millisecond(restored_at)
+    segments, at = tiled(begin, end, awaited(begin, trail, pending))
+    if at < end:
+        segments.append(Segment(segments[-1].stage if segments else "report", UNEXPLAINED, at, end))
+    return Lag(tuple(split(segments, pauses)), max(0, milliseconds_between(at, end)))
+
+
+def told(
+    restored_at: datetime,
+    told_at: datetime,
+    asked_at: datetime,
+    waits: Sequence[tuple[Cause, datetime]],
+    pauses: Sequence[Pause] = (),
+) -> tuple[Segment, ...]:
+    """Cut [restored_at, told_at] where the notifier did; from when it asked for the message its channel was waited for.
+
+    A request that tells of no stretches was ours to make until ``asked_at``.
+    """
+    steps: list[tuple[Place, Cause, datetime]] = [("notify", cause, until) for cause, until in waits]
+    steps += [("notify", UNEXPLAINED, asked_at), ("notify", "external.channel_wait", told_at)]
+    segments, _ = tiled(to_millisecond(restored_at), to_millisecond(told_at), steps)
+    return tuple(split(segments, pauses))
+
+
+def tiled(
+    begin: datetime, end: datetime, steps: Iterable[tuple[Place, Cause, datetime]]
+) -> tuple[list[Segment], datetime]:
+    """Return segments from ``begin`` on, each end clamped to the one before and to ``end``; and where they end."""
     segments: list[Segment] = []
     at = begin
-    for stage, cause, until in awaited(begin, trail, pending):
+    for stage, cause, until in steps:
         to = min(to_millisecond(until), end)
         if to > at:
             segments.append(Segment(stage, cause, at, to))
             at = to
-    if at < end:
-        segments.append(Segment(segments[-1].stage if segments else "report", UNEXPLAINED, at, end))
-    return Lag(tuple(split(segments, pauses)), max(0, milliseconds_between(at, end)))
+    return segments, at
 
 
 def split(segments: Sequence[Segment], pauses: Sequence[Pause]) -> Iterator[Segment]:

@@ -10,10 +10,11 @@ from pydantic import TypeAdapter
 from schemas.event import Segment as Step
 from schemas.event import to_millisecond
 from schemas.ids import repayment_id
+from schemas.reasons import Cause
 from schemas.repayment import RepaymentReported
 from schemas.review import FeedbackReceived
 from services.decision import Input
-from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Restored
+from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Restored, Told
 from services.lag_monitor.segments import Pause
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
@@ -21,7 +22,7 @@ from services.runtime.worker import Saved, Store
 K = TypeVar("K")
 T = TypeVar("T")
 _INSTANTS = frozenset({"at", "since", "until", "promised_by", "deadline_at", "restored_at", "told_at", "decided_at"})
-_INSTANTS |= {"over_at", "repaid_at", "reported_at", "received_at", "settled_at", "assessed_at"}
+_INSTANTS |= {"asked_at", "over_at", "repaid_at", "reported_at", "received_at", "settled_at", "assessed_at"}
 _READ: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_INSTANTS, instant),
     "returnable_until": lambda found: found and date.fromisoformat(found),
@@ -39,11 +40,11 @@ READS = """
       SELECT slo, tranche, deadline_at, outcome, decided_at, over_at FROM lag_monitor.sla_promise
       WHERE repayment_id = j.repayment_id) AS s) AS promises,
     (SELECT json_agg(n) FROM (
-      SELECT notification_id, caused_by, channel, template, state, at FROM lag_monitor.notice
+      SELECT notification_id, caused_by, channel, template, state, at, asked_at, waits FROM lag_monitor.notice
       WHERE subject = j.repayment_id) AS n) AS notices
   FROM lag_monitor.journey AS j WHERE repayment_id = ANY ($1::text[])) AS j) AS journeys,
 (SELECT json_agg(n) FROM (
-  SELECT subject, notification_id, caused_by, channel, template, state, at FROM lag_monitor.notice
+  SELECT subject, notification_id, caused_by, channel, template, state, at, asked_at, waits FROM lag_monitor.notice
   WHERE subject = ANY ($2::text[])) AS n) AS apart,
 (SELECT json_agg(w) FROM (
   SELECT stage, from_at, coalesce(to_at, clock_timestamp()) AS to_at FROM lag_monitor.operator_pause
@@ -87,9 +88,13 @@ notices AS (
   INSERT INTO lag_monitor.notice SELECT * FROM unnest($6::lag_monitor.notice[])
   ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, at = excluded.at),
 tallies AS (
-  INSERT INTO lag_monitor.tally (metric, labels, ms) SELECT metric, labels, ms FROM unnest($7::lag_monitor.tally[]))
+  INSERT INTO lag_monitor.tally (metric, labels, ms) SELECT metric, labels, ms FROM unnest($7::lag_monitor.tally[])),
+told AS (
+  INSERT INTO lag_monitor.notify_segment SELECT * FROM unnest($8::lag_monitor.notify_segment[])
+  ON CONFLICT (repayment_id, tranche, n) DO NOTHING)
 """
 _PENDING: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
+_WAITS: TypeAdapter[tuple[tuple[Cause, datetime], ...]] = TypeAdapter(tuple[tuple[Cause, datetime], ...])
 _UNPLACED: TypeAdapter[tuple[Restored, ...]] = TypeAdapter(tuple[Restored, ...])
 _LISTS = frozenset({"pending", "unplaced", "parts", "promises", "notices"})
 APART: Final = ":"
@@ -134,6 +139,7 @@ def save(changes: Sequence[tuple[Journey, Journey]]) -> Saved:
     promises: Rows = []
     notices: Rows = []
     tallies: Rows = []
+    told: Rows = []
     for before, after in changes:
         at = after.repayment_id
         if APART not in at:
@@ -144,7 +150,8 @@ def save(changes: Sequence[tuple[Journey, Journey]]) -> Saved:
         tallies += [(tally.metric, list(tally.labels), tally.ms, *_BY_DEFAULT) for tally in after.tallies]
         facts += [_fact_row(after, fact) for fact in after.facts]
         segments += [row for fact in after.facts for row in _segment_rows(at, fact)]
-    values = (journeys, parts, facts, segments, promises, notices, tallies)
+        told += [row for each in after.told for row in _told_rows(at, each)]
+    values = (journeys, parts, facts, segments, promises, notices, tallies, told)
     return Saved([rows or None for rows in values], guarded=len(journeys))
 
 
@@ -172,7 +179,8 @@ def _pause(row: Row) -> Pause:
 
 def _notices(rows: Sequence[Row]) -> dict[str, Notice]:
     kept = [_plain(row) for row in rows]
-    return {row["notification_id"]: Notice(**{n: row[n] for n in row if n != "subject"}) for row in kept}
+    found = ({**row, "waits": _WAITS.validate_json(row["waits"])} for row in kept)
+    return {row["notification_id"]: Notice(**{n: row[n] for n in row if n != "subject"}) for row in found}
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -207,7 +215,8 @@ def _promise_row(at: str, p: Promise) -> tuple[object, ...]:
 
 
 def _notice_row(at: str, n: Notice) -> tuple[object, ...]:
-    return (n.notification_id, at, n.caused_by, n.channel, n.template, n.state, n.at)
+    asked = (n.asked_at, _WAITS.dump_json(n.waits).decode())
+    return (n.notification_id, at, n.caused_by, n.channel, n.template, n.state, n.at, *asked)
 
 
 def _fact_row(j: Journey, fact: Fact) -> tuple[object, ...]:
@@ -224,6 +233,11 @@ def _segment_rows(at: str, fact: Fact) -> Rows:
         (*named, n, s.stage, s.cause, s.from_at, s.to_at, s.milliseconds)
         for n, s in enumerate(fact.lag.segments, start=1)
     ]
+
+
+def _told_rows(at: str, told: Told) -> Rows:
+    named = (at, told.tranche)
+    return [(*named, n, s.cause, s.from_at, s.to_at, s.milliseconds) for n, s in enumerate(told.segments, start=1)]
 
 
 STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -161,7 +161,8 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
             ended_at=moment.now if disabled else None,
         )
         notifications[at] = told
-        facts.append(NotificationRequested(**_fact(state, told, "NotificationRequested", moment), **_about(told)))
+        about = {**_about(told), "waits": moment.stretches()}
+        facts.append(NotificationRequested(**_fact(state, told, "NotificationRequested", moment), **about))
         if disabled:
             facts.append(_suppressed(state, told, moment, "no_channel" if probe else "endpoint_disabled"))
     return Decision(replace(state, notifications=notifications), tuple(facts))

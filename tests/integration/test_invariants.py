@@ -1,5 +1,7 @@
 """Every invariant view is silent on honest books and names the row of a planted violation."""
 
+from datetime import timedelta
+
 import pytest
 
 from schemas.risk import Tranche
@@ -39,6 +41,7 @@ LAG = {
     "lag_tiles": "UPDATE lag_segment SET ms = ms + 1 WHERE n = 2",
     "waits_have_a_cause": "UPDATE journey SET outcome = NULL, stage = NULL",
     "restored_is_measured": "DELETE FROM restoration_fact",
+    "told_tiles": "DELETE FROM notify_segment",
 }
 CASES = {
     "audit_chain": "DELETE FROM audit",
@@ -116,7 +119,10 @@ async def test_a_planted_violation_of_the_lag_is_named(settings: Settings, name:
         feed = await Feed(LAG_MONITOR, settings, connection).start()
         record = builders.decision_record(held=())
         await feed.deliver(builders.repayment_reported(), builders.repayment_received(), builders.risk_assessed())
-        await feed.deliver(builders.credit_restored(record=record))
+        restored = builders.credit_restored(record=record)
+        told_at = restored.restored_at + timedelta(seconds=2)
+        asked = builders.notification_requested(caused_by=restored.caused_by, occurred_at=restored.restored_at)
+        await feed.deliver(restored, asked, builders.notification_delivered(occurred_at=told_at))
     assert await violations(settings) == {}
     assert await planted(settings, LAG[name], "lag_monitor") == {f"lag_monitor.invariant_{name}"}
 

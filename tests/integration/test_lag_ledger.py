@@ -8,13 +8,17 @@ import asyncpg
 import pytest
 
 from schemas.event import Event
+from schemas.reasons import CAUSES
+from services.cli.journey import NOTIFIED, ledger_of
+from services.cli.servers import connected
 from services.lag_monitor.store import STORE
 from services.lag_monitor.worker import WORKER
 from services.runtime.settings import Settings
 from tests import builders
 from tests.integration.conftest import MakeFeed
 from tests.integration.support import Feed, load, owner, role, save
-from tests.unit.test_lag_ledger import EVERYTHING, observed
+from tests.unit.given import rid
+from tests.unit.test_lag_ledger import EVERYTHING, OF_EVERY_CAUSE, PAUSED, observed
 
 # What the ledger says, without what differs from run to run: who wrote it, in what order, when it was reported.
 LEDGER = {
@@ -23,6 +27,7 @@ LEDGER = {
     "FROM journey ORDER BY repayment_id",
     "parts": "SELECT * FROM part ORDER BY repayment_id, number",
     "segments": "SELECT * FROM lag_segment ORDER BY repayment_id, tranche, n",
+    "told": "SELECT * FROM notify_segment ORDER BY repayment_id, tranche, n",
     "facts": "SELECT repayment_id, tranche, lag_ms, unattributed_ms, amount_minor, currency, tier, cause, repaid_at, "
     "restored_at FROM restoration_fact ORDER BY repayment_id, tranche",
 }
@@ -59,6 +64,14 @@ async def test_the_books_are_what_the_domain_says_at_any_cut(feed_of: MakeFeed, 
         for at, journey in told.items()
         for fact in journey.facts
     }
+    told_apart = [(row["repayment_id"], row["tranche"], row["cause"], row["ms"]) for row in found["told"]]
+    assert sorted(told_apart) == sorted(
+        (at, each.tranche, segment.cause, segment.milliseconds)
+        for at, journey in told.items()
+        for each in journey.told
+        for segment in each.segments
+    )
+    assert told_apart
     split = [(row["repayment_id"], row["tranche"], row["stage"], row["cause"], row["ms"]) for row in found["segments"]]
     assert sorted(split) == sorted(
         (at, fact.restored.tranche, segment.stage, segment.cause, segment.milliseconds)
@@ -121,6 +134,24 @@ async def test_a_pause_that_was_recorded_is_where_the_time_went(feed_of: MakeFee
         ("system_delay.operator_pause", 12),
         ("system_delay.operator_pause", 9),
     ]
+
+
+async def test_every_cause_there_is_stands_in_the_ledger(feed_of: MakeFeed, settings: Settings) -> None:
+    feed = await feed_of(WORKER)
+    async with owner(settings) as connection:
+        await connection.execute(
+            "INSERT INTO lag_monitor.operator_pause VALUES ($1, $1, $2, $3, 'a', 'r', 'a')",
+            *(PAUSED.stage, PAUSED.from_at, PAUSED.to_at),
+        )
+    for batch in cut(OF_EVERY_CAUSE, random.Random(1)):  # noqa: S311  # a cut, not a secret
+        await feed.deliver(*batch)
+    found = await ledger(settings)
+    assert {row["cause"] for what in ("segments", "told") for row in found[what]} == set(CAUSES)
+    assert {row["unattributed_ms"] for row in found["facts"]} == {0}
+    async with connected(settings) as connection:
+        (told,) = await ledger_of(connection, NOTIFIED, rid("prompt"))
+    assert [stretch.cause for stretch in told.stretches][-1] == "external.channel_wait"
+    assert told.tiles
 
 
 async def test_facts_and_segments_are_never_changed(feed_of: MakeFeed, settings: Settings) -> None:

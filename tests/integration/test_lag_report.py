@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typing_extensions import override
 
-from services.cli.journey import Found, measured, told_of
+from services.cli.journey import MEASURED, Found, ledger_of, told_of
 from services.cli.lag_report import Mark, html, read, seconds_of
 from services.cli.ledger import Figures, cause_table, figures
 from services.cli.look import show_timeline
@@ -119,7 +119,7 @@ async def test_trace_shows_the_segments_of_the_ledger(feed_of: MakeFeed, setting
     await everything(feed_of)
     for at, known in observed(EVERYTHING).items():
         async with connected(settings) as connection:
-            lines = await measured(connection, at)
+            lines = await ledger_of(connection, MEASURED, at)
         facts = sorted(known.facts, key=lambda fact: fact.restored.tranche)
         assert [line.tranche for line in lines] == [fact.restored.tranche for fact in facts]
         for line, fact in zip(lines, facts, strict=True):
@@ -132,7 +132,7 @@ async def test_a_wait_for_the_rail_is_traced_as_the_ledger_knows_it(feed_of: Mak
     """The trail of the report that said succeeded knows of no pending one before it; the ledger does."""
     await everything(feed_of)
     async with connected(settings) as connection:
-        lines = await measured(connection, rid("waits"))
+        lines = await ledger_of(connection, MEASURED, rid("waits"))
         told = tuple(replace(line, stretches=(), ledger=False) for line in lines)
         of = Found(rid("waits"), builders.ACCOUNT, None)
         known = replace(await told_of(connection, of), timelines=told, measured=lines)
@@ -154,7 +154,7 @@ async def test_where_no_observer_keeps_a_ledger_that_is_said(settings: Settings)
         await connection.execute("DROP SCHEMA lag_monitor CASCADE")
     async with connected(settings) as connection:
         assert await figures(connection, 60) is None
-        assert await measured(connection, builders.REPAYMENT) == ()
+        assert await ledger_of(connection, MEASURED, builders.REPAYMENT) == ()
         with pytest.raises(Problem, match="lag-monitor"):
             await read(connection, 60)
 

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -171,6 +171,7 @@ class Pipe:
     events: list[Event] = field(default_factory=list)
     outcomes: list[tuple[str, str]] = field(default_factory=list)
     now: datetime = FRIDAY
+    seen: Callable[[datetime], Moment] = moment
 
     @property
     def account(self) -> Account:
@@ -216,6 +217,18 @@ class Pipe:
         self.now = max(self.now, now or self.now)
         return self._drain(deque([event]))
 
+    def deliver(self, now: datetime) -> list[Event]:
+        """Let the channel acknowledge at ``now`` every message it was asked to take."""
+        self.now = max(self.now, now)
+        facts: list[Event] = []
+        asked = [each for each in self.told.notifications.values() if each.state == "requested"]
+        for each in asked:
+            tried = notifier.Attempted(builders.ACCOUNT, each.notification_id, "delivered")
+            told = notifier.decide(self.channels, self.told, tried, self.seen(self.now))
+            self.told = told.state
+            facts += self._drain(deque(self._facts("notifier", tried, told)))
+        return facts
+
     def pass_until(self, now: datetime) -> list[Event]:
         """Let time pass: every timer fires at its instant."""
         return self._fire_until(now, late=False)
@@ -258,20 +271,20 @@ class Pipe:
             case "settlement" if type(event) in SETTLEMENT.handles:
                 return self._settled(event)
             case "risk-scoring" if type(event) in RISK_SCORING.handles:
-                assessed = risk_scoring.decide(self.policy, self.risk, event, moment(self.now))
+                assessed = risk_scoring.decide(self.policy, self.risk, event, self.seen(self.now))
                 self.risk = assessed.state
                 return self._facts(service, event, assessed)
             case "limit-release" if type(event) in LIMIT_RELEASE.handles:
                 return self._released(event)
             case "notifier" if type(event) in NOTIFIER.handles:
-                told = notifier.decide(self.channels, self.told, event, moment(self.now))
+                told = notifier.decide(self.channels, self.told, event, self.seen(self.now))
                 self.told = told.state
                 return self._facts(service, event, told)
             case _:
                 return []
 
     def _settled(self, event: Event | Internal) -> list[Event]:
-        decision = settlement.decide(self.policy, self.debt, event, moment(self.now))
+        decision = settlement.decide(self.policy, self.debt, event, self.seen(self.now))
         self.debt = decision.state
         self.debt_timers |= {timer.key: timer for timer in decision.timers}
         return self._facts("settlement", event, decision)
@@ -279,12 +292,12 @@ class Pipe:
     def _taken_in(self, event: RepaymentReported | RepaymentFailed | RepaymentReturnReported) -> list[Event]:
         at = (event.source, event.external_ref)
         known = self.references.get(at, repayment_ingest.Reference(*at))
-        decision = repayment_ingest.decide(None, known, event, moment(self.now))
+        decision = repayment_ingest.decide(None, known, event, self.seen(self.now))
         self.references[at] = decision.state
         return self._facts("repayment-ingest", event, decision)
 
     def _released(self, event: Event | Internal) -> list[Event]:
-        decision = limit_release.decide(self.policy, self.credit, event, moment(self.now))
+        decision = limit_release.decide(self.policy, self.credit, event, self.seen(self.now))
         self.credit = decision.state
         self.timers |= {timer.key: timer for timer in decision.timers}
         check_ledger(self.account)

@@ -16,22 +16,25 @@ from services.decision import Moment
 from services.lag_monitor.domain import decide
 from services.lag_monitor.model import Journey
 from services.lag_monitor.segments import Lag, Pause, lag_of
+from services.lag_monitor.segments import told as told_segments
 from services.lag_monitor.store import key
 from services.lag_monitor.worker import WORKER
+from services.metrics.catalogue import STAGE_DURATION
+from services.metrics.labels import STAGE_CAUSES
 from tests import builders
 from tests.unit.given import ALL_HELD, FRIDAY, Pipe, china, moment, profiles, rid
 
 LATER = FRIDAY + timedelta(days=30)
 
 
-def observed(events: Sequence[Event], now: datetime = LATER) -> dict[str, Journey]:
+def observed(events: Sequence[Event], now: datetime = LATER, pauses: tuple[Pause, ...] = ()) -> dict[str, Journey]:
     """Return the journeys after ``events``, each heard when it occurred."""
     found: dict[str, Journey] = {}
     for event in events:
         if type(event) in WORKER.handles:
             at = key(event)
             heard = moment(now, reported_at=event.occurred_at)
-            found[at] = decide(None, found.get(at, Journey(at)), event, heard).state
+            found[at] = decide(None, found.get(at, Journey(at, pauses=pauses)), event, heard).state
     return found
 
 
@@ -173,21 +176,99 @@ def test_a_pause_longer_than_the_wait_takes_all_of_it_and_never_a_hold() -> None
     assert {s.cause for s in found.segments if s.stage == "release"} == {"system_delay.operator_pause"}
 
 
-def test_every_cause_of_the_lag_is_reached_by_a_test_here() -> None:
-    reached = {
-        "external.upstream_report",
-        "external.settlement_wait",
-        "system_delay.kafka_queue",
-        "system_delay.processing",
-        "system_delay.dependency_down",
-        "system_delay.dead_letter",
-        "system_delay.operator_pause",
-        "risk_observation.risk_hold",
-        "risk_observation.manual_review",
-        "account_standing.frozen",
-        "account_standing.overdue_elsewhere",
-    }
-    assert reached | {"external.channel_wait"} == set(CAUSES)
+class Working:
+    """A clock of workers that take their time: a queue, a database that was away, and work, one after the other."""
+
+    def __init__(self) -> None:
+        self.spent = timedelta()
+
+    def __call__(self, now: datetime) -> Moment:
+        self.spent += timedelta(milliseconds=40)
+        end = now + self.spent
+        taken, back = end - timedelta(milliseconds=20), end - timedelta(milliseconds=10)
+        return Moment(end, taken, end - timedelta(milliseconds=30), (("system_delay.dependency_down", back),))
+
+
+def set_aside(now: datetime) -> Moment:
+    """Return the moment of a record that a person had handled again an hour after it came (batch.py)."""
+    broker_at = now - timedelta(hours=1)
+    return Moment(now, broker_at, broker_at, (("system_delay.dead_letter", now),))
+
+
+def of_every_cause() -> tuple[list[Event], Pause]:
+    """Return what the five services tell of an account that met everything that can hold credit back."""
+    pipe = Pipe(profiles(ALL_HELD), seen=Working()).open(2_000_000, principal=1_800_000)
+    pipe.repay(100_000, ref="prompt")
+    paused = Pause("settlement", FRIDAY, pipe.now + timedelta(minutes=1))
+    pipe.deliver(pipe.now + timedelta(seconds=3))
+    pipe.repay(90_000, ref="waits", status="pending", at=FRIDAY + timedelta(minutes=2))
+    confirmed = {"external_ref": "waits", "amount_minor": 90_000, "rail": "wallet", "occurred_at": china("2026-11-21")}
+    pipe.take(builders.repayment_reported(**confirmed, repaid_at=FRIDAY + timedelta(minutes=2)), china("2026-11-21"))
+    pipe.repay(80_000, ref="held", rail="direct_debit", at=china("2026-11-22"))
+    until = {"tranche": 1, "until": china("2026-11-27")}
+    pipe.take(builders.hold_extended(repayment_id=rid("held"), **until), china("2026-11-23"))
+    for day, reason in (("2026-11-28", "overdue"), ("2026-11-30", "overdue_elsewhere")):
+        pipe.pass_until(china(day))
+        pipe.status("frozen", reason)
+        pipe.repay(70_000, ref=reason, at=pipe.now)
+        pipe.status("active", now=pipe.now + timedelta(days=1))
+    pipe.seen = set_aside
+    dead = {"external_ref": "dead", "amount_minor": 60_000, "rail": "wallet", "repaid_at": china("2026-12-02")}
+    pipe.take(builders.repayment_reported(**dead), china("2026-12-02", "13:30"))
+    pipe.pass_until(china("2026-12-10"))
+    pipe.deliver(pipe.now + timedelta(seconds=9))
+    return [event for event in pipe.events if type(event) in WORKER.handles], paused
+
+
+OF_EVERY_CAUSE, PAUSED = of_every_cause()
+
+
+def test_every_cause_there_is_is_reached_by_what_the_services_tell() -> None:
+    journeys = observed(OF_EVERY_CAUSE, pauses=(PAUSED,)).values()
+    found = {(s.stage, s.cause) for journey in journeys for fact in journey.facts for s in fact.lag.segments}
+    found |= {(s.stage, s.cause) for journey in journeys for told in journey.told for s in told.segments}
+    assert {cause for _, cause in found} == set(CAUSES)
+    assert all(cause.partition(".")[2] in STAGE_CAUSES[stage] for stage, cause in found)
+    for journey in journeys:
+        check_tiles(journey)
+
+
+def test_what_passes_from_restored_to_told_is_cut_beside_the_lag() -> None:
+    journey = observed(OF_EVERY_CAUSE)[rid("prompt")]
+    (told,) = journey.told
+    restored_at, told_at = journey.parts[1].restored_at, journey.parts[1].told_at
+    assert restored_at is not None
+    assert [(s.cause.partition(".")[2], s.milliseconds) for s in told.segments[:3]] == [
+        ("kafka_queue", 20),
+        ("dependency_down", 10),
+        ("processing", 10),
+    ]
+    assert told.segments[3].cause == "external.channel_wait"
+    assert [told.segments[0].from_at, *(s.to_at for s in told.segments)] == [
+        *(s.from_at for s in told.segments),
+        told_at,
+    ]
+    assert told.segments[0].from_at == restored_at
+    counted = {t.labels: t.ms for t in journey.tallies if t.metric == STAGE_DURATION.name}
+    wait = told.segments[1].milliseconds + told.segments[3].milliseconds
+    assert counted == {("notify", "queue"): 20, ("notify", "process"): 10, ("notify", "wait"): wait}
+
+
+def test_a_notifier_that_stands_still_waits_for_no_channel() -> None:
+    paused = Pause("notify", FRIDAY, LATER)
+    (told,) = observed(OF_EVERY_CAUSE, pauses=(paused,))[rid("prompt")].told
+    assert [s.cause.partition(".")[2] for s in told.segments] == [
+        *("operator_pause", "dependency_down", "operator_pause", "operator_pause"),
+    ]
+
+
+def test_a_message_asked_for_before_its_stretches_were_told_was_ours_to_ask_for() -> None:
+    asked_at, told_at = FRIDAY + timedelta(seconds=2), FRIDAY + timedelta(seconds=5)
+    segments = told_segments(FRIDAY, told_at, asked_at, ())
+    assert [(s.cause, s.milliseconds) for s in segments] == [
+        ("system_delay.processing", 2_000),
+        ("external.channel_wait", 3_000),
+    ]
 
 
 def test_a_trail_with_a_hole_is_filled_and_counted() -> None:
@@ -269,6 +350,7 @@ def everything() -> list[Event]:
     pipe.repay(50_000, ref="back", rail="direct_debit", at=china("2026-11-25", "15:00"))
     pipe.give_back(50_000, ref="back", rail="direct_debit", now=china("2026-11-25", "16:00"))
     pipe.pass_until(LATER)
+    pipe.deliver(pipe.now)
     return [event for event in pipe.events if type(event) in WORKER.handles]
 
 
@@ -286,6 +368,7 @@ def ledger(events: Sequence[Event]) -> dict[str, object]:
         at: replace(
             journey,
             facts=tuple(sorted(journey.facts, key=lambda fact: fact.restored.tranche)),
+            told=tuple(sorted(journey.told)),
             tallies=tuple(sorted(journey.tallies)),
         )
         for at, journey in found.items()
