@@ -121,7 +121,7 @@ def _taken_in(known: Repayment, event: RiskAssessed, scene: Scene) -> Repayment:
 def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssessed) -> Decision[State]:
     """Restore what is due, hold the rest until its date, park all of it while the account is frozen."""
     frozen = state.account.status == "frozen"
-    tranches = [_tranche(scene, state, repayment, event, part) for part in event.tranches]
+    tranches = [_tranche(scene, state, event, part) for part in event.tranches]
     due = [t for t in tranches if t.state == "restored"]
     restored = sum(t.amount_minor for t in due)
     timers = timers_of(state, [t for t in tranches if t.state == "held"])
@@ -135,7 +135,7 @@ def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssesse
     return Decision(state, _first_facts(scene, state, repayment, tranches, record), timers)
 
 
-def _tranche(scene: Scene, state: State, repayment: Repayment, event: RiskAssessed, part: AssessedTranche) -> Tranche:
+def _tranche(scene: Scene, state: State, event: RiskAssessed, part: AssessedTranche) -> Tranche:
     """Give one part its place in the credit lane, and its promise; a parked one has none until the thaw."""
     number, amount, due_at, reason = part
     due = due_at <= scene.now

@@ -281,3 +281,26 @@ def test_a_hold_is_extended_to_the_longest_one_and_no_further(seconds: int, reas
     until = rules.release_at(last) + timedelta(seconds=seconds)
     event = builders.hold_extended(repayment_id=pipe.repayment("r1").repayment_id, until=until)
     assert decide(POLICY, pipe.credit, event, moment(FRIDAY)).reason == reason
+
+
+@pytest.mark.parametrize(("late_ms", "delayed"), [(0, 0), (1, 1)])
+def test_what_is_restored_at_once_keeps_its_promise_to_the_last_instant(late_ms: int, delayed: int) -> None:
+    verdict = builders.risk_assessed(clear_seconds=90)
+    by = verdict.settled_at + timedelta(seconds=90)
+    now = by + timedelta(milliseconds=late_ms)
+    told = after(OPENED, BOUGHT, verdict, now=now)
+    assert (only(told.events, CreditRestored).promised_by, len(all_of(told.events, RestorationDelayed))) == (
+        by,
+        delayed,
+    )
+    assert told.state.repayments[R].tranches[1].delayed is bool(delayed)
+
+
+def test_what_is_restored_is_told_before_what_is_held_whichever_part_it_is() -> None:
+    parts = (
+        Part(1, 400_000, TUESDAY, Reason.HOLD_RAIL_REVERSIBLE),
+        Part(2, 100_000, FRIDAY, Reason.RELEASE_WITHIN_CAP),
+    )
+    told = after(OPENED, BOUGHT, builders.risk_assessed(tranches=parts)).events
+    assert [type(fact) for fact in told] == [PromiseMade, PromiseMade, CreditRestored, HoldPlaced]
+    assert [fact.tranche for fact in all_of(told, PromiseMade)] == [2, 1]
