@@ -55,6 +55,7 @@ class Reason(StrEnum):
     SMALL_SHARE_OF_BILL = "SMALL_SHARE_OF_BILL"
     RISING_BALANCE = "RISING_BALANCE"
     NOT_ACTIVE = "NOT_ACTIVE"
+    LIMIT_AT_CAP = "LIMIT_AT_CAP"
 
 
 Cause = Literal[

@@ -79,7 +79,7 @@ class LimitIncreaseDecided(DerivedEvent):
 
     ``amount_minor`` is the limit from now on; ``reasons`` are the adverse ones of ``factors``, most adverse first, and
     ``full_marks`` those that cannot score better. ``path`` counts on ``path_months`` months; ``on_time_count`` of the
-    last ``due_count`` repayments due were on time.
+    last ``due_count`` repayments due were on time. ``refer`` says that a person looks before it is the last word.
     """
 
     outcome: LimitOutcome
@@ -96,6 +96,7 @@ class LimitIncreaseDecided(DerivedEvent):
     path: Annotated[tuple[PathStep, ...], Field(max_length=8)] = ()
     path_months: Annotated[int, Field(ge=0, le=60)] = 0
     next_review_on: date
+    refer: bool = False
     model_version: Reference
     policy_version: Reference
 

@@ -15,6 +15,7 @@ from schemas.account import Timezone
 from schemas.money import Currency, ShareMinor
 from services.decision import Malformed
 from services.prior import Prices, Prior
+from services.scorecard import LimitReview, Scorecard
 
 Component = Literal["penalty", "fee", "interest", "principal"]
 CalendarName = Literal["cn-banking", "us-fed"]
@@ -184,13 +185,6 @@ class PurchaseRefund(_Table):
 
     shown_days_min: Annotated[int, Field(ge=0)] | None = None
     shown_days_max: Annotated[int, Field(ge=0)] | None = None
-
-
-class LimitReview(_Table):
-    """When a credit limit is looked at again."""
-
-    basis: Literal["half_yearly", "automatic", "score_and_activity"] = "half_yearly"
-    on_request: bool = True
 
 
 class Profile(_Table):
@@ -363,9 +357,10 @@ def longest_hold(calendar: Calendar, banking_days: int) -> int:
 
 @dataclass(frozen=True)
 class Profiles:
-    """The profile of each product in force."""
+    """The profile of each product in force, and the table that scores accounts; without one no tier is known."""
 
     by_product: Mapping[str, Profile]
+    credit: Scorecard | None = None
 
     def of(self, product: str) -> Profile:
         """Return a product's profile; an event that names another product is Malformed."""

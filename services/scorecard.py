@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.money import ShareMinor
 from schemas.reasons import Reason
 from schemas.risk import Tier
 
@@ -98,6 +99,34 @@ class Points(_Table):
         return self.missing if value is None else self.points[bisect_left(self.edges, value)]
 
 
+class LimitReview(_Table):
+    """When a credit limit is looked at again, and what must hold for more of it (risk 7).
+
+    ``unit_minor`` is how many minor units are worth one unit of the money the table was trained in. Between
+    ``look_from`` and ``look_below`` points a person decides, of accounts older than ``look_months``. No late payment in
+    the scored months; so many days since a return, a change of the limit and a refusal.
+    """
+
+    basis: Literal["half_yearly", "automatic", "score_and_activity"] = "half_yearly"
+    on_request: bool = True
+    unit_minor: Annotated[int, Field(ge=1, le=1_000_000)] = 25
+    limit_cap_by_tier: Mapping[Tier, ShareMinor] = dict.fromkeys(get_args(Tier), 0)
+    growth_bps: Annotated[int, Field(ge=10_000, le=30_000)] = 15_000
+    every_months: Annotated[int, Field(ge=1, le=24)] = 6
+    return_days: Annotated[int, Field(ge=0, le=400)] = 90
+    change_days: Annotated[int, Field(ge=0, le=400)] = 180
+    refusal_days: Annotated[int, Field(ge=0, le=400)] = 90
+    look_from: int = 632
+    look_below: int = 648
+    look_months: Annotated[int, Field(ge=0, le=120)] = 24
+
+    @model_validator(mode="after")
+    def _every_tier_has_a_cap(self) -> "LimitReview":
+        if set(get_args(Tier)) - self.limit_cap_by_tier.keys():
+            raise ValueError("limit_cap_by_tier names every tier")
+        return self
+
+
 class Scorecard(_Table):
     """The credit score; ``sources`` says where its figures come from.
 
@@ -143,6 +172,10 @@ class Scorecard(_Table):
         for name, table in self.features.items():
             found[FACTOR_OF[name]] += table.of(known[name])
         return found
+
+    def knows(self, factor: Reason, known: Known) -> bool:
+        """Tell whether everything that is scored of a factor is known."""
+        return all(known[name] is not None for name, *_ in self._asked if FACTOR_OF[name] == factor)
 
     def at_best(self, known: Known) -> frozenset[Reason]:
         """Return the factors that are scored and cannot score better."""

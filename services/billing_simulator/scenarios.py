@@ -8,6 +8,10 @@ from typing import Final
 from schemas.account import Language
 from services.billing_simulator.plan import Billing, Plan, Planned, Repayment, redelivered
 
+CASE_B_LIMIT: Final = 30_000
+CASE_B_MONTHS: Final = ((0, 0), (24_159, 1_141), (5_907, 1_010), (660, 1_700), (1_537, 1_767), (746, 0))
+"""What six statements made due and what was repaid after each, oldest first, in New Taiwan dollars: row 925 of the data
+set the credit score is trained on (deploy/policy/models/NOTICE), always on time and below the threshold."""
 REPAID_BEFORE_SECONDS: Final = 0.4
 """A scenario's repayment succeeds this long before billing reports it."""
 

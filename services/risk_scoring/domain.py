@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from schemas.account import AccountOpened, CreditLimitChanged, FundingAccountLinked, StatementIssued
+from schemas.account import FundingAccountLinked
 from schemas.event import extended
 from schemas.ids import EventId, event_id
 from schemas.reasons import Reason
@@ -14,6 +14,7 @@ from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsRe
 from services.decision import Decision, Input, Moment, latest
 from services.policy import Hold, Profile, Profiles, RailClass, Rest
 from services.prior import Prior
+from services.risk_scoring.accounts import learned, repaid, returned
 from services.risk_scoring.hazard import cheapest_of, worth_a_look
 from services.risk_scoring.model import (
     WHY,
@@ -37,9 +38,9 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
     match event:
         case RepaymentSettled():
             known = state.without_holds(change.repayment_id for change in event.reallocated)
-            return _assessed(_in_force(policy.of(event.product), state), known, event, moment)
+            return _assessed(policy, known, event, moment)
         case RepaymentReturned():
-            return _returned(state, event)
+            return _returned(policy, state, event)
         case RepaymentsReallocated():
             return Decision(state.without_holds(change.repayment_id for change in event.reallocated))
         case HoldReleaseApproved() | HoldExtended():
@@ -48,26 +49,7 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
         case FundingAccountLinked():
             return _linked(policy, state, event, moment)
         case _:
-            return _account(state, event, moment)
-
-
-def _account(state: Account, event: Input, moment: Moment) -> Decision[Account]:
-    match event:
-        case AccountOpened(credit_limit_minor=limit) if state.credit_limit_minor is None:
-            return Decision(replace(state, credit_limit_minor=limit))
-        case AccountOpened():
-            return Decision(state, outcome="stale", reason="opened_before")
-        case CreditLimitChanged(credit_limit_minor=limit, occurred_at=at):
-            moment.refuse_ahead(at)
-            if not latest(at, state.limit_at):
-                return Decision(state, outcome="stale", reason="older_limit")
-            return Decision(replace(state, credit_limit_minor=limit, limit_at=at))
-        case StatementIssued(occurred_at=at):
-            if state.cycle.started_at is not None and at <= state.cycle.started_at:
-                return Decision(state, outcome="stale", reason="older_statement")
-            return Decision(replace(state, cycle=state.cycle.next(at)))
-        case _:
-            return Decision(state, outcome="ignored")
+            return learned(policy, state, event, moment)
 
 
 def judge(profile: Profile, asked: Question) -> Verdict:
@@ -266,11 +248,12 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
     )
 
 
-def _assessed(profile: Profile, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
+def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
+    profile = _in_force(policy.of(event.product), state)
     asked = _question(profile, state, event, moment.now)
     verdict = judge(profile, asked)
     fact = told(profile, asked, verdict, event, moment)
-    return Decision(_kept(state, event, fact, asked, verdict), (fact,))
+    return Decision(repaid(policy, _kept(state, event, fact, asked, verdict), event), (fact,))
 
 
 def _in_force(profile: Profile, state: Account) -> Profile:
@@ -325,14 +308,15 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
         return state
     hold = fact if fact.outcome == "observe" else None
     at_once = verdict.at_once_minor(asked.now)
-    return state.put(Assessment(event.repayment_id, event.funding_account_id, asked.now, at_once, hold))
+    kept = Assessment(event.repayment_id, event.funding_account_id, asked.now, at_once, hold, event.repaid_at)
+    return state.put(kept)
 
 
-def _returned(state: Account, event: RepaymentReturned) -> Decision[Account]:
-    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20)."""
+def _returned(policy: Profiles, state: Account, event: RepaymentReturned) -> Decision[Account]:
+    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20); score again."""
     known = state.assessments.get(event.repayment_id)
     moved = (event.repayment_id, *(change.repayment_id for change in event.reallocated))
-    after = state.without_holds(moved)
+    after = returned(policy, state.without_holds(moved), event, None if known is None else known.repaid_at)
     if known is None or known.funding_account_id is None or event.fault == "issuer":
         return Decision(after)
     source = after.funding_account(known.funding_account_id)

@@ -9,6 +9,7 @@ from schemas.reasons import Reason
 from schemas.risk import Given, Pattern, RiskAssessed, Tier, Tranche
 from services.policy import Profile, RailClass
 from services.prior import Feature, Prior
+from services.risk_scoring.credit import NOTHING_KNOWN, Credit
 from services.values import replace
 
 WHY: Mapping[Feature, Reason] = {
@@ -51,7 +52,8 @@ class FundingAccount:
 class Assessment:
     """What is kept of the verdict on a repayment that its rail may take back.
 
-    ``instant_minor`` was due at once (R14); ``hold`` is the verdict while its dates may still move earlier.
+    ``instant_minor`` was due at once (R14); ``hold`` is the verdict while its dates may still move earlier;
+    ``repaid_at`` is None of what was assessed before it was kept.
     """
 
     repayment_id: str
@@ -59,6 +61,7 @@ class Assessment:
     assessed_at: datetime
     instant_minor: int = 0
     hold: RiskAssessed | None = None
+    repaid_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Account:
     champion: Table | None = None
     version: int = 0
     limit_at: datetime | None = None
+    credit: Credit = NOTHING_KNOWN
 
     def funding_account(self, name: str) -> FundingAccount:
         """Return a funding account; one nobody linked is not verified."""

@@ -1,8 +1,9 @@
 """What risk-scoring keeps of accounts, by the batch."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 from schemas.account import FundingAccountLinked
@@ -11,9 +12,11 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
 from services.prior import Prior
+from services.risk_scoring.credit import Credit
 from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
+from services.statements import Month
 from services.values import replace
 
 T = TypeVar("T")
@@ -21,26 +24,23 @@ T = TypeVar("T")
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4). And the
 # return model in force, seen at the same instant: no batch decides by two.
 READS = """
+(SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
-  SELECT account_id, 'account' AS kind, NULL AS name, NULL AS repayment_id, cycle_started_at AS at,
-    credit_limit_minor AS minor, settled_minor, before_minor, NULL::boolean AS verified, NULL AS hold, version, limit_at
-  FROM risk_scoring.account WHERE account_id = ANY($1::text[])
-  UNION ALL SELECT account_id, 'funding', funding_account_id, NULL, linked_at, NULL, NULL, NULL, verified, NULL, NULL,
-    NULL
+  SELECT account_id, 'funding' AS kind, funding_account_id AS name, NULL AS repayment_id, linked_at AS at,
+    NULL::bigint AS minor, verified, NULL AS hold, NULL::timestamptz AS repaid_at
   FROM risk_scoring.funding_account WHERE account_id = ANY($2::text[])
-  UNION ALL SELECT account_id, 'strike', funding_account_id, repayment_id, struck_at, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL
+  UNION ALL SELECT account_id, 'strike', funding_account_id, repayment_id, struck_at, NULL, NULL, NULL, NULL
   FROM risk_scoring.strike WHERE account_id = ANY($2::text[]) AND struck_at > clock_timestamp() - interval '400 days'
   UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
-    NULL, NULL, NULL, NULL
+    repaid_at
   FROM risk_scoring.assessment WHERE account_id = ANY($2::text[]) AND instant_minor > 0
     AND assessed_at > clock_timestamp() - interval '100 days'
-  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
-    NULL, hold, NULL, NULL
+  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, hold,
+    repaid_at
   FROM risk_scoring.assessment WHERE account_id = ANY($3::text[]) AND hold IS NOT NULL
     AND held_until > clock_timestamp()
-  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, NULL,
-    NULL, hold, NULL, NULL
+  UNION ALL SELECT account_id, 'assessment', funding_account_id, repayment_id, assessed_at, instant_minor, NULL, hold,
+    repaid_at
   FROM risk_scoring.assessment WHERE repayment_id = ANY($4::text[])
   ORDER BY at, repayment_id, hold NULLS FIRST
 ) AS k) AS kept,
@@ -53,7 +53,10 @@ guarded AS (
   INSERT INTO risk_scoring.account AS a SELECT * FROM unnest($1::risk_scoring.account[])
   ON CONFLICT (account_id) DO UPDATE SET credit_limit_minor = excluded.credit_limit_minor,
     cycle_started_at = excluded.cycle_started_at, settled_minor = excluded.settled_minor,
-    before_minor = excluded.before_minor, version = excluded.version, limit_at = excluded.limit_at
+    before_minor = excluded.before_minor, version = excluded.version, limit_at = excluded.limit_at,
+    product = excluded.product, currency = excluded.currency, opened_at = excluded.opened_at, months = excluded.months,
+    score = excluded.score, tier = excluded.tier, returned_at = excluded.returned_at, refused_at = excluded.refused_at,
+    closed_at = excluded.closed_at, review_on = excluded.review_on, reviews = excluded.reviews
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 linked AS (
@@ -87,6 +90,8 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with what its verdict may need."""
     champion = None if row["champion"] is None else _table(row["champion"])
     found: dict[str, Account] = {event.account_id: Account(event.account_id, champion=champion) for event in inputs}
+    for known in listed(row["accounts"]):
+        found[known["account_id"]] = account(known, champion)
     for kept in listed(row["kept"]):
         if kept["account_id"] in found:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
@@ -108,7 +113,8 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     for before, after in changes:
         at, cycle = after.account_id, after.cycle
         sums = (cycle.started_at, cycle.settled_minor, cycle.before_minor)
-        accounts.append((at, after.credit_limit_minor, *sums, before.version + 1, after.limit_at))
+        limit = (after.credit_limit_minor, *sums, before.version + 1, after.limit_at)
+        accounts.append((at, *limit, *_credit(after)))
         for source in _changed(before.funding, after.funding):
             linked.append((at, source.name, source.verified, source.linked_at))
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
@@ -120,12 +126,47 @@ def _changed(before: Mapping[str, T], after: Mapping[str, T]) -> Iterable[T]:
     return [value for name, value in after.items() if value is not before.get(name)]
 
 
+def account(row: Row, champion: Table | None = None) -> Account:
+    """Return an account of its row, without what else is kept of it."""
+    return Account(
+        account_id=row["account_id"],
+        credit_limit_minor=row["credit_limit_minor"],
+        cycle=Cycle(instant(row["cycle_started_at"]), row["settled_minor"], row["before_minor"]),
+        tier=row["tier"],
+        champion=champion,
+        version=row["version"],
+        limit_at=instant(row["limit_at"]),
+        credit=Credit(
+            product=row["product"],
+            currency=row["currency"],
+            opened_at=instant(row["opened_at"]),
+            months=_months(row["months"]),
+            score=row["score"],
+            returned_at=instant(row["returned_at"]),
+            refused_at=instant(row["refused_at"]),
+            closed_at=instant(row["closed_at"]),
+            review_on=None if row["review_on"] is None else date.fromisoformat(row["review_on"]),
+            reviews=row["reviews"],
+        ),
+    )
+
+
+def _months(figures: Sequence[int]) -> tuple[Month, ...]:
+    size = len(Month._fields)
+    return tuple(Month(*figures[n : n + size]) for n in range(0, len(figures), size))
+
+
+def _credit(state: Account) -> tuple[object, ...]:
+    """Return the columns of how an account was used and repaid."""
+    one = state.credit
+    figures = list(chain.from_iterable(one.months))
+    scored = (figures, one.score, state.tier)
+    since = (one.returned_at, one.refused_at, one.closed_at)
+    return (one.product, one.currency, one.opened_at, *scored, *since, one.review_on, one.reviews)
+
+
 def _with(state: Account, row: Row, at: datetime | None) -> Account:
     """Add one row to the account it is of; of two about one assessment the one with its hold comes last."""
-    if row["kind"] == "account":
-        cycle = Cycle(at, row["settled_minor"], row["before_minor"])
-        limit_at = instant(row["limit_at"])
-        return replace(state, credit_limit_minor=row["minor"], cycle=cycle, version=row["version"], limit_at=limit_at)
     if row["kind"] == "funding" or at is None:
         known = state.funding_account(row["name"])
         return state.fund(replace(known, verified=row["verified"], linked_at=at))
@@ -133,13 +174,14 @@ def _with(state: Account, row: Row, at: datetime | None) -> Account:
         known = state.funding_account(row["name"])
         return state.fund(known.struck(Strike(row["repayment_id"], at)))
     hold = None if row["hold"] is None else RiskAssessed.model_validate_json(row["hold"])
-    return state.put(Assessment(row["repayment_id"], row["name"], at, row["minor"], hold))
+    return state.put(Assessment(row["repayment_id"], row["name"], at, row["minor"], hold, instant(row["repaid_at"])))
 
 
 def _assessment(account_id: str, one: Assessment) -> tuple[object, ...]:
     until = None if one.hold is None else max(tranche.due_at for tranche in one.hold.tranches)
     hold = None if one.hold is None else one.hold.model_dump_json()
-    return (one.repayment_id, account_id, one.funding_account_id, one.assessed_at, one.instant_minor, hold, until)
+    when = (one.assessed_at, one.instant_minor, hold, until, one.repaid_at)
+    return (one.repayment_id, account_id, one.funding_account_id, *when)
 
 
 def _final(event: Input) -> bool:

@@ -178,6 +178,7 @@ class LimitTexts(_Texts):
     next_review: str
     estimate: str
     person: str
+    person_looks: str
     outcome: str
     factor: str
     factor_share: str

@@ -33,7 +33,7 @@ def limit_text(event: LimitIncreaseDecided, *, language: Language) -> str:
     if path:
         said.append(texts.estimate)
     if event.outcome != _GRANTED:
-        said.append(texts.person)
+        said.append(texts.person_looks if event.refer else texts.person)
     return CATALOGUES[language].customer.sentence_separator.join(said)
 
 

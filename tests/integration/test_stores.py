@@ -15,7 +15,7 @@ from schemas.event import MILLISECOND, extended
 from schemas.ids import REFERENCE_PATTERN, AccountId, EventId, NotificationId, RepaymentId
 from schemas.notification import Channel, Template
 from schemas.reasons import CAUSES, STAGES, Reason
-from schemas.risk import RiskAssessed
+from schemas.risk import RiskAssessed, Tier
 from services.console import model as console
 from services.console.domain import MoveCase
 from services.console.store import STORE as CONSOLE
@@ -28,13 +28,16 @@ from services.notifier.store import STORE as NOTIFIER
 from services.repayment_ingest import domain as ingest
 from services.repayment_ingest.store import STORE as INGEST
 from services.risk_scoring import model as risk
+from services.risk_scoring.credit import Credit
 from services.risk_scoring.store import STORE as RISK
 from services.runtime.clock import utc_now
 from services.runtime.postgres import Connection
 from services.runtime.settings import Settings
 from services.runtime.worker import Store
+from services.scorecard import TIERS
 from services.settlement import model as settlement
 from services.settlement.store import STORE as SETTLE
+from services.statements import Month
 from tests import builders
 from tests.integration.support import load, role, save
 
@@ -203,6 +206,22 @@ def _running(ref: str) -> RiskAssessed:
     return builders.risk_assessed(repayment_id=ref, tranches=((1, 500_000, until, Reason.HOLD_RAIL_REVERSIBLE),))
 
 
+MONTHS = st.builds(Month, *[st.integers(0, 10**12)] * 8, st.integers(0, 99))
+CREDITS = st.builds(
+    Credit,
+    st.none() | WORDS,
+    st.none() | CURRENCIES,
+    st.none() | INSTANTS,
+    st.lists(MONTHS, max_size=7).map(tuple),
+    st.none() | st.integers(-100_000, 100_000),
+    st.none() | INSTANTS,
+    st.none() | INSTANTS,
+    st.none() | INSTANTS,
+    st.none() | DAYS,
+    st.integers(0, 99),
+)
+
+
 @st.composite
 def risks(draw: st.DrawFn) -> risk.Account:
     """Draw an account whose uses, strikes and holds are all recent enough to be loaded."""
@@ -216,6 +235,7 @@ def risks(draw: st.DrawFn) -> risk.Account:
             now - timedelta(days=draw(st.integers(0, 99)), seconds=n),
             draw(POSITIVE),
             draw(st.sampled_from([None, _running(f"r-{n}")])),
+            draw(st.none() | INSTANTS),
         )
         for n in range(draw(st.integers(0, 4)))
     ]
@@ -229,7 +249,9 @@ def risks(draw: st.DrawFn) -> risk.Account:
     cycle = risk.Cycle(started, draw(AMOUNTS), 0 if started is None else draw(AMOUNTS))
     limit = draw(st.none() | AMOUNTS)
     found = {one.repayment_id: one for one in assessed}
-    return risk.Account(ACCOUNT, limit, cycle, funding, found, limit_at=draw(said_at))
+    credit = draw(CREDITS)
+    tier: Tier = "unknown" if credit.score is None else draw(st.sampled_from(TIERS))
+    return risk.Account(ACCOUNT, limit, cycle, funding, found, tier, limit_at=draw(said_at), credit=credit)
 
 
 @FEW

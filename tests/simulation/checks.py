@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.cli.workers import WORKERS
 from services.notifier.domain import JITTER, RETRY_SECONDS
+from services.risk_scoring.accounts import REVIEW
 from tests.simulation import rules
 from tests.simulation.runtime_books import Books
 
@@ -286,7 +287,8 @@ def next_due(world: "World") -> datetime | None:
 
 def _instants(package: str, books: Books) -> Iterator[datetime]:
     for row in books.timers.rows.values():
-        yield row[6]
+        if row[3] != REVIEW:  # a limit is reviewed for ever, twice a year: nobody waits for that
+            yield row[6]
     for row in books.set_aside.rows.values():
         if row[2] == "ready":
             yield row[14]

@@ -193,8 +193,11 @@ class SettlementBooks:
 class RiskBooks:
     """risk-scoring: accounts, funding accounts, strikes and assessments."""
 
-    ACCOUNT = "account_id credit_limit_minor cycle_started_at settled_minor before_minor version limit_at"
-    ASSESSMENT = "repayment_id account_id funding_account_id assessed_at instant_minor hold held_until"
+    ACCOUNT = (
+        "account_id credit_limit_minor cycle_started_at settled_minor before_minor version limit_at product currency "
+        "opened_at months score tier returned_at refused_at closed_at review_on reviews"
+    )
+    ASSESSMENT = "repayment_id account_id funding_account_id assessed_at instant_minor hold held_until repaid_at"
 
     def __init__(self, books: Books) -> None:
         self.account = books.table("account", self.ACCOUNT, 1)
@@ -205,14 +208,8 @@ class RiskBooks:
 
     def read(self, values: Values, now: datetime) -> dict[str, Any]:
         accounts, whole, linked, named = (set(listing(found)) for found in values[0:4])
+        found = [self.account.named(row) for at in accounts if (row := self.account.get(at)) is not None]
         kept = [
-            self._kept(
-                at, "account", at=row[2], minor=row[1], settled=row[3], before=row[4], version=row[5], limit=row[6]
-            )
-            for at in accounts
-            if (row := self.account.get(at)) is not None
-        ]
-        kept += [
             self._kept(row[0], "funding", name=row[1], verified=row[2], at=row[3])
             for row in self.funding.rows.values()
             if row[0] in whole
@@ -223,7 +220,7 @@ class RiskBooks:
             if row[1] in whole and row[3] > now - timedelta(days=400)
         ]
         for row in self.assessment.rows.values():
-            told = {"name": row[2], "repayment": row[0], "at": row[3], "minor": row[4]}
+            told = {"name": row[2], "repayment": row[0], "at": row[3], "minor": row[4], "repaid": row[7]}
             if row[1] in whole and row[4] > 0 and row[3] > now - timedelta(days=100):
                 kept.append(self._kept(row[1], "assessment", **told))
             if row[1] in linked and row[5] is not None and row[6] > now:
@@ -231,7 +228,7 @@ class RiskBooks:
             if row[0] in named:
                 kept.append(self._kept(row[1], "assessment", hold=row[5], **told))
         kept.sort(key=lambda k: (k["at"] is None, k["at"] or now, k["repayment_id"] or "", k["hold"] or ""))
-        return {"kept": aggregated(kept), "champion": None}
+        return {"accounts": aggregated(found), "kept": aggregated(kept), "champion": None}
 
     @staticmethod
     def _kept(account_id: str, kind: str, **found: Any) -> dict[str, Any]:
@@ -242,12 +239,9 @@ class RiskBooks:
             "repayment_id": found.get("repayment"),
             "at": found.get("at"),
             "minor": found.get("minor"),
-            "settled_minor": found.get("settled"),
-            "before_minor": found.get("before"),
             "verified": found.get("verified"),
             "hold": found.get("hold"),
-            "version": found.get("version"),
-            "limit_at": found.get("limit"),
+            "repaid_at": found.get("repaid"),
         }
 
     def write(self, parts: Values, now: datetime) -> int:
@@ -255,6 +249,8 @@ class RiskBooks:
         accounts, linked, struck, assessed = (listing(part) for part in parts[:4])
         for row in accounts:
             check(min(row[3], row[4]) >= 0 and (row[2] is not None or row[4] == 0), "account_check")
+            check(len(row[10]) % 9 == 0 and len(row[10]) <= 63, "months_are_whole")
+            check((row[12] == "unknown") == (row[11] is None), "tier_has_a_score")
             guarded += guard(self.account, row)
         for row in linked:
             self.funding.put(row)

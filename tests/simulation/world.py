@@ -18,7 +18,7 @@ from services.notifier.domain import Attempted, Channels
 from services.notifier.gateway import _outcome
 from services.notifier.store import CLAIM_MAX, Message, claim
 from services.policy import Profile
-from services.profiles import load_profiles
+from services.profiles import credit_score, load_profiles
 from services.runtime.consumer import BatchConsumer
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker, Step
@@ -63,7 +63,7 @@ def settings() -> Settings:
 
 @cache
 def profiles() -> Any:
-    return load_profiles(settings())
+    return replace(load_profiles(settings()), credit=credit_score())
 
 
 def policy_of(worker: AnyWorker) -> Any:

@@ -65,6 +65,7 @@ LIMIT = frozenset(
         Reason.SMALL_SHARE_OF_BILL,
         Reason.RISING_BALANCE,
         Reason.NOT_ACTIVE,
+        Reason.LIMIT_AT_CAP,
     }
 )
 SYSTEM_WORDS = re.compile(
