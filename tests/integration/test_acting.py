@@ -7,7 +7,6 @@ import pytest
 
 from schemas.topics import REVIEW_DECISION
 from services.cli.acting import act, verdict
-from services.cli.checks import BROKEN_IS_A_CASE
 from services.cli.commands import answer
 from services.cli.system import environment
 from services.cli.terminal import Problem
@@ -27,6 +26,7 @@ from tests.integration.support import Feed, Raw, owner, role, violations
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 RELEASE = ReleaseHold(builders.ACCOUNT, "reviewer_1", "payer_verified", builders.REPAYMENT, 2)
 LATE = builders.restoration_delayed(cause="system_delay.processing")
+LONG_AGO = "UPDATE limit_release.outbox SET occurred_at = occurred_at - interval '1 day'"
 UNPUBLISHED = "SELECT count(*) FROM publication WHERE published_at IS NULL"
 
 
@@ -90,11 +90,14 @@ async def test_a_broken_promise_without_its_case_is_found(settings: Settings, fe
 
     async def found() -> list[int]:
         async with owner(settings) as connection:
-            await connection.execute("SET session_replication_role = replica")
-            await connection.execute(
-                "UPDATE limit_release.decision_record SET decided_at = decided_at - interval '2 minutes'"
-            )
-            return [row["number"] for row in await connection.fetch(BROKEN_IS_A_CASE)]
+            asked = connection.transaction()
+            await asked.start()
+            # As if it had been told a day ago: nothing is under way any more.
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await connection.execute(LONG_AGO)
+            rows = await connection.fetch("SELECT number FROM lag_monitor.invariant_broken_is_a_case")
+            await asked.rollback()
+            return [row["number"] for row in rows]
 
     assert await found() == []
     feed = await feed_of(WORKER)

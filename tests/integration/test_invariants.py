@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from schemas.event import to_millisecond
 from schemas.risk import Tranche
 from services.cli.workers import EVERYONE
 from services.console.domain import MoveCase, ReleaseHold
 from services.console.worker import WORKER as CONSOLE
+from services.lag_monitor import gauges
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.runtime.batch import Batch
@@ -16,6 +18,7 @@ from services.runtime.fold import Arrived
 from services.runtime.settings import Settings
 from services.settlement.worker import WORKER as SETTLEMENT
 from tests import builders
+from tests.integration.relay import Relay, relay
 from tests.integration.support import Feed, owner, role, violations
 
 SHARED = {
@@ -50,10 +53,30 @@ CASES = {
     "case_waits": "DELETE FROM timers",
 }
 DEBT = {"debts_fill_the_buckets": "UPDATE account SET books = jsonb_set(books, '{0,0,2}', '1')"}
+# Each breaks what joins services, after one repayment went through all of them.
+LETTER = (
+    'INSERT INTO settlement.set_aside (kind, topic, partition, "offset", broker_at, headers, reason, build{}) '
+    "VALUES ('dead_letter', 'billing.account.v1', 0, {}, clock_timestamp(), '[]', 'not_json', '1'{})"
+)
+JOINED = {
+    "settled_is_booked": "UPDATE limit_release.journal SET pending_minor = pending_minor + 1 WHERE kind = 'SETTLE'",
+    "booked_is_settled": "DELETE FROM settlement.repayment",
+    "returns_applied": "UPDATE settlement.repayment SET status = 'returned'",
+    "restored_is_told": "UPDATE limit_release.decision_record SET decided_at = decided_at - interval '2 minutes'; "
+    "DELETE FROM notifier.notification",
+    "broken_is_a_case": "UPDATE limit_release.tranche SET delayed = true",
+    "debt_reconciles": "UPDATE settlement.account SET credit_balance_minor = credit_balance_minor + 1",
+    "late_is_explained": "UPDATE limit_release.tranche SET promised_by = restored_at - interval '1 second' "
+    "WHERE restored_at IS NOT NULL",
+    "currency_matches": "UPDATE limit_release.repayment SET currency = 'USD'",
+    "steps_in_order": "UPDATE lag_monitor.part SET restored_at = restored_at - interval '1 second'",
+    "dead_letters_accounted": LETTER.format("", 99, ""),
+}
 OPEN_DOORS = """
 DO $$ DECLARE c record; BEGIN
   FOR c IN SELECT conrelid::regclass AS at, conname FROM pg_constraint
-           WHERE contype = 'c' AND connamespace = current_schema()::regnamespace LOOP
+           WHERE contype = 'c' AND connamespace = ANY (ARRAY['settlement', 'limit_release', 'lag_monitor', 'console',
+             current_schema()]::regnamespace[]) LOOP
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.at, c.conname);
   END LOOP;
 END $$
@@ -89,7 +112,7 @@ async def test_every_invariant_view_has_a_planted_violation_here(settings: Setti
         }
     everywhere = {(worker.package, name) for worker in EVERYONE for name in SHARED}
     ledgers = {("limit_release", name) for name in LEDGER} | {("settlement", name) for name in DEBT}
-    ledgers |= {("lag_monitor", name) for name in LAG} | {("console", name) for name in CASES}
+    ledgers |= {("lag_monitor", name) for name in (*LAG, *JOINED)} | {("console", name) for name in CASES}
     assert views == everywhere | ledgers
 
 
@@ -163,6 +186,71 @@ async def test_a_case_nobody_opened_or_that_never_closes_is_named(settings: Sett
     }
     gone = "DELETE FROM inbox; DELETE FROM case_step WHERE n = 2"
     assert await planted(settings, gone, "console") >= {"console.invariant_case_opened", "console.invariant_case_lane"}
+
+
+async def repaid(relayed: Relay) -> None:
+    """Let one repayment be reported, with what billing tells of its account before."""
+    now = to_millisecond(utc_now())
+    await relayed.tell(
+        builders.account_opened(credit_limit_minor=1_000_000),
+        builders.purchase_posted(amount_minor=600_000),
+        builders.repayment_reported(amount_minor=200_000, repaid_at=now - timedelta(minutes=1), occurred_at=now),
+    )
+
+
+async def gauged(settings: Settings) -> set[str]:
+    """Return what the observer's timer finds broken, asked as its own role."""
+    async with role(settings, "lag_monitor") as connection:
+        found = await gauges.invariants(connection)
+    return {labels[0] for (_, labels), count in found.items() if count}
+
+
+@pytest.mark.parametrize("name", JOINED)
+async def test_a_planted_violation_of_what_joins_services_is_a_gauge(settings: Settings, name: str) -> None:
+    async with relay(settings) as relayed:
+        await repaid(relayed)
+    assert await violations(settings) == {}
+    assert await gauged(settings) == set()
+    assert f"lag_monitor.invariant_{name}" in await planted(settings, JOINED[name], "lag_monitor")
+    assert f"lag_monitor.{name}" in await gauged(settings)
+
+
+@pytest.mark.parametrize("stopped", [worker.name for worker in EVERYONE])
+async def test_what_waits_for_a_service_that_stands_still_is_no_violation(settings: Settings, stopped: str) -> None:
+    async with relay(settings, {stopped}) as relayed:
+        await repaid(relayed)
+        await relayed.tell(builders.repayment_return_reported())
+    longer = "UPDATE limit_release.decision_record SET decided_at = decided_at - interval '2 minutes'"
+    assert await planted(settings, longer) == set()
+
+
+async def test_what_never_came_is_a_violation_a_day_later(settings: Settings) -> None:
+    async with relay(settings, {"limit-release"}) as relayed:
+        await repaid(relayed)
+    assert await violations(settings) == {}
+    later = "UPDATE {}.outbox SET occurred_at = occurred_at - interval '1 day'"
+    statement = "; ".join(later.format(package) for package in ("settlement", "risk_scoring"))
+    assert await planted(settings, statement) == {"lag_monitor.invariant_settled_is_booked"}
+
+
+async def test_debts_are_compared_while_an_overpayment_is_held_too(settings: Settings) -> None:
+    async with relay(settings) as relayed:
+        await repaid(relayed)
+        now = to_millisecond(utc_now())
+        again = {"external_ref": "again", "amount_minor": 500_000, "repaid_at": now, "occurred_at": now}
+        await relayed.tell(builders.repayment_reported(**again, event_id="again"))
+        held = "SELECT credit_balance_minor FROM limit_release.repayment WHERE NOT joined AND credit_balance_minor > 0"
+        assert await relayed.feeds["limit-release"].value(held) == 100_000
+    assert await violations(settings) == {}
+
+
+async def test_a_letter_that_was_never_sent_on_is_named_a_minute_later(settings: Settings) -> None:
+    async with relay(settings) as relayed:
+        await repaid(relayed)
+    old = LETTER.format(", first_seen_at", 0, ", clock_timestamp() - interval '61 seconds'")
+    fresh = LETTER.format(", first_seen_at", 1, ", clock_timestamp()")
+    assert await planted(settings, fresh) == {"settlement.invariant_no_offset_skipped"}
+    assert "lag_monitor.invariant_dead_letters_accounted" in await planted(settings, old)
 
 
 @pytest.mark.parametrize("package", [worker.package for worker in EVERYONE])

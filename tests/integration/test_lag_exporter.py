@@ -196,7 +196,9 @@ async def test_dead_letters_unsent_events_and_imbalance_are_read_from_every_serv
         assert value(found, "credit_outbox_unpublished", service=service) == 1
         assert value(found, "credit_outbox_oldest_timestamp_seconds", service=service) == since.timestamp()
         assert broken["credit_invariant_violations", (f"{package}.outbox_drained",)] == 1
-    assert sum(broken.values()) == len(SET_ASIDE_IN)
+    letters = ("lag_monitor.dead_letters_accounted",)
+    assert broken["credit_invariant_violations", letters] == len(SET_ASIDE_IN), "nobody has read so far"
+    assert sum(broken.values()) == 2 * len(SET_ASIDE_IN)
 
 
 async def test_what_each_service_reads_is_looked_at_the_console_s_too(settings: Settings) -> None:
