@@ -46,7 +46,12 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "endpoint": ("slow", "crash"),
     "answer": ("crash",),
 }  # fmt: skip
-CLASSES = tuple(sorted({fault for found in FAULTS.values() for fault in found} | {"outage", "join", "answer"}))
+CLASSES = tuple(
+    sorted(
+        {fault for found in FAULTS.values() for fault in found}
+        | {"outage", "join", "answer", "clock_back", "offsets_reset"}
+    )
+)
 ANSWERS = (*(200,) * 14, 503, 503, 500, 429, "late", "late", "late", "late", 404, 410)
 STEPS_TO_DRAIN = 220
 
@@ -392,6 +397,10 @@ class World:
             self._outage(self.chance.choice(("database", "broker")))
         elif draw < 0.12 and "join" not in self.off:
             self.join(self.chance.choice(WORKERS), 0.5 + 2 * self.chance.random())
+        elif draw < 0.14 and "clock_back" not in self.off:
+            self.jump(-timedelta(seconds=self.chance.choice((0.5, 3, 20, 70, 240))))
+        elif draw < 0.16 and "offsets_reset" not in self.off:
+            self._reset_offsets(self.chance.choice(WORKERS))
 
     def join(self, worker: AnyWorker, seconds: float) -> None:
         """Start another process of a worker for a while."""
@@ -401,9 +410,21 @@ class World:
         self.loop.call_later(seconds, self._retire, twin)
 
     def jump(self, by: timedelta) -> None:
+        """Set everybody's clock by so much; where it goes back, by less than what two clocks may differ."""
         self.jumped += by
-        self.situations["clock_jump"] += 1
-        self.tell("clock", f"goes {by} ahead")
+        back = by < timedelta()
+        self.faults += back
+        self.situations["clock_back" if back else "clock_jump"] += 1
+        self.tell("clock", f"goes {-by} back" if back else f"goes {by} ahead")
+
+    def _reset_offsets(self, worker: AnyWorker) -> None:
+        """Somebody sets a group to where its topics begin; its members are told at the next rebalance."""
+        self.faults += 1
+        self.situations["offsets_reset"] += 1
+        self.tell("broker", f"forgets what {worker.name} read")
+        for name, at in self.broker.committed:
+            if name == worker.name:
+                self.broker.committed[name, at] = 0
 
     def _outage(self, what: str) -> None:
         self.faults += 1
