@@ -14,6 +14,7 @@ from deploy.embedded import StackError
 from services.billing_simulator.send import DeliveryError
 from services.cli import (
     access,
+    audit,
     cases,
     checks,
     conform,
@@ -51,6 +52,7 @@ for module in (demo, look, explain, lag, checks, doctor, conform, access, load, 
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(cases.app, name="case")
 app.add_typer(holds.app, name="hold")
+app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(risk.app, name="risk")
 app.add_typer(stack_commands.stack, name="stack")
