@@ -1,6 +1,7 @@
 """What people do through the console: one transaction with its audit, told on the topic right after."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -9,10 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.ids import Reference
 from schemas.topics import RESTORATION
+from services.cli.servers import Connection as Reading
 from services.cli.servers import connected
 from services.cli.terminal import FOUND, USAGE, Problem
 from services.console.domain import Command
+from services.console.model import ACTS_A_DAY_MAX, SECOND_PERSON_HOURS, SourceDiffers
 from services.console.worker import WORKER as CONSOLE
+from services.decision import Internal
 from services.runtime.batch import Batch, Committed, process
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
@@ -28,13 +32,16 @@ Why = Annotated[str, typer.Option("--reason", help="Why, as a code or a ticket's
 PARTITIONS = "SELECT count(*) AS n FROM progress WHERE topic = $1"
 # What limit-release made of an event, once it took it up.
 VERDICT = "SELECT outcome, reason FROM limit_release.inbox WHERE event_id = $1::uuid"
+# How much an actor did in the last day.
+ACTS = "SELECT count(*) AS n FROM console.audit WHERE actor = $1 AND at > clock_timestamp() - interval '1 day'"
 POLL_SECONDS: Final = 0.1
+SECOND_PERSON: Final = f"so much money takes two: another person has to say the same within {SECOND_PERSON_HOURS} hours"
 _REFERENCE: Final[TypeAdapter[str]] = TypeAdapter(Reference)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that was committed; ``told`` says whether Kafka has what follows from it."""
+    """A command that was committed; ``told`` says whether Kafka has what follows from it, ``event_id`` names it."""
 
     event_id: str | None
     told: bool
@@ -55,6 +62,7 @@ async def act(settings: Settings, command: Command) -> Done:
     """
     connection = await connect(settings, CONSOLE.package)
     try:
+        await limited(connection, command.actor)
         batch = Batch(taken=monotonic(), arrived=[Arrived(command, await _partition(connection, command), utc_now())])
         try:
             committed = await process(connection, CONSOLE, None, batch, limit=Limit(1.0, 1), acknowledged=())
@@ -70,7 +78,29 @@ async def act(settings: Settings, command: Command) -> Done:
         await connection.close(timeout=5)
 
 
-async def _partition(connection: Connection, command: Command) -> int:
+async def open_cases(settings: Settings, found: Sequence[SourceDiffers]) -> int:
+    """Open a case for each of what was found, as the console does; return how many were not open before."""
+    connection = await connect(settings, CONSOLE.package)
+    try:
+        opened = 0
+        for each in found:  # two of one account in one batch would be decided on one desk; there are few
+            arrived = [Arrived(each, await _partition(connection, each), utc_now())]
+            batch = Batch(taken=monotonic(), arrived=arrived)
+            done = await process(connection, CONSOLE, None, batch, limit=Limit(1.0, 1), acknowledged=())
+            opened += done.counts["applied"]
+        return opened
+    finally:
+        await connection.close(timeout=5)
+
+
+async def limited(connection: Connection | Reading, actor: str) -> None:
+    """Raise Problem when an actor did enough for a day."""
+    (row,) = await connection.fetch(ACTS, actor)
+    if row["n"] >= ACTS_A_DAY_MAX:
+        raise Problem(f"{actor} did {row['n']} things in the last 24 hours, as many as one person may", FOUND)
+
+
+async def _partition(connection: Connection, command: Internal) -> int:
     """Return the partition of an account, whose owner also fires the timers of its cases."""
     row = await one(connection, PARTITIONS, RESTORATION.name)
     return partition_of(command.account_id, row["n"]) if row["n"] else -1

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from schemas.ids import AccountId, RepaymentId
-from services.cli.acting import Actor, Why, act, referenced
+from services.cli.acting import SECOND_PERSON, Actor, Why, act, referenced
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
@@ -17,6 +17,7 @@ from services.cli.terminal import (
     EPILOG,
     FOUND,
     NOT_FOUND,
+    OK,
     USAGE,
     Json,
     Problem,
@@ -25,8 +26,8 @@ from services.cli.terminal import (
     stdout,
     table,
 )
-from services.console.domain import ANSWER_MAX, MoveCase, TakeFeedback, card_like
-from services.console.model import CaseAction, CaseOutcome, case_id, way
+from services.console.domain import MoveCase, TakeFeedback
+from services.console.model import ANSWER_MAX, CaseAction, CaseOutcome, card_like, case_id, way
 from services.runtime.postgres import Row
 
 app = typer.Typer(help="Cases: what a person has to look at, and by when.", no_args_is_help=True, epilog=EPILOG)
@@ -187,13 +188,16 @@ def resolve(
     outcome: Annotated[Outcome, typer.Option(help="What it came to.")],
     answer: Annotated[str, typer.Option(help="What the customer may read.")] = "",
     as_json: Json = False,
-) -> None:
-    """Resolve a case; who resolves an open one also takes it. It closes when nobody objects."""
+) -> int:
+    """Resolve a case; who resolves an open one also takes it. It closes when nobody objects.
+
+    Where much money moved with it, two people have to say the same.
+    """
     if len(answer) > ANSWER_MAX:
         raise Problem(f"--answer has more than {ANSWER_MAX} characters", USAGE)
     if card_like(answer):
         raise Problem("--answer holds what looks like a card's number: leave it out", USAGE)
-    _move(identity, "resolve", actor, reason, outcome.value, answer, as_json=as_json)
+    return _move(identity, "resolve", actor, reason, outcome.value, answer, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -203,9 +207,9 @@ def move(
     actor: Actor,
     reason: Why,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Take a case a step further, or bring a resolved one back because the customer objects."""
-    _move(identity, to.value, actor, reason, as_json=as_json)
+    return _move(identity, to.value, actor, reason, as_json=as_json)
 
 
 def _move(
@@ -217,7 +221,7 @@ def _move(
     answer: str = "",
     *,
     as_json: bool,
-) -> None:
+) -> int:
     referenced(actor, "--actor")
     referenced(reason, "--reason")
     settings = attached()
@@ -233,10 +237,13 @@ def _move(
             return await one(connection, row["case_id"])
 
     after = asyncio.run(say())
+    asked = outcome is not None and after["outcome"] != outcome
     if as_json:
         print_json(dict(after))
     else:
-        stdout().print(f"{after['case_id']} is {after['state']}", markup=False)
+        words = f": {SECOND_PERSON}" if asked else ""
+        stdout().print(f"{after['case_id']} is {after['state']}{words}", markup=False)
+    return FOUND if asked else OK
 
 
 async def one(connection: Connection, identity: str) -> Row:

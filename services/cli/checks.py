@@ -4,11 +4,13 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from schemas.ids import repayment_id
+from services.cli import reconcile
 from services.cli.kafka import administrator, ends_of, partitions_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, print_json, seconds_since, stdout, table, working
@@ -78,10 +80,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All verdicts, and how much was looked at."""
+    """All verdicts, how much was looked at, and in what billing's list differs where one was given."""
 
     findings: tuple[Finding, ...]
     counts: dict[str, int]
+    differences: tuple[reconcile.Difference, ...] = ()
 
     @property
     def violated(self) -> tuple[Finding, ...]:
@@ -104,12 +107,21 @@ def register(app: typer.Typer) -> None:
 
 def check(
     at_rest: Annotated[bool, typer.Option("--at-rest", help="Also assert that nothing is in flight.")] = False,
+    sent: Annotated[Path | None, typer.Option(metavar="FILE", help="Billing's own list, a JSON line each.")] = None,
+    open_cases: Annotated[bool, typer.Option("--open-cases", help="With --sent: a case for each difference.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Check every invariant; exit 1 when one is violated."""
+    """Check every invariant; exit 1 when one is violated.
+
+    With --sent also against what billing says it sent: the whole list of its source, as JSON lines with source,
+    external_ref, account_id, amount_minor and currency.
+    """
     begun = monotonic()
+    settings, listed = attached(), None if sent is None else reconcile.read(sent)
     with working("checking"):
-        report = asyncio.run(examine(attached(), at_rest=at_rest))
+        report = asyncio.run(examine(settings, at_rest=at_rest, sent=listed))
+        if open_cases:
+            asyncio.run(reconcile.open_for(settings, report.differences))
     if as_json:
         findings = [{**asdict(finding), "verdict": finding.verdict} for finding in report.findings]
         print_json({"ok": not report.violated, "counts": report.counts, "findings": findings})
@@ -136,7 +148,7 @@ def verdict_lines(report: Report) -> list[str]:
     return [*lines, f"{good} of {len(report.findings)} invariants hold over {counted}"]
 
 
-async def examine(settings: Settings, *, at_rest: bool = False) -> Report:
+async def examine(settings: Settings, *, at_rest: bool = False, sent: Sequence[reconcile.Sent] | None = None) -> Report:
     """Run every check: Kafka is read first and the books after, so that a moving pipe never looks wrong."""
     kafka = await _kafka(settings, ends=at_rest)
     async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
@@ -147,8 +159,11 @@ async def examine(settings: Settings, *, at_rest: bool = False) -> Report:
         ]
         if at_rest:
             findings += await _rest(connection, kafka)
+        differences = [] if sent is None else await reconcile.differences(connection, sent)
+        if sent is not None:
+            findings.append(_finding("source_reconciled", "billing", [each._asdict() for each in differences]))
         counts = await connection.fetchrow(COUNTS)
-    return Report(tuple(findings), dict(counts or {}))
+    return Report(tuple(findings), dict(counts or {}), tuple(differences))
 
 
 async def _views(connection: Connection) -> list[Finding]:

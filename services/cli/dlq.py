@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import typer
 
 from schemas.topics import TOPICS
+from services.cli.acting import limited
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import (
     EPILOG,
@@ -221,6 +222,7 @@ async def _write(aside: Aside, to: str, actor: str, reason: str) -> None:
     async with connected(attached(), writing=True) as connection:
         await connection.execute(USE, aside.service.replace("-", "_"))
         row, action = aside.row, "replay" if to == "ready" else "discard"
+        await limited(connection, actor)
         async with connection.transaction():
             if await connection.fetchval(CHANGE, row["set_aside_id"], to, actor, reason) is None:
                 raise Problem(f"{aside.identity} was changed by another meanwhile", FOUND)

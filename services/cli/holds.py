@@ -9,7 +9,7 @@ import typer
 
 from schemas.event import to_millisecond
 from schemas.ids import AccountId, RepaymentId
-from services.cli.acting import Actor, Why, act, referenced, verdict
+from services.cli.acting import SECOND_PERSON, Actor, Why, act, referenced, verdict
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import attached, connected
@@ -108,14 +108,12 @@ async def _said(
         part = _chosen(await connection.fetch(HELD, repayment.repayment_id), tranche, named)
     account, ref = AccountId(repayment.account_id), RepaymentId(repayment.repayment_id)
     done = await act(settings, command(account, ref, part["number"]))
-    said = None
-    if done.told and done.event_id is not None:
-        said = await verdict(settings, done.event_id, wait)
+    part_of = {"repayment_id": ref, "tranche": part["number"], "event_id": done.event_id, "told": done.told}
+    if done.event_id is None:
+        return {**part_of, "outcome": "asked", "reason": "needs_another_person", "words": f"kept: {SECOND_PERSON}"}
+    said = await verdict(settings, done.event_id, wait) if done.told else None
     return {
-        "repayment_id": ref,
-        "tranche": part["number"],
-        "event_id": done.event_id,
-        "told": done.told,
+        **part_of,
         "outcome": said["outcome"] if said else None,
         "reason": said["reason"] if said else None,
         "words": _words(said, told=done.told),

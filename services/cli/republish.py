@@ -11,7 +11,7 @@ import typer
 from aiokafka import TopicPartition
 
 from schemas.topics import TOPICS
-from services.cli.acting import referenced
+from services.cli.acting import limited, referenced
 from services.cli.kafka import onlooker, partitions_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import (
@@ -153,6 +153,7 @@ async def _republish(
 
 
 async def _do(connection: Connection, strays: Sequence[Stray], since: datetime, who: tuple[str, str]) -> dict[str, int]:
+    await limited(connection, who[0])
     for worker in EVERYONE:
         mine = [stray for stray in strays if stray.service == worker.name]
         lost = [stray for stray in mine if stray.lost > 0]

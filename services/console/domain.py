@@ -1,8 +1,7 @@
 """Which facts open a case, with what priority and by when, and what people may do with cases and holds (domain 3.3)."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
@@ -15,17 +14,24 @@ from schemas.review import FeedbackAnswered, FeedbackReceived, HoldExtended, Hol
 from schemas.risk import RiskAssessed
 from schemas.settlement import Awaited, RepaymentReturned, RepaymentSettled, SettlementDelayed
 from services.console.model import (
+    ACTS_A_DAY_MAX,
+    MOVES_MONEY,
     OURSELVES,
+    SECOND_PERSON_MINOR,
     Action,
     Audit,
     Case,
     CaseAction,
     CaseOutcome,
+    CaseState,
     Desk,
     Kind,
     Priority,
+    SourceDiffers,
     Step,
+    card_like,
     case_id,
+    differs_id,
     way,
 )
 from services.decision import Decision, Input, Internal, Moment, Timer, TimerFired
@@ -55,6 +61,7 @@ TERMS: Final[Mapping[Kind, Terms]] = {
     "paid_twice": Terms("normal", 48),
     "returned_after_final": Terms("normal", 48),
     "dead_letter": Terms("high", 4),
+    "source_differs": Terms("high", 24),
     "complaint": Terms("high", 24),
     "question": Terms("normal", 24),
     "parked_long": Terms("normal", 72),
@@ -69,10 +76,6 @@ _WAITS_FOR: Final[Mapping[Awaited, Kind]] = {
     "report": "return_unmatched",
     "account": "account_unknown",
 }
-
-
-ANSWER_MAX: Final = 2_000
-_DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +133,15 @@ class DeadLettered(Internal):
 def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[Desk]:
     """Open a case, follow its dates, or do what a person said; a case never blocks a lane."""
     match event:
-        case MoveCase():
-            return _moved(state, event, moment.now)
-        case ReleaseHold() | ExtendHold():
-            return _reviewed(state, event, moment.now)
-        case TakeFeedback():
-            return _heard(state, event, moment.now)
+        case MoveCase() | ReleaseHold() | ExtendHold() | TakeFeedback():
+            return _said(state, event, moment.now)
         case DeadLettered(place=place):
             case = _case("dead_letter", dead_letter_id(place), moment.now, detail=place)
             # Nobody's partition: its deadline is shown, no timer escalates it.
             return replace(_opened(state, case, event.account_id), timers=())
+        case SourceDiffers(repayment_id=ref, differs=what):
+            case = _case("source_differs", differs_id(event), moment.now, repayment_id=ref, detail=what)
+            return _opened(state, case, event.account_id)
         case TimerFired(timer=timer):
             return _timer(state, timer, moment.now)
         case RestorationParked(repayment_id=ref, tranche=number, account_id=account):
@@ -152,6 +154,19 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
             return _opened(state, opens, event.account_id)
         case _:
             return Decision(state, outcome="ignored")
+
+
+def _said(state: Desk, command: MoveCase | ReleaseHold | ExtendHold | TakeFeedback, now: datetime) -> Decision[Desk]:
+    """Do what a person said, who may do so much a day."""
+    if state.acts.get(command.actor, 0) >= ACTS_A_DAY_MAX:
+        return Decision(state, outcome="stale", reason="enough_for_a_day")
+    match command:
+        case MoveCase():
+            return _moved(state, command, now)
+        case TakeFeedback():
+            return _heard(state, command, now)
+        case _:
+            return _reviewed(state, command, now)
 
 
 def opening(event: Event, now: datetime) -> Case | None:
@@ -237,16 +252,6 @@ def dead_letter_id(place: str) -> EventId:
     return event_id("DeadLettered", place)
 
 
-def card_like(text: str) -> bool:
-    """Tell whether a text a customer may read holds what passes for a card's number (Luhn, R28)."""
-    return any(_luhn([int(digit) for digit in found if digit.isdecimal()]) for found in _DIGITS.findall(text))
-
-
-def _luhn(digits: list[int]) -> bool:
-    doubled = (2 * digit for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(digit - 9 * (digit > 9) for digit in doubled)) % 10 == 0
-
-
 def timed(timer: Timer) -> EventId:
     """Return the id of the fact that a timer's date passed."""
     return event_id("TimerFired", timer.key, timer.due_at.isoformat())
@@ -259,12 +264,10 @@ def _moved(state: Desk, command: MoveCase, now: datetime) -> Decision[Desk]:
         return Decision(state, outcome="stale", reason="no_such_case")
     steps = way(case.state, command.action)
     objects = command.action == "object"
-    if not steps:
-        return Decision(state, outcome="stale", reason="not_a_step")
-    if (command.action == "resolve") != (command.outcome is not None):
-        return Decision(state, outcome="stale", reason="outcome_goes_with_resolving")
-    if card_like(command.answer):
-        return Decision(state, outcome="stale", reason="answer_holds_a_card")
+    if refused := _refused(command, steps):
+        return Decision(state, outcome="stale", reason=refused)
+    if (asked := _asked_to_resolve(state, command, case, now)) is not None:
+        return asked
     for to in steps:
         case = case.to(to, now, command.actor, command.reason)
     if not objects:
@@ -283,7 +286,25 @@ def _moved(state: Desk, command: MoveCase, now: datetime) -> Decision[Desk]:
         timers = (Timer(command.account_id, CASE_DUE, case.case_id, 0, case.due_at),)
     audit = _audit(command, command.action, case.case_id, content, now)
     events = _answered(command.account_id, case, command.actor, now, closed=False) if command.outcome else ()
-    return Decision(replace(state.put(case), audits=(*state.audits, audit)), events, timers)
+    return Decision(state.put(case).audited(audit), events, timers)
+
+
+def _refused(command: MoveCase, steps: Sequence[CaseState]) -> str:
+    """Return why a case goes no such way; empty when it may."""
+    if not steps:
+        return "not_a_step"
+    if (command.action == "resolve") != (command.outcome is not None):
+        return "outcome_goes_with_resolving"
+    return "answer_holds_a_card" if card_like(command.answer) else ""
+
+
+def _asked_to_resolve(state: Desk, command: MoveCase, case: Case, now: datetime) -> Decision[Desk] | None:
+    """Keep the first word on a case whose end says that much money moved; None where it needs none, or has one."""
+    if command.outcome not in MOVES_MONEY:
+        return None
+    stake = state.stakes.get((case.repayment_id or "", case.tranche or 0), 0)
+    said = {"outcome": command.outcome, "answer": command.answer}
+    return _first_word(state, command, "ask_resolve", case.case_id, said, stake, now)
 
 
 def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
@@ -305,7 +326,7 @@ def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
     )
     audit = _audit(command, "take_feedback", case.case_id, {"kind": command.kind, "topic": command.topic}, now)
     decision = _opened(state, case, command.account_id)
-    return replace(decision, state=replace(decision.state, audits=(*state.audits, audit)), events=(fact,))
+    return replace(decision, state=decision.state.audited(audit), events=(fact,))
 
 
 def _answered(
@@ -332,6 +353,10 @@ def _reviewed(state: Desk, command: ReleaseHold | ExtendHold, now: datetime) -> 
     content: dict[str, object]
     if isinstance(command, ReleaseHold):
         content = {"amount_minor": command.amount_minor}
+        # All that is held counts, however small a part of it is asked for: many small parts are much, too.
+        stake = state.stakes.get((command.repayment_id, command.tranche), 0)
+        if (asked := _first_word(state, command, "ask_release", ":".join(place), content, stake, now)) is not None:
+            return asked
         released = HoldReleaseApproved(**_fact(command, place, now), amount_minor=command.amount_minor)
         fact: Event = released
         action: Action = "release_hold"
@@ -340,7 +365,19 @@ def _reviewed(state: Desk, command: ReleaseHold | ExtendHold, now: datetime) -> 
         fact = HoldExtended(**_fact(command, place, now), until=command.until)
         action = "extend_hold"
     audit = _audit(command, action, ":".join(place), content | {"event_id": fact.event_id}, now)
-    return Decision(replace(state, audits=(*state.audits, audit)), (fact,))
+    return Decision(state.audited(audit), (fact,))
+
+
+def _first_word(
+    state: Desk, command: Command, action: Action, subject: str, said: Mapping[str, object], stake: int, now: datetime
+) -> Decision[Desk] | None:
+    """Keep what is said of much money until another person says the same; None when nobody else need, or did."""
+    if stake < SECOND_PERSON_MINOR:
+        return None
+    word = _audit(command, action, subject, said, now)
+    if word.seconds(state.words.get(subject)):
+        return None
+    return Decision(state.audited(word), reason="needs_another_person")
 
 
 def _fact(command: ReleaseHold | ExtendHold, place: tuple[str, str], now: datetime) -> dict[str, Any]:

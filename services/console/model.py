@@ -1,11 +1,13 @@
 """The case lane as values: what a person has to look at, by when, and what became of it (domain 3.3)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
-from schemas.ids import EventId, derived_id
+from schemas.ids import EventId, RepaymentId, derived_id, event_id
+from services.decision import Internal
 
 CaseState = Literal["open", "assigned", "in_review", "escalated", "resolved", "closed"]
 LANE: Final[frozenset[tuple[CaseState, CaseState]]] = frozenset(
@@ -26,12 +28,16 @@ _FORWARD: Final[tuple[CaseState, ...]] = ("open", "assigned", "in_review", "reso
 
 Kind = Literal[
     "promise_broken", "referred", "pattern_seen", "conflicting_report", "rail_silent", "account_unknown",
-    "return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter", "question", "complaint",
+    "return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter", "source_differs",
+    "question", "complaint",
 ]  # fmt: skip
 Priority = Literal["high", "normal", "low"]
 CaseOutcome = Literal["credit_restored", "hold_kept", "books_corrected", "explained", "nothing_to_do"]
 CaseAction = Literal["assign", "review", "escalate", "resolve", "object"]
-Action = CaseAction | Literal["release_hold", "extend_hold", "take_feedback", "replay", "discard"]
+Action = (
+    CaseAction
+    | Literal["release_hold", "extend_hold", "take_feedback", "replay", "discard", "ask_release", "ask_resolve"]
+)
 _LEADS_TO: Final[Mapping[CaseAction, CaseState]] = {
     "assign": "assigned",
     "review": "in_review",
@@ -41,6 +47,17 @@ _LEADS_TO: Final[Mapping[CaseAction, CaseState]] = {
 }
 OURSELVES: Final = "console"
 """The actor of what nobody did by hand."""
+ACTS_A_DAY_MAX: Final = 200
+"""What one person may do in 24 hours (our assumption); the audit's trigger refuses more, whoever asks."""
+SECOND_PERSON_MINOR: Final = 1_000_000
+"""From this amount on two people must say the same, minor units of the account's currency (our assumption)."""
+SECOND_PERSON_HOURS: Final = 24
+"""How long the first one's word counts."""
+MOVES_MONEY: Final[tuple[CaseOutcome, ...]] = ("credit_restored", "books_corrected")
+"""Outcomes of a case that say money moved."""
+ANSWER_MAX: Final = 2_000
+"""Characters of an answer."""
+_DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,18}")
 
 
 class Step(NamedTuple):
@@ -104,22 +121,45 @@ class Audit:
     reason: str
     content: str
 
+    def seconds(self, first: "Audit | None") -> bool:
+        """Tell whether ``first`` is another person's recent word of the same."""
+        if first is None or self.at - first.at >= timedelta(hours=SECOND_PERSON_HOURS):
+            return False
+        return first.actor != self.actor and (first.action, first.content) == (self.action, self.content)
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
     """The cases of one account that an input names.
 
-    ``parked`` are the (repayment, tranche) of those named that are parked now; ``audits`` are not yet written.
+    ``parked`` are the (repayment, tranche) of those named that are parked now. ``stakes`` are minor units of those that
+    money is about, tranche 0 being the whole repayment. ``words`` are what was done last with a subject, ``acts`` how
+    much each actor did in the last day. ``audits`` are not yet written.
     """
 
     account_id: str
     cases: Mapping[str, Case] = field(default_factory=dict)
     parked: frozenset[tuple[str, int]] = frozenset()
+    stakes: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    words: Mapping[str, Audit] = field(default_factory=dict)
+    acts: Mapping[str, int] = field(default_factory=dict)
     audits: tuple[Audit, ...] = ()
 
     def put(self, case: Case) -> "Desk":
         """Return the desk with ``case``."""
         return replace(self, cases={**self.cases, case.case_id: case})
+
+    def audited(self, entry: Audit) -> "Desk":
+        """Return the desk with what a person did, which is now the last word on its subject."""
+        return replace(self, audits=(*self.audits, entry), words={**self.words, entry.subject: entry})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDiffers(Internal):
+    """Billing's own list and our books differ in a repayment: only one has it, or what they say of it (I23)."""
+
+    repayment_id: RepaymentId
+    differs: str
 
 
 def way(state: CaseState, action: CaseAction) -> tuple[CaseState, ...]:
@@ -137,3 +177,18 @@ def way(state: CaseState, action: CaseAction) -> tuple[CaseState, ...]:
 def case_id(cause: str) -> str:
     """Return the id of the case that the fact of this id opens: one fact opens one case."""
     return derived_id("case", cause)
+
+
+def card_like(text: str) -> bool:
+    """Tell whether a text a customer may read holds what passes for a card's number (Luhn, R28)."""
+    return any(_luhn([int(digit) for digit in found if digit.isdecimal()]) for found in _DIGITS.findall(text))
+
+
+def _luhn(digits: list[int]) -> bool:
+    doubled = (2 * digit for digit in digits[-2::-2])
+    return (sum(digits[-1::-2]) + sum(digit - 9 * (digit > 9) for digit in doubled)) % 10 == 0
+
+
+def differs_id(event: SourceDiffers) -> EventId:
+    """Return the id of the fact that a repayment differs so: found again, it opens no second case."""
+    return event_id("SourceDiffers", event.repayment_id, event.differs)

@@ -5,15 +5,25 @@ from datetime import UTC, datetime
 
 from schemas.event import Event
 from schemas.ids import AccountId
-from services.console.domain import PARKED_LONG, DeadLettered, MoveCase, dead_letter_id, opening, timed
-from services.console.model import Audit, Case, Desk, case_id
+from services.console.domain import (
+    PARKED_LONG,
+    Command,
+    DeadLettered,
+    MoveCase,
+    ReleaseHold,
+    dead_letter_id,
+    opening,
+    timed,
+)
+from services.console.model import Audit, Case, Desk, SourceDiffers, case_id, differs_id
 from services.decision import Input, TimerFired
 from services.runtime.postgres import Connection, Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
 
 DEAD_LETTERS_MAX = 100
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)
-# The cases these inputs may open or speak of, and which of the tranches named are parked now.
+# The cases these inputs may open or speak of, which of the tranches named are parked now; of what people say, the money
+# it is about, what was done last with its subject, and how much its actor did in a day.
 READS = """
 (SELECT json_agg(c) FROM (
   SELECT case_id, account_id, kind, priority, opened_by, opened_at, due_at, repayment_id, tranche, detail,
@@ -21,7 +31,19 @@ READS = """
   FROM console.case_file WHERE case_id = ANY ($1::text[])) AS c) AS cases,
 (SELECT json_agg(t) FROM (
   SELECT repayment_id, number FROM console.parked_tranche
-  WHERE (repayment_id, number) IN (SELECT * FROM unnest($2::text[], $3::integer[]))) AS t) AS parked
+  WHERE (repayment_id, number) IN (SELECT * FROM unnest($2::text[], $3::integer[]))) AS t) AS parked,
+(SELECT json_agg(s) FROM (
+  SELECT repayment_id, number, amount_minor FROM console.at_stake
+  WHERE (repayment_id, number) IN (SELECT * FROM unnest($4::text[], $5::integer[]))
+  UNION SELECT s.repayment_id, s.number, s.amount_minor FROM console.case_file c
+  JOIN console.at_stake s ON s.repayment_id = c.repayment_id AND s.number = coalesce(c.tranche, 0)
+  WHERE c.case_id = ANY ($6::text[])) AS s) AS stakes,
+(SELECT json_agg(w) FROM (
+  SELECT DISTINCT ON (subject) at, actor, action, subject, reason, content FROM console.audit
+  WHERE subject = ANY ($6::text[]) ORDER BY subject, seq DESC) AS w) AS words,
+(SELECT json_agg(d) FROM (
+  SELECT actor, count(*) AS n FROM console.audit
+  WHERE actor = ANY ($7::text[]) AND at > clock_timestamp() - interval '1 day' GROUP BY 1) AS d) AS acts
 """
 # Writes cases as they were read, their steps, and what people did.
 WRITES = """
@@ -61,7 +83,7 @@ def key(event: Input) -> str:
 
 
 def ask(inputs: Sequence[Input]) -> Sequence[object] | None:
-    """Return the cases the inputs may open or speak of, and the tranches to look at; None when they need none."""
+    """Return the cases the inputs may open or speak of, the tranches to look at, and what people say of which money."""
     cases = {case for event in inputs if (case := _case_of(event))}
     parked = sorted(
         {
@@ -70,13 +92,23 @@ def ask(inputs: Sequence[Input]) -> Sequence[object] | None:
             if isinstance(event, TimerFired) and event.timer.kind == PARKED_LONG
         }
     )
-    return (sorted(cases), *columns(parked, 2)) if cases or parked else None
+    said = [event for event in inputs if isinstance(event, Command)]
+    if not (cases or parked or said):
+        return None
+    holds = sorted({(event.repayment_id, event.tranche) for event in said if isinstance(event, ReleaseHold)})
+    moved = {event.case_id for event in said if isinstance(event, MoveCase)}
+    subjects = sorted({f"{ref}:{number}" for ref, number in holds} | moved)
+    actors = sorted({event.actor for event in said})
+    return (sorted(cases), *columns(parked, 2), *columns(holds, 2), subjects, actors)
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Desk]:
     """Return the desk of every input's account, with the cases the inputs name."""
     parked = frozenset((t["repayment_id"], t["number"]) for t in listed(row.get("parked")))
-    found = {str(event.account_id): Desk(event.account_id, parked=parked) for event in inputs}
+    stakes = {(s["repayment_id"], s["number"]): s["amount_minor"] for s in listed(row.get("stakes"))}
+    words = {w["subject"]: Audit(**{**w, "at": instant(w["at"])}) for w in listed(row.get("words"))}
+    acts = {a["actor"]: a["n"] for a in listed(row.get("acts"))}
+    found = {str(event.account_id): Desk(event.account_id, {}, parked, stakes, words, acts) for event in inputs}
     for c in listed(row.get("cases")):
         if c["account_id"] in found:
             found[c["account_id"]] = found[c["account_id"]].put(_case(c))
@@ -104,6 +136,8 @@ def _case_of(event: Input) -> str:
             return event.case_id
         case DeadLettered(place=place):
             return case_id(dead_letter_id(place))
+        case SourceDiffers():
+            return case_id(differs_id(event))
         case TimerFired(timer=timer):
             return case_id(timed(timer)) if timer.kind == PARKED_LONG else timer.subject
         case Event():

@@ -74,8 +74,8 @@ LABELS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "priority": ("high", "normal", "low"),
     "kind": (
         *("promise_broken", "referred", "pattern_seen", "conflicting_report", "rail_silent", "account_unknown"),
-        *("return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter", "question"),
-        "complaint",
+        *("return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter"),
+        *("source_differs", "question", "complaint"),
     ),
     "state": ("idle", "busy", "rebalancing", "backing_off"),
     "step": ("decode", "store", "publish"),

@@ -10,8 +10,17 @@ import asyncpg
 import pytest
 
 from schemas.event import to_millisecond
-from services.console.domain import CASE_CLOSES, Command, ExtendHold, MoveCase, ReleaseHold, TakeFeedback
-from services.console.model import LANE, CaseState
+from schemas.reasons import Reason
+from schemas.risk import Tranche
+from services.console.domain import (
+    CASE_CLOSES,
+    Command,
+    ExtendHold,
+    MoveCase,
+    ReleaseHold,
+    TakeFeedback,
+)
+from services.console.model import ACTS_A_DAY_MAX, LANE, SECOND_PERSON_MINOR, CaseState
 from services.console.store import dead_letters
 from services.console.worker import WORKER
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
@@ -297,3 +306,48 @@ async def test_whoever_goes_around_the_triggers_breaks_the_chain(settings: Setti
     async with owner(settings) as connection:
         await connection.execute(f"SET session_replication_role = replica; {cut}")
     assert set(await violations(settings)) == {"console.invariant_audit_chain"}
+
+
+async def test_much_money_is_known_from_limit_releases_books_and_takes_two(
+    feed_of: MakeFeed, settings: Settings
+) -> None:
+    releases, feed = await feed_of(LIMIT_RELEASE), await feed_of(WORKER)
+    far = builders.SECOND_HOLD_UNTIL.replace(year=2030)
+    held = (Tranche(1, SECOND_PERSON_MINOR, far, Reason.HOLD_RAIL_REVERSIBLE),)
+    much = {"amount_minor": SECOND_PERSON_MINOR, "restorable_minor": SECOND_PERSON_MINOR}
+    await releases.deliver(builders.account_opened(credit_limit_minor=5_000_000))
+    await releases.deliver(builders.purchase_posted(amount_minor=2_000_000))
+    await releases.deliver(builders.risk_assessed(tranches=held, outcome="observe", **much))
+
+    async def told(actor: str) -> int:
+        await say(feed, ReleaseHold(builders.ACCOUNT, actor, "payer_verified", builders.REPAYMENT, 1))
+        return int(await feed.value("SELECT count(*) FROM outbox"))
+
+    assert [await told("a"), await told("a"), await told("b")] == [0, 0, 1]
+    (case,) = (await feed.deliver(LATE), await rows(feed, "SELECT case_id FROM case_file"))[1]
+    for actor, state in (("a", "open"), ("b", "resolved")):
+        resolve = MoveCase(builders.ACCOUNT, actor, "paid", case["case_id"], "resolve", "credit_restored", "")
+        await say(feed, resolve)
+        assert await feed.value("SELECT state FROM case_file") == state
+    kept = await rows(feed, "SELECT actor, action FROM audit ORDER BY seq")
+    said = ["ask_release", "ask_release", "release_hold", "ask_resolve", "resolve"]
+    assert [(row["actor"], row["action"]) for row in kept] == list(zip("aabab", said, strict=True))
+
+
+async def test_a_person_who_did_enough_for_a_day_is_refused_by_the_books_too(
+    feed_of: MakeFeed, settings: Settings
+) -> None:
+    feed = await feed_of(WORKER)
+    release = ReleaseHold(builders.ACCOUNT, "busy", "why", builders.REPAYMENT, 1)
+    add = (
+        "INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content) "
+        "SELECT date_trunc('milliseconds', clock_timestamp() - $2::interval), 'busy', 'discard', 'a', 's', 'r', '{}' "
+        "FROM generate_series(1, $1::integer)"
+    )
+    async with owner(settings) as connection:
+        await connection.execute(add, 1, timedelta(days=1))
+        await connection.execute(add, ACTS_A_DAY_MAX - 1, timedelta(hours=23))
+        assert (await say(feed, release)).counts["applied"] == 1
+        assert (await say(feed, release)).counts["stale"] == 1
+        with pytest.raises(asyncpg.PostgresError, match="busy did enough for a day"):
+            await connection.execute(add, 1, timedelta(0))

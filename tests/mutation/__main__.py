@@ -56,7 +56,7 @@ SERVICES: Final = {
     ),
     "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),
     "notifier": (("domain",), ("test_notifier", "test_edges_of_intake", "test_properties")),
-    "console": (("model", "domain"), ("test_cases", "test_edges_of_cases")),
+    "console": (("model", "domain"), ("test_cases", "test_edges_of_cases", "test_second_person")),
 }
 """The files of each service that are mutated, and the unit tests that hold them."""
 FILES: Final = {f"services/{service}/{name}.py": service for service, (names, _) in SERVICES.items() for name in names}

@@ -30,11 +30,22 @@ from services.console.domain import (
     MoveCase,
     ReleaseHold,
     TakeFeedback,
-    card_like,
     decide,
     opening,
 )
-from services.console.model import LANE, Case, CaseAction, CaseOutcome, CaseState, Desk, Kind, Priority, case_id
+from services.console.model import (
+    LANE,
+    Case,
+    CaseAction,
+    CaseOutcome,
+    CaseState,
+    Desk,
+    Kind,
+    Priority,
+    SourceDiffers,
+    card_like,
+    case_id,
+)
 from services.console.worker import WORKER
 from services.decision import Decision, Input, Timer, TimerFired
 from services.metrics.labels import LABELS
@@ -81,7 +92,7 @@ OPENERS: dict[str, tuple[Event, Kind, str]] = {
         "earlier",
     ),
 }
-OTHERWISE: tuple[Kind, ...] = ("parked_long", "dead_letter", "question", "complaint")
+OTHERWISE: tuple[Kind, ...] = ("parked_long", "dead_letter", "source_differs", "question", "complaint")
 NO_CASE: tuple[Event, ...] = (
     builders.risk_assessed(),
     builders.risk_assessed(outcome="refer", tranches=REFERRED, revision=1),
@@ -512,3 +523,17 @@ def test_any_order_of_acts_and_dates_stays_in_the_lane(event: Event, acts: list[
     steps = only(state).steps
     assert [step.before for step in steps] == [None, *(step.state for step in steps[:-1])]
     assert {(step.before, step.state) for step in steps[1:]} <= LANE
+
+
+def test_a_difference_with_billings_list_opens_one_case() -> None:
+    found = SourceDiffers(builders.ACCOUNT, builders.REPAYMENT, "amount_minor")
+    decision = decided(found)
+    (case,) = decision.state.cases.values()
+    assert (case.kind, case.priority, case.repayment_id, case.detail) == (
+        *("source_differs", "high", builders.REPAYMENT),
+        "amount_minor",
+    )
+    assert [(timer.kind, timer.due_at) for timer in decision.timers] == [(CASE_DUE, NOW + timedelta(hours=24))]
+    assert decided(found, decision.state).outcome == "stale"
+    other = decided(SourceDiffers(builders.ACCOUNT, builders.REPAYMENT, "only_theirs"), decision.state)
+    assert len(other.state.cases) == 2
