@@ -52,7 +52,7 @@ class Anchor(BaseModel):
 @app.command(epilog=EPILOG)
 def anchor(path: File, as_json: Json = False) -> int:
     """Add where the audit ends now, signed, unless nothing was done since; run it each minute, on another machine."""
-    settings = attached(("postgres",))
+    settings = attached(["postgres"])
     key, known = key_of(settings, make=True), read(path)
     head, wrong = asyncio.run(_compared(settings, known, key))
     if wrong:
@@ -68,7 +68,7 @@ def anchor(path: File, as_json: Json = False) -> int:
 @app.command(epilog=EPILOG)
 def verify(path: File, as_json: Json = False) -> int:
     """Hold the audit to its anchors: 1 when an entry they know was changed, or is gone."""
-    settings = attached(("postgres",))
+    settings = attached(["postgres"])
     known = read(path)
     if not known:
         raise Problem(f"{path} holds no anchor", USAGE)

@@ -1,11 +1,12 @@
 """What `otb check` asks outside the views: Kafka's offsets, and ids that SQL cannot derive."""
 
 from services.cli.checks import Finding, Kafka, _accepted_is_decided, _offsets
+from services.cli.reconcile import Sent, differences, open_for
 from services.cli.servers import connected
 from services.runtime.settings import Settings
 from tests import builders
 from tests.integration.relay import relay
-from tests.integration.support import owner
+from tests.integration.support import owner, violations
 from tests.integration.test_invariants import repaid
 
 TOPIC = "repayment.intake.v1"
@@ -41,3 +42,23 @@ async def test_what_was_accepted_and_is_nowhere_is_named(settings: Settings) -> 
         await connection.execute("UPDATE repayment_ingest.outbox SET occurred_at = occurred_at - interval '1 day'")
     found = await undecided(settings)
     assert (found.verdict, [row["external_ref"] for row in found.examples]) == ("violated", [builders.EXTERNAL_REF])
+
+
+async def test_billings_own_list_is_held_to_ours_and_a_difference_is_one_case(settings: Settings) -> None:
+    async with relay(settings) as relayed:
+        await repaid(relayed)
+    same = {"source": builders.SOURCE, "external_ref": builders.EXTERNAL_REF, "account_id": builders.ACCOUNT}
+    ours = Sent(**same, amount_minor=200_000, currency="CNY")
+    theirs = Sent(**{**same, "external_ref": "never_came"}, amount_minor=1, currency="CNY")
+    async with connected(settings) as connection:
+        assert await differences(connection, [ours]) == []
+        found = await differences(connection, [ours.model_copy(update={"amount_minor": 199_999}), theirs])
+    assert [(each.which, each.external_ref, each.fields) for each in found] == [
+        ("differs", builders.EXTERNAL_REF, "amount_minor"),
+        ("only_theirs", "never_came", ""),
+    ]
+    assert [await open_for(settings, found), await open_for(settings, found)] == [2, 0]
+    async with owner(settings) as connection:
+        query = "SELECT kind, detail FROM console.case_file WHERE kind = 'source_differs' ORDER BY detail"
+        assert [row["detail"] for row in await connection.fetch(query)] == ["amount_minor", "only_theirs"]
+    assert await violations(settings) == {}

@@ -122,3 +122,9 @@ def test_nobody_does_more_than_so_much_a_day(command: Command) -> None:
 def test_the_database_knows_the_same_number() -> None:
     text = (ROOT / "services" / "console" / "migrations" / "003_second_person.sql").read_text()
     assert f">= {ACTS_A_DAY_MAX} THEN" in text
+
+
+def test_what_is_said_of_it_is_so() -> None:
+    said = (ROOT / "services" / "README.md").read_text()
+    assert f"{SECOND_PERSON_MINOR:,} minor units or more" in said
+    assert f"the same within {SECOND_PERSON_HOURS} hours; one person does at most {ACTS_A_DAY_MAX} things a day" in said
