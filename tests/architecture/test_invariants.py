@@ -1,4 +1,4 @@
-"""Every invariant has its row in services/INVARIANTS.md, every view is in it, and every row names a test that exists."""
+"""Every invariant has its row in services/INVARIANTS.md, every view is in it, and every row names a test there is."""
 
 import ast
 import re
