@@ -47,9 +47,14 @@ async def test_what_was_accepted_and_is_nowhere_is_named(settings: Settings) -> 
 async def test_billings_own_list_is_held_to_ours_and_a_difference_is_one_case(settings: Settings) -> None:
     async with relay(settings) as relayed:
         await repaid(relayed)
-    same = {"source": builders.SOURCE, "external_ref": builders.EXTERNAL_REF, "account_id": builders.ACCOUNT}
-    ours = Sent(**same, amount_minor=200_000, currency="CNY")
-    theirs = Sent(**{**same, "external_ref": "never_came"}, amount_minor=1, currency="CNY")
+    ours = Sent(
+        source=builders.SOURCE,
+        external_ref=builders.EXTERNAL_REF,
+        account_id=builders.ACCOUNT,
+        amount_minor=200_000,
+        currency="CNY",
+    )
+    theirs = ours.model_copy(update={"external_ref": "never_came", "amount_minor": 1})
     async with connected(settings) as connection:
         assert await differences(connection, [ours]) == []
         found = await differences(connection, [ours.model_copy(update={"amount_minor": 199_999}), theirs])
