@@ -103,7 +103,7 @@ def fact_of(asked: Notification, name: str, **more: Any) -> dict[str, Any]:
 
 SPREAD_OF_N1 = 1_014_445_603 / 2**32
 """Four bytes of BLAKE2b of "n1", as a share."""
-SAID = {"template": "restored", "language": "en", "record_version": 1}
+SAID = {"template": "restored", "language": "en", "record_version": 1, "waits": AT.stretches()}
 
 
 def test_a_message_is_asked_for_whole() -> None:
