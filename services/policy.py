@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from schemas.account import Timezone
 from schemas.money import Currency, ShareMinor
 from services.decision import Malformed
-from services.prior import Prices, Prior
+from services.prior import Exposure, Prices, Prior
 from services.scorecard import LimitReview, Scorecard
 
 Component = Literal["penalty", "fee", "interest", "principal"]
@@ -107,6 +107,7 @@ class Hold(_Table):
     window_hours: Annotated[int, Field(ge=1, le=2_400)]
     method: Literal["schedule", "formula"] = "schedule"
     prices: Prices = Prices()
+    exposure: Exposure = Exposure()
     rest: tuple[Rest, ...]
     verified_funding_account: tuple[Rest, ...]
     large: Large | None = None
@@ -378,8 +379,7 @@ def parse_profile(
     if not isinstance(rules, Mapping):
         raise ValueError("[calendar] is missing")
     name = rules.get("name")
-    known = name in get_args(CalendarName)
-    banking = calendar(str(name)) if known else Calendar("", frozenset())
+    banking = calendar(str(name)) if name in get_args(CalendarName) else Calendar("", frozenset())
     return Profile.model_validate({**table, "banking": banking, "returns": returns})
 
 

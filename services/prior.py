@@ -93,6 +93,17 @@ class Prices(_Table):
         )
 
 
+class Exposure(_Table):
+    """How much may be given back before it is final: of a customer, and of the product's whole portfolio.
+
+    ``per_customer`` bounds it by the limit and by the instant cap of the tier; ``portfolio_max_minor`` is the budget
+    above which nothing is given back at once on rails that may take it back.
+    """
+
+    per_customer: bool = False
+    portfolio_max_minor: ShareMinor | None = None
+
+
 class Bin(_Table):
     """What a value of a feature multiplies the odds by, and the least that is then re-spent and lost."""
 

@@ -15,6 +15,7 @@ from services.decision import Decision, Input, Moment, latest
 from services.policy import Hold, Profile, Profiles, RailClass, Rest
 from services.prior import Prior
 from services.risk_scoring.accounts import learned, repaid, returned
+from services.risk_scoring.exposure import followed, left_to_customer, left_to_portfolio
 from services.risk_scoring.hazard import cheapest_of, worth_a_look
 from services.risk_scoring.model import (
     WHY,
@@ -34,7 +35,11 @@ Part = tuple[int, datetime]
 
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
-    """Assess a settled repayment, or learn what the next assessment depends on."""
+    """Assess a settled repayment, or learn what the next assessment depends on; count what is exposed by it."""
+    return followed(policy, _decided(policy, state, event, moment), event, moment)
+
+
+def _decided(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
     match event:
         case RepaymentSettled():
             known = state.without_holds(change.repayment_id for change in event.reallocated)
@@ -231,33 +236,33 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
     name = event.funding_account_id
     source = None if name is None else state.funding_account(name)
     since = window(now, days=profile.hold["REVERSIBLE"].strikes.days)
+    left = min(instant_left(profile, state, now), left_to_customer(profile, state))
+    rail = profile.rail(event.rail).rail_class
+    budget = None if rail == "FINAL" else left_to_portfolio(profile, state)
     return Question(
         amount_minor=event.amount_minor,
         restorable_minor=event.restorable_minor,
         credit_balance_minor=event.credit_balance_minor,
-        rail=profile.rail(event.rail).rail_class,
+        rail=rail,
         verified=source is not None and source.verified,
         strikes=0 if source is None else source.strikes_since(since),
-        instant_left_minor=instant_left(profile, state, now),
+        instant_left_minor=left if budget is None else min(left, budget),
         settled_minor=state.cycle.of(event.settled_at),
         credit_limit_minor=state.credit_limit_minor or 0,
         repaid_at=event.repaid_at,
         now=now,
         rail_name=event.rail,
         tier=state.tier,
+        over_budget=budget is not None and budget < min(left, event.restorable_minor),
     )
 
 
 def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
-    profile = _in_force(policy.of(event.product), state)
+    profile = state.deciding(policy.of(event.product))
     asked = _question(profile, state, event, moment.now)
     verdict = judge(profile, asked)
     fact = told(profile, asked, verdict, event, moment)
     return Decision(repaid(policy, _kept(state, event, fact, asked, verdict), event), (fact,))
-
-
-def _in_force(profile: Profile, state: Account) -> Profile:
-    return profile if state.champion is None else state.champion.under(profile)
 
 
 def deciding(profile: Profile, rail: RailClass) -> str:

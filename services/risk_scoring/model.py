@@ -10,6 +10,7 @@ from schemas.risk import Given, Pattern, RiskAssessed, Tier, Tranche
 from services.policy import Profile, RailClass
 from services.prior import Feature, Prior
 from services.risk_scoring.credit import NOTHING_KNOWN, Credit
+from services.risk_scoring.outcomes import Outcome
 from services.values import replace
 
 WHY: Mapping[Feature, Reason] = {
@@ -112,7 +113,9 @@ class Account:
     """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
 
     ``limit_at`` is when billing last changed the limit; None is as it was opened. ``champion`` is the table of returns
-    in force, None for the shipped one. ``version`` counts what was written of it, for the store alone.
+    in force, None for the shipped one. ``version`` counts what was written of it, for the store alone. ``outcomes`` are
+    those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
+    ``portfolio_minor`` that of each product as the batch found it.
     """
 
     account_id: str
@@ -125,6 +128,13 @@ class Account:
     version: int = 0
     limit_at: datetime | None = None
     credit: Credit = NOTHING_KNOWN
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    exposed_minor: int = 0
+    portfolio_minor: Mapping[str, int] = field(default_factory=dict)
+
+    def deciding(self, profile: Profile) -> Profile:
+        """Return ``profile`` with the table of returns in force."""
+        return profile if self.champion is None else self.champion.under(profile)
 
     def funding_account(self, name: str) -> FundingAccount:
         """Return a funding account; one nobody linked is not verified."""
@@ -160,7 +170,8 @@ class Question:
 
     ``instant_left_minor`` is what is left of the instant cap, ``settled_minor`` what was restorable in this statement
     cycle before (R15), ``strikes`` how often its funding account returned a repayment lately, ``unused_minor`` the
-    credit that could be spent before the repayment, None when nobody said.
+    credit that could be spent before the repayment, None when nobody said. ``over_budget`` says that the cap is what
+    the portfolio's budget left of it.
     """
 
     amount_minor: int
@@ -177,6 +188,7 @@ class Question:
     rail_name: str = ""
     unused_minor: int | None = None
     tier: Tier = "unknown"
+    over_budget: bool = False
 
     @property
     def inputs(self) -> tuple[Given, ...]:

@@ -1,5 +1,7 @@
 """What risk-scoring keeps of accounts, by the batch."""
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
@@ -8,21 +10,24 @@ from typing import TypeVar
 
 from schemas.account import FundingAccountLinked
 from schemas.review import HoldExtended, HoldReleaseApproved
-from schemas.risk import RiskAssessed
+from schemas.risk import Given, RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
 from services.prior import Prior
 from services.risk_scoring.credit import Credit
 from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table
+from services.risk_scoring.outcomes import Outcome, Part, changed
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 from services.statements import Month
 from services.values import replace
 
 T = TypeVar("T")
+INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
-# need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4). And the
-# return model in force, seen at the same instant: no batch decides by two.
+# need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
+# became of both; what is exposed today of the accounts ($2) and of everything. And the return model in force, seen at
+# the same instant: no batch decides by two.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
@@ -44,10 +49,22 @@ READS = """
   FROM risk_scoring.assessment WHERE repayment_id = ANY($4::text[])
   ORDER BY at, repayment_id, hold NULLS FIRST
 ) AS k) AS kept,
+(SELECT json_agg(o) FROM risk_scoring.risk_outcome AS o
+ WHERE repayment_id = ANY($4::text[] || ARRAY(SELECT repayment_id FROM risk_scoring.assessment
+   WHERE account_id = ANY($3::text[]) AND hold IS NOT NULL AND held_until > clock_timestamp()))) AS outcomes,
+(SELECT json_agg(e) FROM (
+  SELECT account_id, sum(minor) AS minor FROM risk_scoring.exposure
+  WHERE account_id = ANY($2::text[]) AND from_on <= (statement_timestamp() AT TIME ZONE 'UTC')::date
+    AND until_on >= (statement_timestamp() AT TIME ZONE 'UTC')::date GROUP BY 1) AS e) AS exposed,
+(SELECT json_agg(p) FROM (
+  SELECT product, sum(minor) AS minor FROM risk_scoring.portfolio_exposure
+  WHERE cardinality($2::text[]) > 0 AND from_on <= (statement_timestamp() AT TIME ZONE 'UTC')::date
+    AND until_on >= (statement_timestamp() AT TIME ZONE 'UTC')::date GROUP BY 1) AS p) AS portfolio,
 (SELECT artefact FROM risk_scoring.risk_models
  WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0) AS champion
 """
-# Keeps accounts as they were read, and funding accounts, strikes and assessments that changed.
+# Keeps accounts as they were read, and funding accounts, strikes, assessments and outcomes that changed; exposure is
+# added to, in the order of its keys, so that two workers never wait for each other in a circle.
 WRITES = """
 guarded AS (
   INSERT INTO risk_scoring.account AS a SELECT * FROM unnest($1::risk_scoring.account[])
@@ -68,7 +85,19 @@ struck AS (
   ON CONFLICT (repayment_id) DO NOTHING),
 assessed AS (
   INSERT INTO risk_scoring.assessment SELECT * FROM unnest($4::risk_scoring.assessment[])
-  ON CONFLICT (repayment_id) DO UPDATE SET hold = excluded.hold, held_until = excluded.held_until)
+  ON CONFLICT (repayment_id) DO UPDATE SET hold = excluded.hold, held_until = excluded.held_until),
+became AS (
+  INSERT INTO risk_scoring.risk_outcome SELECT * FROM unnest($5::risk_scoring.risk_outcome[])
+  ON CONFLICT (repayment_id) DO UPDATE SET parts = excluded.parts, restorable_minor = excluded.restorable_minor,
+    returned_at = excluded.returned_at, returned_by = excluded.returned_by),
+exposed AS (
+  INSERT INTO risk_scoring.exposure AS e SELECT * FROM unnest($6::risk_scoring.exposure[])
+  ON CONFLICT (account_id, until_on, from_on) DO UPDATE SET minor = e.minor + excluded.minor),
+portfolio AS (
+  INSERT INTO risk_scoring.portfolio_exposure AS p
+  SELECT product, until_on, from_on, pg_backend_pid() % 16, minor
+  FROM unnest($7::risk_scoring.portfolio_exposure[])
+  ON CONFLICT (until_on, from_on, product, shard) DO UPDATE SET minor = p.minor + excluded.minor)
 """
 
 
@@ -95,7 +124,27 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     for kept in listed(row["kept"]):
         if kept["account_id"] in found:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
-    return found
+    return _exposed(found, row)
+
+
+def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:
+    """Add what became of the repayments named, and what is exposed today."""
+    portfolio = {each["product"]: int(each["minor"]) for each in listed(row["portfolio"])}
+    exposed = {each["account_id"]: int(each["minor"]) for each in listed(row["exposed"])}
+    outcomes: dict[str, dict[str, Outcome]] = {}
+    for each in listed(row["outcomes"]):
+        outcomes.setdefault(each["account_id"], {})[each["repayment_id"]] = _outcome(each)
+    if not portfolio and not outcomes:
+        return found
+    return {
+        at: replace(
+            state,
+            outcomes=outcomes.get(at, state.outcomes),
+            exposed_minor=exposed.get(at, 0),
+            portfolio_minor=portfolio,
+        )
+        for at, state in found.items()
+    }
 
 
 @lru_cache(maxsize=4)
@@ -119,7 +168,24 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
             linked.append((at, source.name, source.verified, source.linked_at))
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
         assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
-    return Saved((accounts or None, linked or None, struck or None, assessed or None), guarded=len(accounts))
+    kept = (accounts or None, linked or None, struck or None, assessed or None)
+    return Saved((*kept, *_became(changes)), guarded=len(accounts))
+
+
+def _became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
+    """Return the outcomes that changed, and by how much the exposure did: of accounts, and of everything."""
+    outcomes: list[tuple[object, ...]] = []
+    accounts: Counter[tuple[str, date, date]] = Counter()
+    portfolio: Counter[tuple[str, date, date]] = Counter()
+    for before, after in changes:
+        for one in _changed(before.outcomes, after.outcomes):
+            outcomes.append(_outcome_row(one))
+            for (since, until), minor in changed(before.outcomes.get(one.repayment_id), one).items():
+                accounts[one.account_id, until, since] += minor
+                portfolio[one.product, until, since] += minor
+    by_account = [(*at, minor) for at, minor in sorted(accounts.items()) if minor]
+    of_all = [(*at, 0, minor) for at, minor in sorted(portfolio.items()) if minor]
+    return (outcomes or None, by_account or None, of_all or None)
 
 
 def _changed(before: Mapping[str, T], after: Mapping[str, T]) -> Iterable[T]:
@@ -182,6 +248,20 @@ def _assessment(account_id: str, one: Assessment) -> tuple[object, ...]:
     hold = None if one.hold is None else one.hold.model_dump_json()
     when = (one.assessed_at, one.instant_minor, hold, until, one.repaid_at)
     return (one.repayment_id, account_id, one.funding_account_id, *when)
+
+
+def _outcome(row: Row) -> Outcome:
+    told = {name: row[name] for name in Outcome.__dataclass_fields__}
+    parts = [Part(minor, date.fromisoformat(day)) for minor, day in json.loads(row["parts"])]
+    inputs = [Given(name, value) for name, value in json.loads(row["inputs"])]
+    instants = {name: instant(row[name]) for name in INSTANTS}
+    final_on = date.fromisoformat(row["final_on"])
+    return Outcome(**{**told, **instants, "final_on": final_on, "parts": tuple(parts), "inputs": tuple(inputs)})
+
+
+def _outcome_row(one: Outcome) -> tuple[object, ...]:
+    parts = json.dumps([(part.minor, part.from_on.isoformat()) for part in one.parts])
+    return tuple({**one.__dict__, "parts": parts, "inputs": json.dumps(one.inputs)}.values())
 
 
 def _final(event: Input) -> bool:

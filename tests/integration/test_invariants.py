@@ -12,6 +12,7 @@ from services.console.worker import WORKER as CONSOLE
 from services.lag_monitor import gauges
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
+from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.runtime.batch import Batch
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.fold import Arrived
@@ -52,6 +53,7 @@ CASES = {
     "case_opened": "UPDATE case_file SET kind = 'referred'",
     "case_waits": "DELETE FROM timers",
 }
+RISK = {"exposure": "UPDATE exposure SET minor = minor + 1"}
 DEBT = {"debts_fill_the_buckets": "UPDATE account SET books = jsonb_set(books, '{0,0,2}', '1')"}
 # Each breaks what joins services, after one repayment went through all of them.
 LETTER = (
@@ -113,6 +115,7 @@ async def test_every_invariant_view_has_a_planted_violation_here(settings: Setti
     everywhere = {(worker.package, name) for worker in EVERYONE for name in SHARED}
     ledgers = {("limit_release", name) for name in LEDGER} | {("settlement", name) for name in DEBT}
     ledgers |= {("lag_monitor", name) for name in (*LAG, *JOINED)} | {("console", name) for name in CASES}
+    ledgers |= {("risk_scoring", name) for name in RISK}
     assert views == everywhere | ledgers
 
 
@@ -134,6 +137,15 @@ async def test_a_planted_violation_of_the_debt_is_named(settings: Settings, name
         await feed.deliver(builders.account_opened(), builders.purchase_posted())
     assert await violations(settings) == {}
     assert await planted(settings, DEBT[name], "settlement") == {f"settlement.invariant_{name}"}
+
+
+@pytest.mark.parametrize("name", RISK)
+async def test_a_planted_violation_of_what_is_exposed_is_named(settings: Settings, name: str) -> None:
+    async with role(settings, "risk_scoring") as connection:
+        feed = await Feed(RISK_SCORING, settings, connection).start()
+        await feed.deliver(builders.repayment_settled(final_on=utc_now().date() + timedelta(days=60)))
+    assert await violations(settings) == {}
+    assert await planted(settings, RISK[name], "risk_scoring") == {f"risk_scoring.invariant_{name}"}
 
 
 @pytest.mark.parametrize("name", LAG)

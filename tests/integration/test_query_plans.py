@@ -58,6 +58,13 @@ INSERT INTO repayment_ingest.reference SELECT 'core', 'ref-' || n, 'account-' ||
 INSERT INTO risk_scoring.account SELECT 'account-' || n, 1, now(), 0, 0, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.assessment SELECT 'repayment-' || n, 'account-' || n, 'f', now(), 1, '{{}}',
   now() + interval '1 day' FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.risk_outcome SELECT 'repayment-' || n, 'account-' || n, 'default', 'CNY', 'card', 'unknown',
+  'clear', now(), now(), now(), now(), now(), now(), now()::date + 60, 1, 1, 0, '[]', '[]', false, 'm', 'p'
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.exposure SELECT 'account-' || n, now()::date + 60, now()::date, 1
+  FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.portfolio_exposure SELECT 'default', now()::date - n, now()::date - n - 60, 0, 1
+  FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.strike SELECT 'repayment-' || n, 'account-' || n, 'f', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.funding_account SELECT 'account-' || n, 'f', true FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
@@ -152,8 +159,9 @@ SMALL = {
     "metric_count",
     "metric_hist",
     "risk_models",
+    "portfolio_exposure",
 }
-"""Tables with a row a partition, a channel, a series, a model or a decision of a person's."""
+"""Tables with a row a partition, a channel, a series, a model, a day of a product or a decision of a person's."""
 
 
 async def scanned(settings: Settings, schema: str, query: str, values: tuple[object, ...]) -> set[str]:

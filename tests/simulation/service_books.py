@@ -1,14 +1,16 @@
 """The five services' own tables: what each store's reads find and its writes leave, with the checks of their DDL."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.limit_release import store as limit_release
 from services.notifier import store as notifier
 from services.repayment_ingest import store as repayment_ingest
 from services.risk_scoring import store as risk_scoring
+from services.risk_scoring.outcomes import Outcome
 from services.settlement import store as settlement
 from tests.simulation.runtime_books import Books
 from tests.simulation.tables import RowTuple, Table, Values, check, jsonable, listing, restricted, zipped
@@ -191,7 +193,7 @@ class SettlementBooks:
 
 
 class RiskBooks:
-    """risk-scoring: accounts, funding accounts, strikes and assessments."""
+    """risk-scoring: accounts, funding accounts, strikes, assessments, outcomes and what is exposed."""
 
     ACCOUNT = (
         "account_id credit_limit_minor cycle_started_at settled_minor before_minor version limit_at product currency "
@@ -204,6 +206,9 @@ class RiskBooks:
         self.funding = books.table("funding_account", "account_id funding_account_id verified linked_at", 2)
         self.strike = books.table("strike", "repayment_id account_id funding_account_id struck_at", 1)
         self.assessment = books.table("assessment", self.ASSESSMENT, 1)
+        self.outcome = books.table("risk_outcome", " ".join(Outcome.__dataclass_fields__), 1)
+        self.exposure = books.table("exposure", "account_id until_on from_on minor", 3)
+        self.portfolio = books.table("portfolio_exposure", "product until_on from_on shard minor", 4)
         books.serve(risk_scoring.READS, risk_scoring.WRITES, self)
 
     def read(self, values: Values, now: datetime) -> dict[str, Any]:
@@ -228,7 +233,29 @@ class RiskBooks:
             if row[0] in named:
                 kept.append(self._kept(row[1], "assessment", hold=row[5], **told))
         kept.sort(key=lambda k: (k["at"] is None, k["at"] or now, k["repayment_id"] or "", k["hold"] or ""))
-        return {"accounts": aggregated(found), "kept": aggregated(kept), "champion": None}
+        return {
+            "accounts": aggregated(found),
+            "kept": aggregated(kept),
+            "champion": None,
+            **self._exposed(whole, linked, named, now),
+        }
+
+    def _exposed(self, whole: set[str], linked: set[str], named: set[str], now: datetime) -> dict[str, Any]:
+        held = [row for row in self.assessment.rows.values() if row[1] in linked and row[5] is not None]
+        wanted = named | {row[0] for row in held if row[6] > now}
+        outcomes = [self.outcome.named(row) for at in sorted(wanted) if (row := self.outcome.get(at)) is not None]
+        today = now.astimezone(UTC).date()
+        accounts: Counter[str] = Counter()
+        products: Counter[str] = Counter()
+        for (at, until, since), (*_, minor) in self.exposure.rows.items():
+            accounts[at] += minor if at in whole and since <= today <= until else 0
+        for (product, until, since, _), (*_, minor) in self.portfolio.rows.items():
+            products[product] += minor if whole and since <= today <= until else 0
+        return {
+            "outcomes": aggregated(outcomes),
+            "exposed": aggregated([{"account_id": at, "minor": minor} for at, minor in accounts.items()]),
+            "portfolio": aggregated([{"product": at, "minor": minor} for at, minor in products.items()]),
+        }
 
     @staticmethod
     def _kept(account_id: str, kind: str, **found: Any) -> dict[str, Any]:
@@ -246,7 +273,7 @@ class RiskBooks:
 
     def write(self, parts: Values, now: datetime) -> int:
         guarded = 0
-        accounts, linked, struck, assessed = (listing(part) for part in parts[:4])
+        accounts, linked, struck, assessed, became, exposed, portfolio = (listing(part) for part in parts[:7])
         for row in accounts:
             check(min(row[3], row[4]) >= 0 and (row[2] is not None or row[4] == 0), "account_check")
             check(len(row[10]) % 9 == 0 and len(row[10]) <= 63, "months_are_whole")
@@ -262,7 +289,21 @@ class RiskBooks:
             check(row[6] is None or row[6] > row[3], "assessment_check: held until after it was assessed")
             old = self.assessment.get(row[0])
             self.assessment.put(row if old is None else (*old[:5], *row[5:]))
+        for row in became:
+            self._keep_outcome(row)
+        for table, rows in ((self.exposure, exposed), (self.portfolio, portfolio)):
+            for row in rows:
+                old = table.get(row[:-1])
+                table.put(row if old is None else (*row[:-1], old[-1] + row[-1]))
         return guarded
+
+    def _keep_outcome(self, row: RowTuple) -> None:
+        made = self.outcome.named(row)
+        check(made["fast_at"] >= made["fast_until"] and made["amount_minor"] > 0, "risk_outcome_check")
+        check((made["returned_at"] is None) == (made["returned_by"] is None), "risk_outcome_check: returned")
+        old = self.outcome.get(row[0])
+        again = {name: made[name] for name in ("parts", "restorable_minor", "returned_at", "returned_by")}
+        self.outcome.put(row if old is None else self.outcome.changed(old, **again))
 
     def check(self) -> None:
         """Every check is made where a row is written."""

@@ -1,0 +1,82 @@
+"""What is released and not final: counted with every decision, and how much more of it a profile allows."""
+
+from collections.abc import Iterable
+from datetime import UTC, date
+from typing import Final
+
+from schemas.review import HoldReleaseApproved
+from schemas.risk import RiskAssessed
+from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
+from services.decision import Decision, Input, Moment
+from services.policy import Profile, Profiles
+from services.risk_scoring.model import Account
+from services.risk_scoring.outcomes import Outcome, changed, outcome_of
+from services.values import replace
+
+UNBOUNDED: Final = 2**62
+
+
+def left_to_customer(profile: Profile, state: Account) -> int:
+    """Return how much more of an account may be given back before it is final, in minor units (risk 4.5)."""
+    if not profile.hold["REVERSIBLE"].exposure.per_customer:
+        return UNBOUNDED
+    cap = profile.instant_cap_by_tier[state.tier]
+    most = cap if state.credit_limit_minor is None else min(cap, state.credit_limit_minor)
+    return max(0, most - state.exposed_minor)
+
+
+def left_to_portfolio(profile: Profile, state: Account) -> int | None:
+    """Return what of the product's budget is left as the batch found it, None without a budget.
+
+    What other batches release at the same instant is not seen yet: the budget may be passed by what is in flight, and
+    everything is held from the next batch on.
+    """
+    budget = profile.hold["REVERSIBLE"].exposure.portfolio_max_minor
+    return None if budget is None else max(0, budget - state.portfolio_minor.get(profile.product, 0))
+
+
+def followed(policy: Profiles, decision: Decision[Account], event: Input, moment: Moment) -> Decision[Account]:
+    """Return a decision with what it did to the outcomes, and to what is exposed today."""
+    state = decision.state
+    after = list(_outcomes(policy, decision, event, moment.now.astimezone(UTC).date()))
+    if not after:
+        return decision
+    today, exposed, portfolio = moment.now.astimezone(UTC).date(), state.exposed_minor, dict(state.portfolio_minor)
+    for outcome in after:
+        moved = _today(state.outcomes.get(outcome.repayment_id), outcome, today)
+        exposed += moved
+        portfolio[outcome.product] = portfolio.get(outcome.product, 0) + moved
+    outcomes = {**state.outcomes, **{outcome.repayment_id: outcome for outcome in after}}
+    return replace(decision, state=replace(state, outcomes=outcomes, exposed_minor=exposed, portfolio_minor=portfolio))
+
+
+def _today(before: Outcome | None, after: Outcome, today: date) -> int:
+    return sum(minor for (since, until), minor in changed(before, after).items() if since <= today <= until)
+
+
+def _outcomes(policy: Profiles, decision: Decision[Account], event: Input, today: date) -> Iterable[Outcome]:
+    """Yield the outcomes an input began or changed."""
+    known = decision.state.outcomes
+    match event:
+        case RepaymentSettled():
+            yield from _moved(decision.state, event)
+            fact = decision.events[0]
+            if event.finality != "final" and isinstance(fact, RiskAssessed):
+                yield outcome_of(policy.of(event.product), event, fact)
+        case RepaymentReturned():
+            yield from _moved(decision.state, event)
+            if event.repayment_id in known:
+                yield known[event.repayment_id].taken_back(event)
+        case RepaymentsReallocated():
+            yield from _moved(decision.state, event)
+        case HoldReleaseApproved() if event.repayment_id in known:
+            yield known[event.repayment_id].released(event.tranche, today)
+        case _:
+            revised = [fact for fact in decision.events if isinstance(fact, RiskAssessed) and fact.revision]
+            yield from [known[fact.repayment_id].dated(fact) for fact in revised if fact.repayment_id in known]
+
+
+def _moved(state: Account, event: RepaymentSettled | RepaymentReturned | RepaymentsReallocated) -> Iterable[Outcome]:
+    for change in event.reallocated:
+        if change.repayment_id in state.outcomes and change.restorable_delta_minor:
+            yield state.outcomes[change.repayment_id].moved(change.restorable_delta_minor)
