@@ -76,10 +76,10 @@ async def behind(settings: Settings) -> dict[str, Any]:
     return found
 
 
-async def settled(settings: Settings, seconds: float) -> None:
-    """Wait until nothing is on its way."""
+async def settled(settings: Settings, seconds: float, *, but: str = "") -> None:
+    """Wait until nothing is on its way, ``but`` what a test leaves there."""
     deadline = monotonic() + seconds
-    while left := await behind(settings):
+    while left := {what: n for what, n in (await behind(settings)).items() if what != but}:
         assert monotonic() < deadline, f"still on its way after {seconds} s: {left}"
         await asyncio.sleep(0.5)
 
