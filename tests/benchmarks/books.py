@@ -56,7 +56,7 @@ RULES: Final[Mapping[str, str]] = {
     "timer_key": f"t.kind || ':' || {_SUBJECT} || ':' || t.number",
 }
 """What a column says in copy ``c.n``; what is not named stays. ``b.new`` is the id of the repayment it speaks of."""
-REFS: Final = {"journal": "ref", "timers": "subject", "notice": "subject"}
+REFS: Final = {"journal": "ref", "timers": "subject", "notice": "subject", "entry": "subject"}
 """Columns that begin with the id of a repayment under another name."""
 KEPT: Final[Mapping[str, tuple[str, ...]]] = {
     "repayment_ingest": ("reference", "publication", "outbox", "inbox"),
