@@ -114,7 +114,7 @@ def _scheduled(profile: Profile, asked: Question) -> Verdict:
     fired = (
         *((Reason.HOLD_PRIOR_RETURN,) if struck else ()),
         why,
-        *(() if struck else (Reason.HOLD_OVER_INSTANT_CAP,)),
+        *(() if struck and (asked.instant_left_minor or profile.formula) else (Reason.HOLD_OVER_INSTANT_CAP,)),
         *((Reason.HOLD_AMOUNT_UNUSUAL,) if large else ()),
     )
     return Verdict(tranches, _reasons(*fired))
@@ -139,7 +139,8 @@ def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
     tranches = tuple([Tranche(n, *part) for n, part in enumerate(parts, start=1) if part[0]])
     if until <= asked.now:
         return Verdict(tranches, _reasons(*[tranche.reason for tranche in tranches]))
-    capped = (Reason.HOLD_OVER_INSTANT_CAP,) if asked.instant_left_minor < amount else ()
+    free = best if most == 1 else cheapest_of(hazard, prices, amount, asked.unused_minor or 0)
+    capped = () if free == best else (Reason.HOLD_OVER_INSTANT_CAP,)
     fired = () if look else tuple([WHY[name] for name in hazard.fired if name in WHY])
     return Verdict(tranches, _reasons(why, *fired, *capped, Reason.HOLD_RAIL_REVERSIBLE), refer=look)
 
