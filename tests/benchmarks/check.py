@@ -26,6 +26,7 @@ from tests.integration.support import owner
 MOST_SECONDS: Final = 5.0
 """What a whole run may take (reliability 2)."""
 SLOWEST: Final = 8
+TRIES: Final = 15
 
 
 async def measure(system: System, asked: argparse.Namespace) -> dict[str, Any]:
@@ -34,6 +35,7 @@ async def measure(system: System, asked: argparse.Namespace) -> dict[str, Any]:
     began = monotonic()
     rows = await fill(system.settings, asked.repayments)
     sys.stderr.write(f"filled in {monotonic() - began:.0f} s: {rows}\n")
+    await warm(system.settings)
     runs = [await asyncio.to_thread(checked, system.settings) for _ in range(asked.repetitions)]
     seconds = sorted(run[0] for run in runs)
     return {
@@ -45,6 +47,18 @@ async def measure(system: System, asked: argparse.Namespace) -> dict[str, Any]:
         "slowest_ms": await slowest(system.settings),
         "rows": rows,
     }
+
+
+async def warm(settings: Settings) -> None:
+    """Run the command until the broker, which nobody asked for a group yet, has a coordinator for them."""
+    for left in reversed(range(TRIES)):
+        try:
+            await asyncio.to_thread(checked, settings)
+            return
+        except BenchmarkError:
+            if not left:
+                raise
+            await asyncio.sleep(2)
 
 
 def checked(settings: Settings) -> tuple[float, dict[str, int]]:
