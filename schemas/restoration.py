@@ -37,6 +37,7 @@ class DecisionRecord(BaseModel):
     ``available_before_minor`` was shown before, ``other_minor`` is what the books' available credit changed by
     beside ``restored_minor`` and ``taken_back_minor``. The limit is given where its lowering is why 0 is shown.
     ``inputs_digest`` is the verdict's, where this record tells of one: no later record depends on its inputs.
+    ``past_due_minor`` was late right after the repayment settled, said by the first record on its verdict alone.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
@@ -49,6 +50,7 @@ class DecisionRecord(BaseModel):
     rail: Reference
     repaid_at: Instant
     credited_on: date | None = None
+    past_due_minor: ShareMinor | None = None
     restored_minor: ShareMinor
     promised_by: Instant | None = None
     late_minor: ShareMinor = 0

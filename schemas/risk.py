@@ -38,6 +38,7 @@ class RiskAssessed(RepaymentEvent):
     A revision keeps each tranche's number and amount and only moves dates earlier. ``patterns`` is what a person should
     look at, on a rail that was cleared too; the customer is never told it. From ``inputs`` and the policy of its
     version the first verdict can be reached again, byte by byte; ``inputs_digest`` is of all that it depended on.
+    ``past_due_minor`` is settlement's word: it is passed on, no verdict depends on it.
     """
 
     product: Reference
@@ -47,6 +48,7 @@ class RiskAssessed(RepaymentEvent):
     settled_at: Instant
     restorable_minor: ShareMinor
     credit_balance_minor: ShareMinor
+    past_due_minor: ShareMinor | None = None
     outcome: Literal["clear", "observe", "refer"]
     tranches: Annotated[tuple[Tranche, ...], Field(max_length=99)]
     tier: Tier

@@ -59,6 +59,7 @@ class RepaymentSettled(RepaymentEvent):
 
     ``parts`` are the buckets in the order they were filled and add up to ``allocation``. ``doubles`` names the earlier
     repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
+    ``past_due_minor`` is what of the account's debt was late right after it; None where the writer did not say.
     """
 
     product: Reference
@@ -78,6 +79,7 @@ class RepaymentSettled(RepaymentEvent):
     parts: Parts = ()
     doubles: RepaymentId | None = None
     reallocated: tuple[Reallocation, ...] = ()
+    past_due_minor: ShareMinor | None = None
 
 
 class RepaymentRejected(DerivedEvent):

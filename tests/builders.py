@@ -189,6 +189,7 @@ def repayment_settled(**changes: Any) -> settlement.RepaymentSettled:
     days = {"settled_at": settled_at, "credited_on": date(2026, 11, 20), "final_on": date(2026, 11, 27)}
     paid = {"allocation": allocation(), "restorable_minor": 500_000, "credit_balance_minor": 0}
     paid["parts"] = (settlement.Part("due", "principal", "purchase", 500_000),)
+    paid["past_due_minor"] = 0
     rest = {**AMOUNT, **taken, **days, **paid, "finality": "provisional", "policy_version": POLICY_VERSION}
     return _of_repayment(settlement.RepaymentSettled, changes, "settlement", **rest)
 
@@ -214,6 +215,7 @@ def settlement_delayed(**changes: Any) -> settlement.SettlementDelayed:
 def risk_assessed(**changes: Any) -> risk.RiskAssessed:
     settled_at = trail(repaid_at=changes.get("repaid_at", REPAID_AT), through="settlement")[-1][2]
     paid = {"rail": "direct_debit", "settled_at": settled_at, "restorable_minor": 500_000, "credit_balance_minor": 0}
+    paid["past_due_minor"] = 0
     tranches = (
         risk.Tranche(1, 100_000, settled_at, Reason.RELEASE_WITHIN_CAP),
         risk.Tranche(2, 200_000, FIRST_HOLD_UNTIL, Reason.HOLD_RAIL_REVERSIBLE),
@@ -241,6 +243,7 @@ def decision_record(**changes: Any) -> restoration.DecisionRecord:
     )
     told = {"version": 1, "decided_at": trail(through="release")[-1][2], "outcome": "restored"}
     paid = {**AMOUNT, "rail": "direct_debit", "repaid_at": REPAID_AT, "restored_minor": 100_000, "held": held}
+    paid["past_due_minor"] = 0
     reasons = (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP, Reason.RELEASE_WITHIN_CAP)
     why = {"reasons": reasons, "faster": ("final_rail",), "inputs_digest": INPUTS_DIGEST}
     return _checked(restoration.DecisionRecord, {**told, **paid, **AVAILABLE, **why, **VERSIONS, **changes})

@@ -39,8 +39,8 @@ def decide(policy: Profiles, state: State, event: Input, moment: Moment) -> Deci
     profile = policy.of(state.account.product)
     if state.account.spendable != profile.credit_balance_spendable:
         state = replace(state, account=replace(state.account, spendable=profile.credit_balance_spendable))
-    inputs = event.inputs_digest if isinstance(event, RiskAssessed) else None
-    return _decided(Scene(profile, moment, cause_of(event), state.account, inputs), state, event)
+    verdict = event if isinstance(event, RiskAssessed) else None
+    return _decided(Scene(profile, moment, cause_of(event), state.account, verdict), state, event)
 
 
 def _decided(scene: Scene, state: State, event: Input) -> Decision[State]:

@@ -21,6 +21,7 @@ from schemas.restoration import (
     RestorationParked,
     RestorationReversed,
 )
+from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned
 from services.decision import Moment
 from services.limit_release.model import Account, Repayment, State, Tranche
@@ -44,14 +45,14 @@ class Taken:
 class Scene:
     """The profile in force, the instants of the input, what caused its facts, and the account before them.
 
-    ``inputs_digest`` is of the verdict this is about, None where the input is something else.
+    ``verdict`` is what this is about, None where the input is something else.
     """
 
     profile: Profile
     moment: Moment
     cause: EventId
     before: Account
-    inputs_digest: str | None = None
+    verdict: RiskAssessed | None = None
 
     @property
     def now(self) -> datetime:
@@ -91,6 +92,7 @@ class Scene:
             rail=repayment.rail,
             repaid_at=at,
             credited_on=self.profile.credited_on(at),
+            past_due_minor=self._past_due(),
             restored_minor=restored,
             promised_by=promised_by,
             late_minor=late,
@@ -102,10 +104,14 @@ class Scene:
             reasons=tuple(reasons)[:4],
             faster=repayment.faster if held else (),
             **self._shown(state.account),
-            **_versions(repayment, self.inputs_digest),
+            **_versions(repayment, self.verdict),
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))
         return state.put(kept), kept, record
+
+    def _past_due(self) -> int | None:
+        """Return what was late right after the repayment, said with the first verdict: later it is another amount."""
+        return self.verdict.past_due_minor if self.verdict is not None and not self.verdict.revision else None
 
     def _shown(self, account: Account) -> dict[str, Any]:
         """Return both numbers, what was shown before, and why 0 is shown; the limit and its date where that is why."""
@@ -240,9 +246,9 @@ class Scene:
         )
 
 
-def _versions(repayment: Repayment, inputs_digest: str | None) -> dict[str, Any]:
+def _versions(repayment: Repayment, verdict: RiskAssessed | None) -> dict[str, Any]:
     return {
-        "inputs_digest": inputs_digest,
+        "inputs_digest": None if verdict is None else verdict.inputs_digest,
         "policy_version": repayment.policy_version,
         "model_version": repayment.model_version,
         "calendar_version": repayment.calendar_version,

@@ -289,6 +289,7 @@ def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSe
         settled_at=event.settled_at,
         restorable_minor=event.restorable_minor,
         credit_balance_minor=event.credit_balance_minor,
+        past_due_minor=event.past_due_minor,
         outcome="refer" if held and verdict.refer else "observe" if held else "clear",
         tranches=verdict.tranches,
         tier=asked.tier,

@@ -65,6 +65,7 @@ def settled(
         policy_version=profile.policy_version,
         doubles=None if doubles is None else RepaymentId(doubles),
         reallocated=reallocated,
+        past_due_minor=state.books.owed(standing="past_due"),
     )
 
 

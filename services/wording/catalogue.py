@@ -73,6 +73,7 @@ class CustomerTexts(_Texts):
     """The sentences of the customer's message."""
 
     credited: str
+    still_overdue: str
     credited_on_time: str
     credited_from: str
     noted: str
@@ -132,6 +133,7 @@ class AgentTexts(_Texts):
     late: str
     grew: str
     credited: str
+    past_due: str
     limit: str
     promised: str
     timeline: str

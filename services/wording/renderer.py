@@ -22,7 +22,7 @@ _PARKED: Final = frozenset(
 )
 _NO_CREDIT: Final = frozenset((Reason.PAID_FEES_AND_INTEREST, Reason.PAID_CREDIT_BALANCE))
 _LATER: Final = frozenset((Reason.RELEASE_TIMER, Reason.RELEASE_REVIEWED, Reason.ACCOUNT_ACTIVE_AGAIN))
-# Beside these, "nothing is overdue" could be untrue.
+# Beside these, "nothing is overdue" could be untrue: another account may be, or this one may have been since.
 _STANDING: Final = frozenset((Reason.ACCOUNT_FROZEN, Reason.ACCOUNT_OVERDUE, Reason.ACCOUNT_CLOSED))
 # Of these the record does not say that the repayment succeeded.
 _UNCERTAIN: Final = frozenset(
@@ -214,27 +214,26 @@ def _say_what_moved(message: _Message) -> None:
 
 
 def _say_it_succeeded(message: _Message) -> None:
-    """Say that it succeeded and from which day it counts; that nothing is overdue only where the record lets us."""
+    """Say that it succeeded, from which day it counts, and what is overdue, where the record knows."""
     record, texts = message.record, message.texts
     day = ""
     if not _UNCERTAIN.isdisjoint(record.reasons):
         lead = texts.noted
     elif record.credited_on is not None and record.credited_on != local_day(record.repaid_at, message.timezone):
         lead, day = texts.credited_from, day_text(record.credited_on, message.language)
-    elif _may_be_overdue(record):
-        lead = texts.credited
-    else:
+    elif _nothing_is_overdue(record):
         lead = texts.credited_on_time
+    else:
+        lead = texts.credited
     message.say(lead.format(repaid=message.repaid, amount=message.amount, day=day))
+    if record.past_due_minor and lead is not texts.noted:
+        message.say(texts.still_overdue.format(overdue=message.money(record.past_due_minor)))
 
 
-def _may_be_overdue(record: DecisionRecord) -> bool:
-    return (
-        record.outcome == "nothing_to_restore"
-        or record.parked_minor > 0
-        or record.zero_reason in _STANDING
-        or not _STANDING.isdisjoint(record.reasons)
-    )
+def _nothing_is_overdue(record: DecisionRecord) -> bool:
+    """Tell whether the record knows that nothing is; one that does not know says nothing of it."""
+    frozen = record.zero_reason in _STANDING or not _STANDING.isdisjoint(record.reasons)
+    return record.past_due_minor == 0 and not record.parked_minor and not frozen
 
 
 def _say_what_is_held(message: _Message) -> None:

@@ -55,8 +55,7 @@ def _figure_lines(record: DecisionRecord, language: Language, timezone: str) -> 
     def money(amount_minor: int) -> str:
         return money_text(amount_minor, record.currency, language)
 
-    if record.credited_on is not None:
-        yield texts.credited.format(day=date_text(record.credited_on, language))
+    yield from _debt_lines(record, language)
     for part in record.held:
         due = due_text(part.until, timezone, language)
         yield texts.held.format(tranche=part.tranche, amount=money(part.amount_minor), due=due)
@@ -76,6 +75,14 @@ def _figure_lines(record: DecisionRecord, language: Language, timezone: str) -> 
     if record.credit_limit_minor is not None and record.limit_lowered_at is not None:
         lowered = decided_text(record.limit_lowered_at, timezone, language)
         yield texts.limit.format(limit=money(record.credit_limit_minor), at=lowered)
+
+
+def _debt_lines(record: DecisionRecord, language: Language) -> Iterable[str]:
+    texts = CATALOGUES[language].agent
+    if record.credited_on is not None:
+        yield texts.credited.format(day=date_text(record.credited_on, language))
+    if record.past_due_minor is not None:
+        yield texts.past_due.format(amount=money_text(record.past_due_minor, record.currency, language))
 
 
 def _promise_lines(record: DecisionRecord, language: Language, timezone: str) -> Iterable[str]:

@@ -30,6 +30,7 @@ CASE_A = DecisionRecord(
     currency="CNY",
     rail="direct_debit",
     repaid_at=datetime(2026, 11, 20, 14, 0, tzinfo=UTC),
+    past_due_minor=0,
     restored_minor=100_000,
     held=(
         HeldPart(2, 200_000, datetime(2026, 11, 24, 1, 0, tzinfo=UTC)),

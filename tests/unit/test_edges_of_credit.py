@@ -20,9 +20,8 @@ from tests.unit.given import FRIDAY, moment, profile, said
 LATER, NOW = FRIDAY + timedelta(days=4), FRIDAY + timedelta(seconds=5)
 HOUR = timedelta(hours=1)
 BEFORE = Account(builders.ACCOUNT, credit_limit_minor=900, available_minor=250)
-SCENE = Scene(
-    profile({"credit_balance_spendable": True}), moment(NOW), EventId("cause"), BEFORE, inputs_digest="digest"
-)
+VERDICT = builders.risk_assessed(inputs_digest="digest", past_due_minor=120)
+SCENE = Scene(profile({"credit_balance_spendable": True}), moment(NOW), EventId("cause"), BEFORE, VERDICT)
 AFTER = replace(BEFORE, available_minor=-40, credit_balance_minor=0, limit_lowered_at=FRIDAY)
 TRAIL: tuple[Segment, ...] = (
     ("report", "external.upstream_report", FRIDAY + timedelta(seconds=3)),
@@ -68,7 +67,7 @@ def test_the_record_of_a_decision_says_what_the_books_say() -> None:
         "taken_back_minor": 0, "available_credit_minor": 0, "available_raw_minor": -40, "available_before_minor": 250,
         "other_minor": -340, "zero_reason": Reason.LIMIT_LOWERED, "credit_limit_minor": 900,
         "limit_lowered_at": FRIDAY, "reasons": FIVE[:4], "faster": ("final_rail",), **PINNED,
-        "inputs_digest": "digest",
+        "inputs_digest": "digest", "past_due_minor": 120,
     }  # fmt: skip
     assert (kept, state.repayments["r1"]) == (replace(REPAYMENT, version=4, records=(record,)), kept)
 

@@ -13,7 +13,7 @@ from schemas.settlement import Allocation, Part, Reallocation
 from services.decision import Decision, Malformed, Timer, TimerFired
 from services.settlement import facts
 from services.settlement.domain import decide, value_at
-from services.settlement.model import Account, Debt, Entry, Latest, Repayment
+from services.settlement.model import Account, Books, Debt, Entry, Latest, Repayment
 from services.settlement.replay import FOLD_STEP, HistoryMissing, key_of, trimmed
 from tests import builders
 from tests.unit.debts import Ledger
@@ -41,7 +41,8 @@ MOVED = (Reallocation(RepaymentId("r0"), -5, 5),)
 @pytest.mark.parametrize(("rail", "finality"), [("wallet", "final"), ("direct_debit", "provisional")])
 def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: str, finality: str) -> None:
     report = builders.repayment_received(repayment_id="r1", amount_minor=250, rail=rail, repaid_at=FRIDAY, trail=())
-    state = Account(builders.ACCOUNT, product="default", repayments={"r1": PAID})
+    books = Books((Debt("past_due", "principal", 70), Debt("past_due", "fee", 5), Debt("due", "principal", 3)))
+    state = Account(builders.ACCOUNT, product="default", repayments={"r1": PAID}, books=books)
     told = facts.settled(
         profile(),
         state,
@@ -63,7 +64,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "restorable_minor": 150, "credit_balance_minor": 40, "finality": finality,
         "final_on": DAY + timedelta(days=9), "policy_version": profile().policy_version, "parts": PARTS,
-        "doubles": "r0", "reallocated": MOVED,
+        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75,
     }  # fmt: skip
 
 

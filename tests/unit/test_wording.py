@@ -61,6 +61,7 @@ def record(**changes: Any) -> DecisionRecord:
         "currency": "CNY",
         "rail": "wallet",
         "repaid_at": REPAID_AT,
+        "past_due_minor": 0,
         "restored_minor": 500_000,
         "available_credit_minor": 550_000,
         "available_raw_minor": 550_000,
