@@ -92,7 +92,6 @@ class Scene:
             rail=repayment.rail,
             repaid_at=at,
             credited_on=self.profile.credited_on(at),
-            past_due_minor=self._past_due(),
             restored_minor=restored,
             promised_by=promised_by,
             late_minor=late,
@@ -108,10 +107,6 @@ class Scene:
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))
         return state.put(kept), kept, record
-
-    def _past_due(self) -> int | None:
-        """Return what was late right after the repayment, said with the first verdict: later it is another amount."""
-        return self.verdict.past_due_minor if self.verdict is not None and not self.verdict.revision else None
 
     def _shown(self, account: Account) -> dict[str, Any]:
         """Return both numbers, what was shown before, and why 0 is shown; the limit and its date where that is why."""
@@ -247,7 +242,8 @@ class Scene:
 
 
 def _versions(repayment: Repayment, verdict: RiskAssessed | None) -> dict[str, Any]:
-    return {
+    return {  # a revision comes later, when another amount may be past due
+        "past_due_minor": None if verdict is None or verdict.revision else verdict.past_due_minor,
         "inputs_digest": None if verdict is None else verdict.inputs_digest,
         "policy_version": repayment.policy_version,
         "model_version": repayment.model_version,
