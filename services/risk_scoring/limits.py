@@ -153,7 +153,7 @@ def grid(table: Scorecard, months: Sequence[Month], unit_minor: int) -> dict[Way
 
 
 def planned(months: Sequence[Month], way: Way) -> list[Month]:
-    """Return the months as they would be: never less repaid and never more used than was, so no advice can harm."""
+    """Return the months as they would be: never less repaid, never more used. Less use may still look like a rise."""
     share, use = way
     repaid = 0 if share is None else payment_minor(months[0], share)
     return [
