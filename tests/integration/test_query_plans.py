@@ -77,6 +77,8 @@ INSERT INTO console.case_step SELECT 'case-' || n, 1, NULL, 'open', now(), 'cons
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO console.case_file SELECT 'case-' || n, 'account-' || n, 'promise_broken', 'high', md5('case' || n), now(),
   now(), 'repayment-' || n, 1, '', 1, 'open', '', NULL, '', NULL, 1 FROM generate_series(1, {ROWS}) n;
+INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content) SELECT now() - n * interval '1 minute',
+  'reviewer-' || n % 500, 'assign', 'account-' || n, 'case-' || n, 'r', '{{}}' FROM generate_series(1, 4000) n;
 INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n, 'purchase', now(), now(), '', '[]', false
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO lag_monitor.journey (repayment_id, account_id, source, rail, amount_minor, currency, repaid_at, reported_at,
@@ -107,6 +109,7 @@ INSERT INTO limit_release.journal SELECT 'PURCHASE', 'p-' || n, 'account-' || n,
 INBOX = f"SELECT {KEY}, n, 'topic', n % 24, n, 'applied', '' FROM generate_series(1, {ROWS}) n"  # noqa: S608
 ACCOUNTS = [f"account-{n}" for n in range(1, 20_000, 500)]
 REPAYMENTS = [f"repayment-{n}" for n in range(1, 20_000, 500)]
+CASES = [f"case-{n}" for n in range(40)]
 BOOKED = (ACCOUNTS, ["p-1"] * len(ACCOUNTS))
 KEYS = "ARRAY(SELECT md5('event' || n)::uuid FROM generate_series(1, 40) n)"
 QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
@@ -137,7 +140,7 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "console": (
         "console",
         inbox.reading(console.READS),
-        ("keys", [f"case-{n}" for n in range(40)], REPAYMENTS, [1] * len(REPAYMENTS)),
+        ("keys", CASES, REPAYMENTS, [1] * 40, REPAYMENTS, [1] * 40, CASES, ["reviewer-1"]),
     ),
     "dead letters without a case": ("console", console.DEAD_LETTERS, (100,)),
     "lag-monitor": ("lag_monitor", inbox.reading(lag.READS), ("keys", REPAYMENTS, [])),
