@@ -8,8 +8,6 @@ from tests.mutation.outcome import KILLED_MIN, figures_kept
 
 ROOT = Path(__file__).parents[2]
 BELOW = {
-    "services/limit_release/domain.py",
-    "services/limit_release/verdicts.py",
     "services/risk_scoring/domain.py",
     "services/risk_scoring/hazard.py",
     "services/risk_scoring/model.py",
