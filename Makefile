@@ -3,8 +3,9 @@ BIN := .venv/bin
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose) -p opentobuy -f deploy/docker-compose.yml
 OWNER = $(COMPOSE) run --rm -T --no-deps otb
+WORKERS := repayment-ingest settlement risk-scoring limit-release notifier lag-monitor console
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up down ps logs pause resume clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,7 @@ memory: setup ## resident memory of each worker over 100,000 repayments
 release: setup ## what takes minutes and is shown before a release, one line each
 	@$(BIN)/python -m services.risk_training.simulator --repayments 400000 --seeds 3
 	@$(BIN)/python -m pytest tests/e2e/test_crash.py --repayments 12000 --kills 40
+	@$(BIN)/python -m pytest --release tests/e2e/test_upgrade.py tests/e2e/test_rotation.py
 
 training: setup ## what only training needs, from its own lock (LightGBM, NumPy)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/training.lock
@@ -99,6 +101,12 @@ stack-reset: setup ## stop the stack and remove its data
 
 up: ## the whole system in containers: make secrets, build, start, wait until healthy, print the links
 	@deploy/secrets.sh && $(COMPOSE) build migrate && $(COMPOSE) --profile obs up -d && $(COMPOSE) --profile obs logs --no-color ready
+
+upgrade: ## the containers of this build in place of the older one's: workers stop before the schema moves
+	@$(COMPOSE) build migrate && $(COMPOSE) stop $(WORKERS) && $(MAKE) --no-print-directory up
+
+backup: ## copy the containers' database into books.dump, as of one instant
+	@umask 077 && $(COMPOSE) exec -T postgres sh -c 'PGPASSWORD=$$(cat /run/secrets/otb_owner) pg_dump -h 127.0.0.1 -U otb_owner -Fc otb' > books.dump.part && mv books.dump.part books.dump
 
 down: ## stop the containers, keep their data
 	@$(COMPOSE) --profile obs --profile demo down

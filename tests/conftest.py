@@ -38,11 +38,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--repayments", type=int, default=5_000, help="repayments of the crash test; 12000 before a release"
     )
     parser.addoption("--kills", type=int, default=18, help="workers killed in the crash test; 40 before a release")
+    parser.addoption("--release", action="store_true", help="run what is shown before a release alone")
+    parser.addoption("--from-commit", default="HEAD~1", help="the build that the upgrade test upgrades")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only a build machine has the parts for; there, a missing part is a failure."""
-    left_out = [item for item in items if any(item.get_closest_marker(name) for name in _left_out())]
+    names = (*_left_out(), *([] if config.getoption("--release") else ["release"]))
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in names)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

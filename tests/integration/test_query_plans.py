@@ -77,8 +77,9 @@ INSERT INTO console.case_step SELECT 'case-' || n, 1, NULL, 'open', now(), 'cons
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO console.case_file SELECT 'case-' || n, 'account-' || n, 'promise_broken', 'high', md5('case' || n), now(),
   now(), 'repayment-' || n, 1, '', 1, 'open', '', NULL, '', NULL, 1 FROM generate_series(1, {ROWS}) n;
-INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content) SELECT now() - n * interval '1 minute',
-  'reviewer-' || n % 500, 'assign', 'account-' || n, 'case-' || n, 'r', '{{}}' FROM generate_series(1, 4000) n;
+INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content)
+  SELECT now() - n * interval '1 minute', 'reviewer-' || n % 500, 'assign', 'account-' || n, 'case-' || n, 'r', '{{}}'
+  FROM generate_series(1, 4000) n;
 INSERT INTO settlement.entry SELECT 'account-' || n, 'purchase:p-' || n, 'purchase', now(), now(), '', '[]', false
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO lag_monitor.journey (repayment_id, account_id, source, rail, amount_minor, currency, repaid_at, reported_at,

@@ -56,6 +56,12 @@ async def test_another_signature_an_old_message_and_no_signature_are_refused(sin
     assert await inbox(sink) == {"messages": [], "repeated": 0, "refused": 3}
 
 
+async def test_while_its_secret_is_changed_either_signature_is_taken() -> None:
+    new = "whsec_" + "B" * 32
+    async with TestClient(TestServer(receiver(f"{new}\n{SECRET}"))) as client:
+        assert [await post(client, "old"), await post(client, "new", secret=new)] == [204, 204]
+
+
 async def test_the_page_shows_what_came_as_text_and_loads_nothing(sink: Client) -> None:
     await post(sink, text="<script>alert(1)</script>")
     async with sink.get("/") as answer:
