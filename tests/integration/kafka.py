@@ -41,7 +41,7 @@ class Seen:
 async def bystander(settings: Settings, topics: Iterable[str]) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
     """Give a consumer without a group, and the partitions of these topics assigned to it."""
     partitions = [TopicPartition(topic, n) for topic in topics for n in range(settings.partitions)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**settings.kafka(), enable_auto_commit=False)
     await consumer.start()
     try:
         consumer.assign(partitions)
