@@ -1,7 +1,8 @@
 """How a process reaches Kafka and names itself there: address, encryption, principal."""
 
+import asyncio
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 MECHANISM = "SCRAM-SHA-512"
+START_SECONDS: Final = 1.0
 
 
 class KafkaAccess(BaseSettings):
@@ -75,3 +77,20 @@ class KafkaAccess(BaseSettings):
             except (KafkaError, OSError):
                 pass
         return str(error) or repr(error)
+
+
+async def start(client: Any) -> None:
+    """Start an aiokafka client; who is cut off meanwhile waits for it, a second at most, before its stop().
+
+    A start cut off between its first connection and the metadata forgets that connection, and no stop() closes it.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=START_SECONDS)
+        starting.cancel()
+        await asyncio.wait([starting])
+        if not starting.cancelled():
+            starting.exception()
+        raise

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from services import kafka_access
 from services.billing_simulator.plan import Kind, Plan, Planned, Reference
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.errors import PUBLISH_FAILED, ConfigurationError
@@ -163,7 +164,7 @@ class _Flight:
             producer = producer_of(self._settings, CLIENT_ID)
             try:
                 async with asyncio.timeout(STALLED_SECONDS):
-                    await producer.start()
+                    await kafka_access.start(producer)
             except PUBLISH_FAILED as error:
                 await _stopped(producer)
                 self._check_deadline(error)

@@ -17,6 +17,7 @@ from schemas.event import BillingEvent, to_millisecond
 from schemas.ids import PROBE_ACCOUNT, PROBE_SOURCE, event_id
 from schemas.repayment import RepaymentReported
 from schemas.topics import TOPIC_OF, TYPE_OF
+from services import kafka_access
 from services.runtime import logs
 from services.runtime.clock import utc_now
 from services.runtime.codec import binary_headers
@@ -113,7 +114,7 @@ class Probe:
             async with asyncio.timeout(SEND_SECONDS):
                 if self._producer is None:
                     self._producer = producer_of(self.settings, CLIENT)
-                    await self._producer.start()
+                    await kafka_access.start(self._producer)
                 for event in events:
                     await self._producer.send_and_wait(**message(event))
         except (*PUBLISH_FAILED, TimeoutError) as error:

@@ -9,6 +9,7 @@ import mode
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from services import kafka_access
 from services.lag_monitor import consumer_lag, exporter, gauges, projector, sweeper
 from services.lag_monitor.exporter import Ledger
 from services.lag_monitor.gauges import Values
@@ -50,9 +51,9 @@ class Leader:
     async def start(self) -> None:
         """Connect to Kafka, of which only log ends, offsets and single records are read."""
         self.reader = consumer_lag.reader_of(self.settings)
-        await self.reader.start()
+        await kafka_access.start(self.reader)
         self.admin = consumer_lag.admin_of(self.settings)
-        await self.admin.start()
+        await kafka_access.start(self.admin)
 
     async def turn(self) -> None:
         """Breach what is due, count what is new, and read what is exported when it is time."""
