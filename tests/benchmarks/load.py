@@ -45,7 +45,15 @@ def slots(rate: float, seconds: float, chance: Random) -> list[float]:
     return [(n + chance.random()) / rate for n in range(round(rate * seconds))]
 
 
-def repayments(run: str, instants: Sequence[float], accounts: int, start: datetime, chance: Random) -> list[Planned]:
+def waiting(backlog: int, now: datetime) -> tuple[list[float], datetime]:
+    """Return the instants of repayments that have piled up until ``now``, one a millisecond, and their start.
+
+    No two are of one instant: settlement would take each but the first for late news and replay its account.
+    """
+    return [n / 1000 for n in range(backlog)], now - timedelta(milliseconds=backlog)
+
+
+def repayments(run: str, instants: Sequence[float], start: datetime, accounts: int, chance: Random) -> list[Planned]:
     """Return a report for each instant, in seconds after ``start``; ``run`` keeps the references apart."""
     billing = Billing(start, PRODUCT)
     return [

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from services.cli.rights import principals, read_access
+from services.cli.system import MEMORY
 from services.cli.workers import EVERYONE, READERS
 from services.runtime.settings import PREFIX, Settings
 
@@ -180,6 +181,7 @@ def test_the_image_is_hash_locked_without_a_compiler_and_runs_as_nobody() -> Non
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${BASE_IMAGE}"] * 2
     assert not re.search(r"apt-get|pip install|gcc|build-essential", last)
     assert "USER 10001:10001" in last
+    assert {f"{name}={value}" for name, value in MEMORY.items()} <= set(last.split())
     assert "org.opencontainers.image" in last
 
 

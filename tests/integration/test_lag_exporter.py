@@ -1,7 +1,7 @@
 """What is scraped is what the ledger says, and one process at a time says it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -231,7 +231,7 @@ async def test_one_leads_and_another_takes_over_without_a_jump_in_any_counter(
     await feed.deliver(*EVERYTHING)
     await projected(feed.connection)
     facts = sum(len(journey.facts) for journey in observed(EVERYTHING).values())
-    took = await asyncio.to_thread(on_pythons_own_loop, taken_over(empty_kafka, facts))
+    took = await taken_over(empty_kafka, facts)
     assert took < TAKE_OVER_SECONDS
 
 
@@ -267,12 +267,6 @@ async def test_what_breaks_while_one_leads_is_exported_by_its_timer_and_so_is_it
         await until(lambda: counted() == 1)
         await connection.execute("UPDATE notifier.publication SET published_at = clock_timestamp()")
         await until(lambda: counted() == 0)
-
-
-def on_pythons_own_loop(work: Coroutine[Any, Any, float]) -> float:
-    """Run ``work`` apart: after a session was cut off, uvloop's close() now and then waits for ever."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(work)
 
 
 async def cut_off(settings: Settings) -> None:
