@@ -1,8 +1,9 @@
 """How a process reaches Kafka and names itself there: address, encryption, principal."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
@@ -11,7 +12,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 MECHANISM = "SCRAM-SHA-512"
-START_SECONDS: Final = 1.0
+CUT_OFF_SECONDS: Final = 3.0
+T = TypeVar("T")
 
 
 class KafkaAccess(BaseSettings):
@@ -79,18 +81,19 @@ class KafkaAccess(BaseSettings):
         return str(error) or repr(error)
 
 
-async def start(client: Any) -> None:
-    """Start an aiokafka client; who is cut off meanwhile waits for it, a second at most, before its stop().
+async def whole(work: Coroutine[Any, Any, T]) -> T:
+    """Await the start or stop of aiokafka's clients to its end, who is cut off meanwhile some seconds more at most.
 
-    A start cut off between its first connection and the metadata forgets that connection, and no stop() closes it.
+    A start cut off between its first connection and the metadata forgets that connection, and no stop closes it; a
+    stop cut off closes none.
     """
-    starting = asyncio.ensure_future(client.start())
+    task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(starting)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([starting], timeout=START_SECONDS)
-        starting.cancel()
-        await asyncio.wait([starting])
-        if not starting.cancelled():
-            starting.exception()
+        await asyncio.wait([task], timeout=CUT_OFF_SECONDS)
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
         raise

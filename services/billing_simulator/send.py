@@ -164,7 +164,7 @@ class _Flight:
             producer = producer_of(self._settings, CLIENT_ID)
             try:
                 async with asyncio.timeout(STALLED_SECONDS):
-                    await kafka_access.start(producer)
+                    await kafka_access.whole(producer.start())
             except PUBLISH_FAILED as error:
                 await _stopped(producer)
                 self._check_deadline(error)

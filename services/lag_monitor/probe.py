@@ -114,7 +114,7 @@ class Probe:
             async with asyncio.timeout(SEND_SECONDS):
                 if self._producer is None:
                     self._producer = producer_of(self.settings, CLIENT)
-                    await kafka_access.start(self._producer)
+                    await kafka_access.whole(self._producer.start())
                 for event in events:
                     await self._producer.send_and_wait(**message(event))
         except (*PUBLISH_FAILED, TimeoutError) as error:

@@ -51,9 +51,9 @@ class Leader:
     async def start(self) -> None:
         """Connect to Kafka, of which only log ends, offsets and single records are read."""
         self.reader = consumer_lag.reader_of(self.settings)
-        await kafka_access.start(self.reader)
+        await kafka_access.whole(self.reader.start())
         self.admin = consumer_lag.admin_of(self.settings)
-        await kafka_access.start(self.admin)
+        await kafka_access.whole(self.admin.start())
 
     async def turn(self) -> None:
         """Breach what is due, count what is new, and read what is exported when it is time."""
@@ -136,4 +136,4 @@ class Watch(mode.Service):
                 await self.sleep(TURN_SECONDS)
         finally:
             self.leads = False
-            await leader.close()
+            await kafka_access.whole(leader.close())

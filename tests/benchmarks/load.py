@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from random import Random
@@ -45,29 +46,38 @@ def slots(rate: float, seconds: float, chance: Random) -> list[float]:
     return [(n + chance.random()) / rate for n in range(round(rate * seconds))]
 
 
-def waiting(backlog: int, now: datetime) -> tuple[list[float], datetime]:
-    """Return the instants of repayments that have piled up until ``now``, one a millisecond, and their start.
-
-    No two are of one instant: settlement would take each but the first for late news and replay its account.
-    """
-    return [n / 1000 for n in range(backlog)], now - timedelta(milliseconds=backlog)
-
-
-def repayments(run: str, instants: Sequence[float], start: datetime, accounts: int, chance: Random) -> list[Planned]:
+def repayments(run: str, instants: Sequence[float], accounts: int, start: datetime, chance: Random) -> list[Planned]:
     """Return a report for each instant, in seconds after ``start``; ``run`` keeps the references apart."""
+    return _reports(run, [(at, chance.randrange(accounts)) for at in instants], start, chance)
+
+
+def piled_up(run: str, count: int, accounts: int, now: datetime, chance: Random) -> list[Planned]:
+    """Return a backlog of reports of ``now``, those of one account a millisecond apart.
+
+    Settlement would take a second repayment of the same instant for late news, and replay its account.
+    """
+    seen: Counter[int] = Counter()
+    planned = []
+    for account in [chance.randrange(accounts) for _ in range(count)]:
+        planned.append((seen[account] / 1000, account))
+        seen[account] += 1
+    return _reports(run, planned, now, chance)
+
+
+def _reports(run: str, planned: Sequence[tuple[float, int]], start: datetime, chance: Random) -> list[Planned]:
     billing = Billing(start, PRODUCT)
     return [
         billing.report(
             at,
             Repayment(
-                account_id=account_id(chance.randrange(accounts)),
+                account_id=account_id(account),
                 external_ref=f"rep_{run}_{n:06d}",
                 amount_minor=chance.randint(*AMOUNT_MINOR),
                 rail=RAIL,
                 repaid_seconds=at,
             ),
         )
-        for n, at in enumerate(instants)
+        for n, (at, account) in enumerate(planned)
     ]
 
 

@@ -11,7 +11,7 @@ from services.cli.system import System
 from services.runtime.clock import monotonic, utc_now
 from tests.benchmarks.bed import BenchmarkError, Stalled, fetch
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.load import Sender, dice, identity, repayments, slots, waiting
+from tests.benchmarks.load import Sender, dice, identity, piled_up, repayments, slots
 from tests.benchmarks.measure import Drain, Latency, Outlet, drain, latency
 from tests.benchmarks.processes import Cpu, Memory, cpu, last_lines, pids, resume, suspend
 
@@ -98,7 +98,7 @@ class Bench:
         """Put a backlog before the first stage while it is suspended, release it, measure until all of it is out."""
         chance = dice(asked.run, "drain")
         run = f"{asked.run}_{self._contender.name}_drain"
-        backlog = repayments(run, *waiting(asked.backlog, utc_now()), asked.accounts, chance)
+        backlog = piled_up(run, asked.backlog, asked.accounts, utc_now(), chance)
         since = await self._outlet.ends()
         with suspended(self._workers[self._contender.stages[0]]) as release:
             await self._sender.at_once(self._contender.inlet, backlog)
@@ -111,7 +111,7 @@ class Bench:
 
     async def flood(self, asked: Asked) -> None:
         """Send everything as fast as Kafka takes it and wait until all of it is out."""
-        backlog = repayments(asked.run, *waiting(asked.backlog, utc_now()), asked.accounts, dice(asked.run))
+        backlog = piled_up(asked.run, asked.backlog, asked.accounts, utc_now(), dice(asked.run))
         since = await self._outlet.ends()
         self.memory.take()
         await self._sender.at_once(self._contender.inlet, backlog)
@@ -123,7 +123,7 @@ class Bench:
         instants = slots(rate, seconds, dice(asked.run, phase))
         start = utc_now() + LEAD
         run = f"{asked.run}_{self._contender.name}_{phase}"
-        planned = repayments(run, instants, start, asked.accounts, dice(asked.run, phase, "accounts"))
+        planned = repayments(run, instants, asked.accounts, start, dice(asked.run, phase, "accounts"))
         intended = {str(identity(each)): start + timedelta(seconds=each.at_seconds) for each in planned}
         since = await self._outlet.ends()
         late = await self._sender.open_loop(self._contender.inlet, planned, start)

@@ -1,16 +1,20 @@
-"""A client whose start is cut off leaves no connection open."""
+"""A client whose start or stop is cut off leaves no connection open."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection
 
 from services import kafka_access
 from services.lag_monitor.consumer_lag import admin_of, reader_of
+from services.lag_monitor.exporter import Ledger
+from services.lag_monitor.watch import Leader
 from services.runtime.publisher import producer_of
 from services.runtime.settings import Settings
+from tests.integration.support import role
 
 MAKE: dict[str, Callable[[Settings], Any]] = {
     "administrator": admin_of,
@@ -36,11 +40,45 @@ async def test_a_start_that_is_cut_off_leaves_no_connection_open(
 
     monkeypatch.setattr(AIOKafkaConnection, "send", cutting)
     client = MAKE[kind](settings)
-    starting = asyncio.ensure_future(kafka_access.start(client))
+    starting = asyncio.ensure_future(kafka_access.whole(client.start()))
     with pytest.raises(asyncio.CancelledError):
         await starting
     await (client.close() if kind == "administrator" else client.stop())
     assert cut == [True]
+    await none_open(made)
+
+
+async def test_a_leader_that_is_stopped_while_it_closes_leaves_no_connection_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[AIOKafkaConnection] = []
+    send, stop = AIOKafkaConnection.send, AIOKafkaConsumer.stop
+
+    def noting(self: AIOKafkaConnection, request: Any, **options: Any) -> Any:
+        made.append(self)
+        return send(self, request, **options)
+
+    async def stopping(self: AIOKafkaConsumer) -> None:
+        closing.cancel()
+        await asyncio.sleep(0)
+        await stop(self)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", noting)
+    monkeypatch.setattr(AIOKafkaConsumer, "stop", stopping)
+    async with role(settings, "lag_monitor") as connection:
+        leader = Leader(settings, connection, Ledger())
+        await leader.start()
+        await leader.reader.topics()
+        await leader.admin.list_topics()
+        assert len({each for each in made if each.connected()}) == 2
+        closing = asyncio.ensure_future(kafka_access.whole(leader.close()))
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+    await none_open(made)
+
+
+async def none_open(made: list[AIOKafkaConnection]) -> None:
+    """Close what was left open, or no loop ends, and say so."""
     left = [connection for connection in made if connection.connected()]
     for connection in left:
         await connection.close()
