@@ -1,5 +1,6 @@
 """deploy/access.yaml on a real PostgreSQL: every cell of roles x relations x operations, allowed or refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.cli.grants import Grant, differences, grants, statements
+from services import migrate
+from services.cli.grants import LOCK, Grant, bring_up_to_date, differences, grants, statements
 from services.cli.rights import read_access
+from services.lag_monitor import watch
 from services.runtime.postgres import role_password
 from services.runtime.settings import Settings
 from tests.conftest import dsn_of
@@ -103,3 +106,13 @@ async def test_the_document_names_every_table_and_view_and_the_catalogue_has_no_
 def test_names_are_quoted() -> None:
     odd = Grant('o"dd', "schema", "table", 'update of co"lumn')
     assert statements([odd], []) == ['GRANT update ("co""lumn") ON "schema"."table" TO "o""dd"']
+
+
+async def test_rights_are_given_while_an_observer_leads(settings: Settings) -> None:
+    """A lock shared with whoever leads would let `otb migrate` wait for as long as it leads."""
+    assert settings.secrets_dir is not None
+    async with role(settings, "otb_lag_monitor") as leading:
+        assert await leading.fetchval(watch.LEAD, watch.LOCK)
+        async with asyncio.timeout(30):
+            await bring_up_to_date(dsn_of(settings), settings.secrets_dir)
+    assert len({migrate.LOCK, LOCK, watch.LOCK}) == 3
