@@ -82,10 +82,10 @@ class KafkaAccess(BaseSettings):
 
 
 async def whole(work: Coroutine[Any, Any, T]) -> T:
-    """Await the start or stop of aiokafka's clients to its end, who is cut off meanwhile some seconds more at most.
+    """Await the start or stop of Kafka's clients; when cut off, give it CUT_OFF_SECONDS to end by itself, then raise.
 
-    A start cut off between its first connection and the metadata forgets that connection, and no stop closes it; a
-    stop cut off closes none.
+    aiokafka's start, cut off between its first connection and the metadata, forgets that connection, and no stop closes
+    it; its stop, cut off, closes none.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -93,7 +93,7 @@ async def whole(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task], timeout=CUT_OFF_SECONDS)
         task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
+        await asyncio.wait([task], timeout=CUT_OFF_SECONDS)
+        if task.done() and not task.cancelled():
+            task.exception()  # what nobody waits for any more is no error of the loop's
         raise

@@ -115,9 +115,10 @@ class Reached:
 
 @dataclass(slots=True)
 class Flow:
-    """What flowed through the services since some publication of each, fed from their outboxes."""
+    """What was told of repayments from ``begun`` on, by the services' own clock, fed from their outboxes."""
 
     cursors: dict[str, int]
+    begun: datetime
     now: datetime
     reached: dict[str, Reached] = field(default_factory=dict)
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=TAIL_MAX))
@@ -157,6 +158,8 @@ class Flow:
         if name not in WAITS_IN:
             return
         body = json.loads(row["payload"])
+        if _instant(body["occurred_at"]) < self.begun:
+            return  # read again for the order's sake; how it went on may be further back than that
         at, known = body["repayment_id"], self.reached.get(body["repayment_id"])
         self.received_count += name == "RepaymentReceived"
         reached = Reached(at, WAITS_IN[name], _since(body), _instant(body.get("repaid_at") or body["occurred_at"]))
@@ -210,7 +213,8 @@ async def _read(seconds: float) -> tuple[Flow, Figures | None]:
 async def begin(connection: Connection, seconds: float) -> Flow:
     """Return an empty flow that will read the last ``seconds`` and what follows."""
     rows = await connection.fetch(BEGINNINGS, float(seconds))
-    return Flow({row["package"]: row["at"] or 0 for row in rows}, await connection.fetchval(NOW))
+    now = await connection.fetchval(NOW)
+    return Flow({row["package"]: row["at"] or 0 for row in rows}, now - timedelta(seconds=seconds), now)
 
 
 def sample_of(body: dict[str, Any]) -> Sample:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
 DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""Read by glibc: a worker gives back what a batch took. Settlement ended 100,000 repayments at 98 MB, not at 108."""
+"""Read by glibc: a worker gives back what a large batch took, and stays flat (`make memory`)."""
 
 
 @dataclass(frozen=True)

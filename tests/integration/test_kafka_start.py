@@ -77,6 +77,31 @@ async def test_a_leader_that_is_stopped_while_it_closes_leaves_no_connection_ope
     await none_open(made)
 
 
+@pytest.mark.parametrize("heeds", [True, False])
+async def test_who_is_cut_off_waits_no_longer_than_is_said(monkeypatch: pytest.MonkeyPatch, *, heeds: bool) -> None:
+    monkeypatch.setattr(kafka_access, "CUT_OFF_SECONDS", 0.05)
+    ended: list[str] = []
+
+    async def stalled() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("told to")
+            if heeds:
+                raise
+            await release.wait()
+
+    release = asyncio.Event()
+    waiting = asyncio.ensure_future(kafka_access.whole(stalled()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await waiting
+    assert ended == ["told to"]
+    release.set()
+
+
 async def none_open(made: list[AIOKafkaConnection]) -> None:
     """Close what was left open, or no loop ends, and say so."""
     left = [connection for connection in made if connection.connected()]
