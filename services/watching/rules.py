@@ -18,8 +18,8 @@ def rules(objectives: Objectives) -> dict[str, Any]:
     over_months = [*_budgets(objectives), *_weighted(), alerts.pop(UNFAIR)]
     burns = [_burn(objectives, each, burn) for burn in objectives.burn for each in objectives.objective]
     groups = (
-        ("credit_objectives", often, recorded(objectives)),
-        ("credit_burn", often, burns),
+        # Together: a group runs its rules in order; apart, an alert may read the shares of fifteen seconds before.
+        ("credit_objectives", often, [*recorded(objectives), *burns]),
         ("credit_alerts", often, list(alerts.values())),
         ("credit_months", seldom, over_months),
     )
