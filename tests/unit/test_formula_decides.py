@@ -103,10 +103,16 @@ def test_the_formula_conserves_money_and_never_exceeds_the_cap(asked: Question) 
 
 @given(QUESTIONS)
 def test_what_stands_before_the_formula_decides_as_with_the_schedule(asked: Question) -> None:
-    """A rail that is final or pending, a struck account and a pattern never reach the formula."""
+    """A rail that is final or pending, a struck account and a pattern never reach the formula.
+
+    Struck, with nothing left under the cap: without the returns the formula decides, and may not hang on the cap.
+    """
     given_by_schedule = judge(profile(), asked)
     if asked.rail != "REVERSIBLE" or asked.strikes >= 2 or given_by_schedule.patterns:
-        assert judge(PROFILE, asked) == given_by_schedule
+        priced = judge(PROFILE, asked)
+        assert replace(priced, reasons=given_by_schedule.reasons) == given_by_schedule
+        assert {*given_by_schedule.reasons} - {*priced.reasons} <= {Reason.HOLD_OVER_INSTANT_CAP}
+        assert [reason for reason in given_by_schedule.reasons if reason in priced.reasons] == [*priced.reasons]
 
 
 @given(st.sampled_from(["unverified", "strikes", "share_of_limit", "overpaid", "cycled"]), st.integers(0, 3))

@@ -147,12 +147,13 @@ def test_a_batch_may_be_cut_anywhere(steps: list[Step], cuts: list[int]) -> None
 
 @given(STEPS)
 def test_what_is_told_twice_is_learnt_once(steps: list[Step]) -> None:
-    """Sums alone rely on the inbox, which knows every event: what was settled in a cycle, and the months' figures."""
+    """Sums alone rely on the inbox, which knows every event: of the cycle, months, outcomes and exposure."""
     once = inputs(steps)
     twice = [pair for pair in once for _ in range(1 if isinstance(pair[0], RepaymentSettled) else 2)]
     (before, told), (after, again) = course(once), course(twice)
     assert again == told
-    assert replace(after, credit=before.credit) == before
+    sums = {name: getattr(before, name) for name in ("credit", "outcomes", "exposed_minor", "portfolio_minor")}
+    assert replace(after, **sums) == before
 
 
 @given(STEPS)
