@@ -30,7 +30,7 @@ def measured(probabilities: Sequence[float], defaulted: Sequence[bool]) -> Measu
 def auc(probabilities: Sequence[float], defaulted: Sequence[bool]) -> float:
     """Return how often a customer who defaulted was ranked above one who did not; ties count half."""
     good, won = 0, 0.0
-    for bad_here, good_here in _by_rank(probabilities, defaulted):
+    for bad_here, good_here in by_rank(probabilities, defaulted):
         won += bad_here * (good + good_here / 2)
         good += good_here
     bad = len(defaulted) - good
@@ -39,7 +39,7 @@ def auc(probabilities: Sequence[float], defaulted: Sequence[bool]) -> float:
 
 def ks(probabilities: Sequence[float], defaulted: Sequence[bool]) -> float:
     """Return the widest gap between the shares of both kinds below a probability."""
-    counts = list(_by_rank(probabilities, defaulted))
+    counts = list(by_rank(probabilities, defaulted))
     bad, good = sum(bad for bad, _ in counts), sum(good for _, good in counts)
     shares = zip(accumulate(one for one, _ in counts), accumulate(two for _, two in counts), strict=True)
     return max(abs(below_bad / bad - below_good / good) for below_bad, below_good in shares)
@@ -54,7 +54,7 @@ def ece(probabilities: Sequence[float], defaulted: Sequence[bool]) -> float:
     return sum(abs(sum(p for p, _ in part) - sum(y for _, y in part)) for part in parts) / size
 
 
-def _by_rank(probabilities: Sequence[float], defaulted: Sequence[bool]) -> list[tuple[int, int]]:
+def by_rank(probabilities: Sequence[float], defaulted: Sequence[bool]) -> list[tuple[int, int]]:
     """Return (defaulted, not) for each probability, lowest first."""
     ordered = sorted(zip(probabilities, defaulted, strict=True))
     found = []
