@@ -76,8 +76,8 @@ release: setup ## what takes minutes and is shown before a release, one line eac
 training: setup ## what only training needs, from its own lock (LightGBM, NumPy)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/training.lock
 
-train: training ## train the credit score on the file OTB_RISK_DATASET names; writes deploy/policy/models
-	@$(BIN)/python -m services.risk_training.credit
+train: training ## train the credit score on the file OTB_RISK_DATASET names; writes deploy/policy/models and credit.html
+	@$(BIN)/otb risk train
 
 schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access rights again
 	@$(BIN)/python -m services.cli.generate

@@ -1,6 +1,7 @@
 """Training the credit score and telling what a table is worth, each as one HTML file to read offline."""
 
 import platform
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from services.cli.terminal import (
     stdout,
     working,
 )
-from services.profiles import credit_score
+from services.profiles import FOLDER, credit_score
 from services.risk_training.credit_report import CreditReport, Market, html
 from services.risk_training.dataset import SHA256, Customer, WrongData, load
 from services.risk_training.evaluation import evaluated, judged
@@ -31,6 +32,7 @@ from services.risk_training.simulator import formula_profile
 from services.runtime.settings import load_settings
 from services.scorecard import Scorecard
 
+MODELS: Final = FOLDER / "models"
 SEED: Final = 1
 REPAYMENTS: Final = 10_000
 Out = Annotated[Path, typer.Option(help="The file to write.")]
@@ -40,7 +42,33 @@ Count = Annotated[int, typer.Option("--repayments", min=0, help="Repayments of t
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
+    app.command("train", epilog=EPILOG)(train)
     app.command("evaluate", epilog=EPILOG)(evaluate)
+
+
+def train(
+    folder: Annotated[Path, typer.Option(help="Where the table, its challenger and their card go.")] = MODELS,
+    out: Out = Path("credit.html"),
+    seed: Seed = SEED,
+    repayments: Count = REPAYMENTS,
+    as_json: Json = False,
+) -> int:
+    """Train the credit score on the data set OTB_RISK_DATASET names; write its table, card and one HTML report."""
+    try:
+        from services.risk_training import credit
+    except ImportError as error:
+        raise Problem(f"{error.name} is not installed: `make training` installs what training needs") from error
+    if not folder.is_dir():
+        raise Problem(f"{folder} is no folder", NOT_FOUND)
+    with working("reading the data set"):
+        customers = dataset()
+    with working("growing the champion's stumps and the challenger's trees"):
+        made = credit.made(customers)
+        credit.write(folder, made, customers)
+    with working("trying alternatives, and what tells groups"):
+        report = reported(made.table, customers, seed=seed, repayments=repayments)
+        report = replace(report, training=credit.training(made, customers))
+    return told(report, out, as_json=as_json)
 
 
 def evaluate(

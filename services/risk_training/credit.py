@@ -1,13 +1,12 @@
-"""Trains the credit score: ``python -m services.risk_training.credit`` writes the table, its challenger and their card.
+"""Trains the credit score: `otb risk train` writes the table, its challenger, their card and a report.
 
 LightGBM grows stumps, one feature each and monotone; the trees of a feature add up to its column of points.
 """
 
-import argparse
-import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +14,12 @@ import lightgbm
 import numpy as np
 
 from schemas.reasons import Reason
-from services.profiles import FOLDER
 from services.risk_training.credit_card import card
-from services.risk_training.dataset import SHA256, Customer, Part, WrongData, load
-from services.runtime.settings import Settings
+from services.risk_training.dataset import SHA256, Customer, Part, WrongData
+from services.risk_training.fairness import GROUPS, PROXIED, Who
+from services.risk_training.intervals import Interval, area, ratio
+from services.risk_training.learned import Alternative, Growth, Training
+from services.risk_training.measures import measured
 from services.scorecard import (
     BETTER_WHEN_MORE,
     FACTOR_OF,
@@ -27,6 +28,7 @@ from services.scorecard import (
     Feature,
     Points,
     Scorecard,
+    default_probability,
     score_of,
 )
 
@@ -52,6 +54,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "seed": 7,
     "verbose": -1,
 }
+FAMILIES: Final = ("late", "use", "paid", "payment")
+DEFAULTED: Final[Callable[[Customer], bool]] = attrgetter("defaulted")
 LEAVES: Final = {VERSION: 2, CHALLENGER: 7}
 SOURCES: Final = {
     "data": "I-C. Yeh, Default of Credit Card Clients, UCI Machine Learning Repository, DOI 10.24432/C55S3H, CC BY 4.0",
@@ -66,11 +70,27 @@ class Trained:
 
     booster: Any
     exact: Mapping[Feature, Mapping[float, tuple[float, float]]]
+    growth: Growth
+
+    @property
+    def trees(self) -> int:
+        """Return how many trees were kept."""
+        return self.growth.trees
 
 
-def matrix(customers: Sequence[Customer]) -> Any:
-    """Return a row of features a customer, in the order of FEATURES."""
-    return np.array([[customer.known[name] for name in FEATURES] for customer in customers], dtype=float)
+@dataclass(frozen=True)
+class Made:
+    """What training made: the table, the model it was compiled from, and its challenger."""
+
+    table: Scorecard
+    champion: Trained
+    challenger: Trained
+
+
+def matrix(customers: Sequence[Customer], without: Collection[Feature] = ()) -> Any:
+    """Return a row of features a customer, in the order of FEATURES; those ``without`` are the same for everybody."""
+    rows = [[0.0 if name in without else customer.known[name] for name in FEATURES] for customer in customers]
+    return np.array(rows, dtype=float)
 
 
 def of_part(customers: Sequence[Customer], part: Part) -> list[Customer]:
@@ -78,15 +98,33 @@ def of_part(customers: Sequence[Customer], part: Part) -> list[Customer]:
     return [customer for customer in customers if customer.part == part]
 
 
-def fit(customers: Sequence[Customer], leaves: int) -> Trained:
-    """Grow trees on the training part until the validation part has not gained for ``PATIENCE`` of them."""
+def fit(
+    customers: Sequence[Customer],
+    leaves: int,
+    *,
+    told: Callable[[Customer], bool] = DEFAULTED,
+    without: Collection[Feature] = (),
+) -> Trained:
+    """Grow trees on the training part until the validation part has not gained for ``PATIENCE`` of them.
+
+    ``told`` is what they learn to tell; ``without`` are features they may not ask.
+    """
     parameters = {**PARAMETERS, "num_leaves": leaves}
+    if told is not DEFAULTED:
+        del parameters["monotone_constraints"]
     train, valid = of_part(customers, "train"), of_part(customers, "valid")
-    grown = lightgbm.Dataset(matrix(train), [one.defaulted for one in train], params=parameters)
-    checked = lightgbm.Dataset(matrix(valid), [one.defaulted for one in valid], params=parameters, reference=grown)
-    stop = lightgbm.early_stopping(PATIENCE, verbose=False)
-    booster = lightgbm.train(parameters, grown, TREES_MAX, valid_sets=[checked], callbacks=[stop])
-    return Trained(booster, steps(booster) if leaves == LEAVES[VERSION] else {})
+    grown = lightgbm.Dataset(matrix(train, without), [told(one) for one in train], params=parameters)
+    labels = [told(one) for one in valid]
+    checked = lightgbm.Dataset(matrix(valid, without), labels, params=parameters, reference=grown)
+    losses: dict[str, dict[str, list[float]]] = {}
+    callbacks = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
+    names = ["train", "valid"]
+    booster = lightgbm.train(
+        parameters, grown, TREES_MAX, valid_sets=[grown, checked], valid_names=names, callbacks=callbacks
+    )
+    train_loss, valid_loss = (losses[name]["binary_logloss"] for name in names)
+    growth = Growth(train_loss, valid_loss, booster.best_iteration)
+    return Trained(booster, steps(booster) if leaves == LEAVES[VERSION] and not without else {}, growth)
 
 
 def steps(booster: Any) -> dict[Feature, dict[float, tuple[float, float]]]:
@@ -151,45 +189,77 @@ def near_pass(table: Scorecard, train: Sequence[Customer]) -> Scorecard:
     return table.model_copy(update={"near_pass": {factor: round(sums[factor] / count) for factor in sums}})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, compile, measure, and write what a deployment carries."""
-    parser = argparse.ArgumentParser(prog="credit", description=__doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER / "models")
-    asked = parser.parse_args(arguments)
-    try:
-        customers = load(Settings().risk_dataset)
-    except WrongData as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.write(f"{len(customers)} customers; growing the champion's stumps\n")
+def made(customers: Sequence[Customer]) -> Made:
+    """Train the champion and its challenger."""
     champion = fit(customers, LEAVES[VERSION])
-    table = compiled(champion, customers)
-    sys.stdout.write("growing the challenger's trees\n")
-    challenger = fit(customers, LEAVES[CHALLENGER])
-    write(asked.out, table, champion, challenger, customers)
-    return 0
+    return Made(compiled(champion, customers), champion, fit(customers, LEAVES[CHALLENGER]))
 
 
-def write(
-    folder: Path, table: Scorecard, champion: Trained, challenger: Trained, customers: Sequence[Customer]
-) -> None:
+def write(folder: Path, found: Made, customers: Sequence[Customer]) -> None:
     """Write the table, the challenger's trees and the model card."""
+    table, booster = found.table, found.challenger.booster
     (folder / f"{VERSION}.json").write_text(table.model_dump_json(indent=1) + "\n")
-    (folder / f"{CHALLENGER}.txt").write_text(challenger.booster.model_to_string(challenger.booster.best_iteration))
+    (folder / f"{CHALLENGER}.txt").write_text(booster.model_to_string(booster.best_iteration))
     test = of_part(customers, "test")
-    scores = {
-        "champion": [table.score(customer.known) for customer in test],
-        "challenger": [round(100 * score_of(float(p))) for p in predicted(challenger, test)],
-    }
-    told = card(table, scores, test, trees=(champion.booster.best_iteration, challenger.booster.best_iteration))
+    told = card(table, scores(found, test), test, trees=(found.champion.trees, found.challenger.trees))
     (folder / f"{VERSION}.md").write_text(told)
-    sys.stdout.write(told)
 
 
-def predicted(trained: Trained, customers: Sequence[Customer]) -> Any:
+def scores(found: Made, test: Sequence[Customer]) -> dict[str, list[int]]:
+    """Return what champion and challenger score, in hundredths of a point."""
+    return {
+        "champion": [found.table.score(customer.known) for customer in test],
+        "challenger": [round(100 * score_of(float(p))) for p in predicted(found.challenger, test)],
+    }
+
+
+def training(found: Made, customers: Sequence[Customer]) -> Training:
+    """Return how it went, and what else the same data could have been made into."""
+    test = of_part(customers, "test")
+    outcomes = [one.defaulted for one in test]
+    return Training(
+        parameters={
+            "LightGBM": lightgbm.__version__,
+            "seed": str(PARAMETERS["seed"]),
+            **{name: str(value) for name, value in PARAMETERS.items() if name not in ("seed", "monotone_constraints")},
+            "monotone": f"{len(BETTER_WHEN_MORE)} of {len(FEATURES)} features rising, the others falling",
+            "stops when the validation part has not gained for": f"{PATIENCE} trees",
+        },
+        growth=found.champion.growth,
+        measures={
+            name: measured([default_probability(one) for one in each], outcomes)
+            for name, each in scores(found, test).items()
+        },
+        challenger_trees=found.challenger.trees,
+        alternatives=[alternative(found, customers, family) for family in ("", *FAMILIES)],
+        together={name: _told_together(customers, who) for name, who in PROXIED.items()},
+    )
+
+
+def alternative(found: Made, customers: Sequence[Customer], family: str) -> Alternative:
+    """Train without a family of features, and approve as many as the champion does."""
+    without = [name for name in FEATURES if family and name.startswith(family)]
+    test = of_part(customers, "test")
+    trained = fit(customers, LEAVES[VERSION], without=without) if without else found.champion
+    risks = [float(p) for p in predicted(trained, test, without)]
+    approved = sum(found.table.score(one.known) >= 100 * THRESHOLD for one in test)
+    cut_off = sorted(risks)[approved - 1]
+    ages = GROUPS["age"]
+    young, grown = (
+        [risk <= cut_off for one, risk in zip(test, risks, strict=True) if ages[name](one.audit)]
+        for name in ("under 25", "25 to 39")
+    )
+    under = ratio((sum(young), len(young)), (sum(grown), len(grown)))
+    name = f"{family}: {len(without)} features" if family else "nothing, the champion"
+    return Alternative(name, area(risks, [one.defaulted for one in test]), under)
+
+
+def _told_together(customers: Sequence[Customer], who: Who) -> Interval:
+    trained = fit(customers, LEAVES[CHALLENGER], told=lambda one: who(one.audit))
+    test = of_part(customers, "test")
+    return area([float(p) for p in predicted(trained, test)], [who(one.audit) for one in test])
+
+
+def predicted(trained: Trained, customers: Sequence[Customer], without: Collection[Feature] = ()) -> Any:
     """Return the booster's own probabilities of default."""
-    return trained.booster.predict(matrix(customers), num_iteration=trained.booster.best_iteration)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return trained.booster.predict(matrix(customers, without), num_iteration=trained.booster.best_iteration)

@@ -7,13 +7,16 @@ from typing import Final
 from services.risk_training.dataset import Part
 from services.risk_training.drift import shift
 from services.risk_training.evaluation import DEARNESS, GRID, PARTS, Evaluation, cheapest
-from services.risk_training.fairness import FOUR_FIFTHS, Group, Proxy
+from services.risk_training.fairness import FOUR_FIFTHS, LEAST, Group, Proxy
 from services.risk_training.holding import Held
 from services.risk_training.intervals import Interval
+from services.risk_training.learned import Training, training
 from services.risk_training.pages import Axis, Line, bars, lines, page, paragraph, table
 from services.scorecard import FACTOR_OF
 
 SHARES: Final = [(n / 5, f"{20 * n} %") for n in range(6)]
+RATES: Final = ("group", "customers", "approved", "95 %", "ratio", "95 %", "four fifths")
+TRUTH: Final = ("group", "mean score", "default predicted", "seen", "95 %", "good refused", "95 %")
 EQUAL: Final = (
     "What this shows and does not show. No feature is a customer's sex, age, education or marriage, and the score is "
     "about as true in each group as overall where prediction and outcome agree below. That does not make groups equal: "
@@ -45,6 +48,7 @@ class CreditReport:
     proxies: Sequence[Proxy]
     run: Mapping[str, str]
     market: Market | None = None
+    training: Training | None = None
 
     @property
     def described(self) -> dict[str, object]:
@@ -92,6 +96,8 @@ def _sections(report: CreditReport) -> Iterator[tuple[str, str]]:
     yield "What does a cut-off cost?", _costs(found)
     yield "Why are customers refused?", _reasons(found)
     yield "Fairness: audited, and never an input", fairness(report.groups, report.proxies)
+    if report.training is not None:
+        yield "How was it trained?", training(report.training)
     if report.market is not None:
         yield "What do holds catch, and what do they cost?", holds(report.market)
 
@@ -214,12 +220,13 @@ def _reasons(found: Evaluation) -> str:
 
 def fairness(groups: Sequence[Group], proxies: Sequence[Proxy]) -> str:
     """Return what the audit found, in words and tables."""
-    head = ("group", "customers", "approved", "95 %", "ratio", "95 %", "four fifths", "mean score", "predicted",
-            "seen", "95 %", "good refused", "95 %")  # fmt: skip
-    rows = [
-        (f"{one.attribute}: {one.name}", f"{one.count:,}", f"{one.approved.value:.1%}", _percent(one.approved),
-         *_ratio(one), one.verdict, f"{one.mean_score:.0f}", f"{one.predicted:.1%}", f"{one.seen.value:.1%}",
-         _percent(one.seen), f"{one.refused_good.value:.1%}", _percent(one.refused_good))
+    rates = [
+        (_name(one), f"{one.count:,}", f"{one.approved.value:.1%}", _percent(one.approved), *_ratio(one), one.verdict)
+        for one in groups
+    ]
+    truth = [
+        (_name(one), f"{one.mean_score:.0f}", f"{one.predicted:.1%}", f"{one.seen.value:.1%}", _percent(one.seen),
+         f"{one.refused_good.value:.1%}", _percent(one.refused_good))
         for one in groups
     ]  # fmt: skip
     below, unclear = (
@@ -227,8 +234,8 @@ def fairness(groups: Sequence[Group], proxies: Sequence[Proxy]) -> str:
         for verdict in ("below", "unclear")
     )
     method = (
-        "The reference of an attribute is its group that is approved most often; the ratio is a group's share of "
-        f"approvals over the reference's, compared with {FOUR_FIFTHS}."
+        f"The reference of an attribute is its group that is approved most often, of those with {LEAST:.0%} of all; a "
+        f"ratio is the group's share of approvals over the reference's, compared with {FOUR_FIFTHS}."
     )
     said = (
         f"Below four fifths of the reference, beyond chance: {below or 'no group'}.",
@@ -239,11 +246,16 @@ def fairness(groups: Sequence[Group], proxies: Sequence[Proxy]) -> str:
     note = "How well the best single feature tells a group, as an area under the curve: 0.5 not at all, 1 always."
     return (
         paragraph(*said)
-        + table("Approvals, truth and errors by group, test part", head, rows)
+        + table("Approvals by group, test part", RATES, rates)
+        + table("Scores, truth and errors by group, test part", TRUTH, truth)
         + paragraph(note)
         + table("Proxies", ("group", "best feature", "area"), told)
         + paragraph(EQUAL, LIMITS)
     )
+
+
+def _name(one: Group) -> str:
+    return f"{one.attribute}: {one.name}"
 
 
 def _ratio(one: Group) -> tuple[str, str]:

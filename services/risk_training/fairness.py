@@ -12,8 +12,8 @@ from services.scorecard import FEATURES, Feature
 
 FOUR_FIFTHS: Final = 0.8
 """Below this ratio of approvals US agencies ask for a justification (29 CFR 1607.4 D); a rule of thumb, not a proof."""
-LEAST: Final = 50
-"""Groups of fewer are shown and not compared: chance alone moves them."""
+LEAST: Final = 0.02
+"""Groups of a smaller share of those judged are shown and not compared: chance alone moves them."""
 Verdict = Literal["reference", "kept", "unclear", "below", "too few"]
 Who = Callable[[Mapping[str, int]], bool]
 
@@ -84,35 +84,32 @@ def audited(people: Sequence[Judged], threshold: int) -> list[Group]:
         members = {name: [one for one in people if who(one.customer.audit)] for name, who in groups.items()}
         there = {name: here for name, here in members.items() if here}
         counts = {name: (sum(one.score >= 100 * threshold for one in here), len(here)) for name, here in there.items()}
-        reference = _reference(counts)
-        found += [_group(attribute, name, here, counts, reference, threshold) for name, here in there.items()]
+        large = {name: count for name, count in counts.items() if count[1] >= LEAST * len(people)}
+        found += [_group((attribute, name), here, _fares(name, large), threshold) for name, here in there.items()]
     return found
 
 
-def _reference(counts: Mapping[str, tuple[int, int]]) -> str | None:
-    """Return the group that is approved most often, of those large enough to be compared."""
-    rates = {name: approved / of for name, (approved, of) in counts.items() if of >= LEAST}
-    return max(rates, key=lambda name: (rates[name], name)) if rates else None
+def _fares(name: str, large: Mapping[str, tuple[int, int]]) -> tuple[Interval | None, Verdict]:
+    """Compare a group with the one approved most often; ``large`` are (approved, of) of those large enough."""
+    if name not in large:
+        return None, "too few"
+    reference = max(large, key=lambda group: (large[group][0] / large[group][1], group))
+    if name == reference:
+        return None, "reference"
+    against = ratio(large[name], large[reference])
+    return against, _verdict(against)
 
 
 def _group(
-    attribute: str,
-    name: str,
-    here: Sequence[Judged],
-    counts: Mapping[str, tuple[int, int]],
-    reference: str | None,
-    threshold: int,
+    name: tuple[str, str], here: Sequence[Judged], fares: tuple[Interval | None, Verdict], threshold: int
 ) -> Group:
-    compared = reference is not None and counts[name][1] >= LEAST and name != reference
-    against = ratio(counts[name], counts[reference]) if compared and reference is not None else None
     good = [one for one in here if not one.customer.defaulted]
     return Group(
-        attribute=attribute,
-        name=name,
+        *name,
         count=len(here),
-        approved=share(*counts[name]),
-        against=against,
-        verdict="reference" if name == reference else "too few" if against is None else _verdict(against),
+        approved=share(sum(one.score >= 100 * threshold for one in here), len(here)),
+        against=fares[0],
+        verdict=fares[1],
         mean_score=fmean(one.score for one in here) / 100,
         predicted=fmean(one.probability for one in here),
         seen=share(sum(one.customer.defaulted for one in here), len(here)),

@@ -15,9 +15,9 @@ h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.5rem}figure{margin:1rem 0}
 caption,figcaption{text-align:left;font-weight:600;padding:.5rem 0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;margin:.5rem 0}
 th,td{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #8886;font-variant-numeric:tabular-nums}
-tbody th{font-weight:400}
-.words th,.words td{text-align:left}.words td{overflow-wrap:anywhere}th:first-child{text-align:left}
-svg{width:100%;height:auto}svg text{font:13px system-ui,sans-serif;fill:currentColor}
+td{white-space:nowrap}tbody th{font-weight:400}
+.words th,.words td{white-space:normal;text-align:left;overflow-wrap:anywhere}th:first-child{text-align:left}
+svg{width:100%;min-width:600px;height:auto}svg text{font:13px system-ui,sans-serif;fill:currentColor}
 .axis{stroke:#888;stroke-width:1}.grid{stroke:#8884;stroke-width:1}.mark{stroke:currentColor;stroke-width:1}
 .bar{fill:#0969da}.line0{stroke:#0969da}.line1{stroke:#bc4c00}.line2{stroke:#8250df}.line3{stroke:#1a7f37}
 .line0,.line1,.line2,.line3{fill:none;stroke-width:2}
@@ -118,9 +118,9 @@ def bars(caption: str, told: str, rows: Sequence[tuple[str, float, str]]) -> str
 def _figure(caption: str, told: str, height: float, content: str) -> str:
     return (
         f"<figure><figcaption>{escape(caption)}</figcaption>"
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {height}" role="img" '
+        f'<div class="scroll"><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {height}" role="img" '
         f'aria-label="{escape(caption)}: {escape(told)}"><title>{escape(caption)}</title>'
-        f"<desc>{escape(told)}</desc>{content}</svg>{paragraph(told)}</figure>"
+        f"<desc>{escape(told)}</desc>{content}</svg></div>{paragraph(told)}</figure>"
     )
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.reasons import Reason
+from services.cli.learning import reported
 from services.profiles import FOLDER, credit_score
 from services.risk_training.credit_card import GOLDEN_ROW
+from services.risk_training.credit_report import html
 from services.risk_training.dataset import Customer, WrongData, load
 from services.risk_training.measures import measured
 from services.runtime.settings import Settings
@@ -120,3 +122,24 @@ def test_the_model_card_tells_the_golden_case(customers: list[Customer]) -> None
     assert "Score 610.04, told as 610." in card
     assert "| SMALL_PAYMENTS | -80.47 | -53.19 | -27.28 |\n| HIGH_UTILISATION | -52.12 | -40.00 | -12.12 |" in card
     assert "611.59" in card
+
+
+def test_the_report_tells_the_figures_of_the_card(customers: list[Customer]) -> None:
+    """Two ways to the same figures: the card's own, and the page's."""
+    table = credit_score()
+    found = reported(table, customers, seed=1, repayments=0)
+    card, page = (FOLDER / "models" / f"{table.version}.md").read_text(), html(found)
+    auc = f"{found.evaluation.measures['test'].auc:.4f}"
+    ratios = {group.name: group.against for group in found.groups if group.against is not None}
+    assert f"| champion | {auc} |" in card
+    assert f"<td>{auc}</td>" in page
+    for name in ("under 25", "40 to 61"):
+        assert f"{ratios[name].value:.3f} | {'below' if name == 'under 25' else 'kept'} |" in card
+    assert [group.name for group in found.groups if group.verdict == "below"] == ["under 25", "high school"]
+    assert found.evaluation.shifts["test"] < 0.1
+
+
+def test_training_stops_by_the_validation_part_alone(champion: "Trained") -> None:
+    growth = champion.growth
+    assert growth.trees == 1 + growth.valid.index(min(growth.valid))
+    assert growth.train[-1] < growth.train[growth.trees - 1]

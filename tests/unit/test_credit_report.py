@@ -1,13 +1,17 @@
 """The report on a credit score: right on people we made up, the same bytes again, readable offline."""
 
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from typing_extensions import override
 
+from services import risk_training
 from services.cli.commands import answer
 from services.cli.learning import made_of, reported
 from services.profiles import credit_score
@@ -16,7 +20,8 @@ from services.risk_training.dataset import NEVER_USED, Customer, part_of
 from services.risk_training.evaluation import Judged, calibration, cheapest, confusion, evaluated, judged
 from services.risk_training.fairness import GROUPS, audited, proxies
 from services.risk_training.intervals import area, ratio, share
-from services.risk_training.measures import auc
+from services.risk_training.learned import Alternative, Growth, Training
+from services.risk_training.measures import Measures, auc
 from services.scorecard import FACTOR_OF, FEATURES, default_probability
 from services.statements import Month, features
 
@@ -193,8 +198,41 @@ def test_a_feature_that_gives_a_group_away_is_named() -> None:
     assert (found["under 25"].feature, found["under 25"].area) == ("use_now", 1.0)
 
 
+def test_a_group_of_less_than_two_percent_is_no_reference() -> None:
+    many = [one(700 if n < 40 else 500, defaulted=False, EDUCATION=1) for n in range(100)]
+    few = [one(700, defaulted=False, EDUCATION=4)]
+    found = {each.name: each.verdict for each in audited([*many, *few], 640) if each.attribute == "education"}
+    assert found == {"graduate school": "reference", "other or not said": "too few"}
+
+
+def test_how_it_was_trained_is_told_where_it_was_trained() -> None:
+    found = Training(
+        parameters={"seed": "7"},
+        growth=Growth([0.5, 0.45, 0.44], [0.52, 0.4412, 0.46], 2),
+        measures={"champion": Measures(0.75, 0.4, 0.13, 0.01)},
+        challenger_trees=56,
+        alternatives=[Alternative("late: 9 features", share(70, 100), ratio((20, 100), (40, 100)))],
+        together={"women": share(60, 100)},
+    )
+    said = " ".join(Read(html(replace(report(), training=found))).words)
+    assert "2 stumps were kept: there the loss on the validation part is least, 0.4412; the 1 grown after" in said
+    assert "late: 9 features 0.7000" in said
+    assert "0.500 0.316 to 0.792" in said
+    assert "How was it trained?" not in html(report())
+
+
+def test_training_without_its_libraries_says_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delattr(risk_training, "credit", raising=False)
+    monkeypatch.delitem(sys.modules, "services.risk_training.credit", raising=False)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    assert answer(["risk", "train", "--folder", str(tmp_path)]) == 3
+    assert "lightgbm is not installed: `make training`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("text", "code"), [(None, 4), ("{}", 2)])
-def test_a_table_that_is_none_is_refused(text: str | None, code: int, tmp_path: Any) -> None:
+def test_a_table_that_is_none_is_refused(text: str | None, code: int, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     if text is not None:
         path.write_text(text)
