@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from deploy.embedded import Part
 from services.cli.acting import Actor, Why, referenced
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, local, print_json, stdout, table
+from services.cli.trials import ALONE, NOTE, Tried, begun, ended, show, tried
 from services.prior import Prior
 from services.profiles import returns
 from services.runtime.settings import Settings
@@ -25,40 +26,43 @@ MODELS = """
 SELECT version, status, sha256, approved_by, activated_at FROM risk_scoring.risk_models WHERE kind = 'return'
 ORDER BY status = 'champion' DESC, activated_at DESC NULLS LAST, version
 """
-# The last changes of the champion, the newest first.
+# The last changes of the registry, the newest first.
 CHANGES = """
-SELECT version, actor, reason, activated_at FROM risk_scoring.risk_activation WHERE kind = 'return'
+SELECT version, became, actor, reason, activated_at FROM risk_scoring.risk_activation WHERE kind = 'return'
 ORDER BY id DESC LIMIT $1
+"""
+# The last champions, the newest first; no version: the shipped table.
+CHAMPIONS = """
+SELECT version FROM risk_scoring.risk_activation WHERE kind = 'return' AND became = 'champion' ORDER BY id DESC LIMIT 2
 """
 ADD = """
 INSERT INTO risk_scoring.risk_models (kind, version, sha256, artefact, schema_version, status)
 VALUES ('return', $1, $2, $3, $4, 'challenger') ON CONFLICT DO NOTHING RETURNING version
 """
-# One change after the other: whoever comes second waits, and then sees the first.
-ALONE = "LOCK TABLE risk_scoring.risk_activation IN SHARE ROW EXCLUSIVE MODE"
 RETIRE = "UPDATE risk_scoring.risk_models SET status = 'retired' WHERE kind = 'return' AND status = 'champion'"
 CROWN = """
 UPDATE risk_scoring.risk_models SET status = 'champion', approved_by = $2, activated_at = clock_timestamp()
 WHERE kind = 'return' AND version = $1 RETURNING version
 """
-NOTE = "INSERT INTO risk_scoring.risk_activation (kind, version, actor, reason) VALUES ('return', $1, $2, $3)"
 SHIPPED: Final = "(shipped)"
 """How the table that comes with the program is named where a version is shown."""
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (status, add, promote, rollback):
+    for command in (status, add, shadow, canary, stop, promote, rollback):
         app.command(command.__name__, epilog=EPILOG)(command)
 
 
 def status(as_json: Json = False) -> int:
-    """Show which return model decides where a profile's method is the formula, and who changed it when."""
-    models, changes = asyncio.run(_known(attached(BOOKS)))
+    """Show which return model decides where a profile's method is the formula, what is tried, and who changed it."""
+    models, changes, trial = asyncio.run(_known(attached(BOOKS)))
     champion = next((model for model in models if model["status"] == "champion"), None)
     in_force = champion["version"] if champion else returns().version
     if as_json:
-        print_json({"in_force": in_force, "shipped": champion is None, "models": models, "changes": changes})
+        print_json(
+            {"in_force": in_force, "shipped": champion is None, "models": models, "changes": changes, "trial": trial}
+        )
         return OK
     stdout().print(f"return model in force: {in_force}{'' if champion else ' ' + SHIPPED}", markup=False)
     for title, rows in (("registry", models), ("changes, newest first", changes)):
@@ -67,6 +71,7 @@ def status(as_json: Json = False) -> int:
             for row in rows:
                 made.add_row(*[_shown(value) for value in row.values()])
             stdout().print(made)
+    show(trial)
     return OK
 
 
@@ -87,8 +92,39 @@ def add(file: Annotated[Path, typer.Argument(help="A table of returns as JSON.")
     return _tell({"version": prior.version, "changed": kept}, f"{prior.version}: {words}", as_json=as_json)
 
 
+Version = Annotated[str, typer.Argument(help="A version of the registry.")]
+
+
+def shadow(version: Version, actor: Actor, reason: Why, as_json: Json = False) -> int:
+    """Let a model judge beside the one in force, without effect; what both say is compared in `otb risk status`."""
+    return _try(version, "shadow", actor, reason, as_json=as_json)
+
+
+def canary(version: Version, actor: Actor, reason: Why, as_json: Json = False) -> int:
+    """Let a model decide for 5 % of the accounts, always the same ones; each decision names the model that made it."""
+    return _try(version, "canary", actor, reason, as_json=as_json)
+
+
+def stop(actor: Actor, reason: Why, as_json: Json = False) -> int:
+    """End the trial: from the next batch on the model in force decides for every account, and nothing is compared."""
+    referenced(actor, "--actor")
+    referenced(reason, "--reason")
+    version = asyncio.run(ended(attached(BOOKS), actor, reason))
+    if version is None:
+        raise Problem("no model is tried", FOUND)
+    return _tell({"version": version, "changed": True}, f"{version} is tried no more", as_json=as_json)
+
+
+def _try(version: str, became: Literal["shadow", "canary"], actor: str, reason: str, *, as_json: bool) -> int:
+    referenced(actor, "--actor")
+    referenced(reason, "--reason")
+    asyncio.run(begun(attached(BOOKS), version, became, actor, reason))
+    words = {"shadow": "judges beside, without effect", "canary": "decides for 5 % of the accounts"}[became]
+    return _tell({"version": version, "became": became, "changed": True}, f"{version} {words}", as_json=as_json)
+
+
 def promote(
-    version: Annotated[str, typer.Argument(help="A version of the registry.")],
+    version: Version,
     actor: Actor,
     reason: Why,
     as_json: Json = False,
@@ -118,14 +154,14 @@ async def activate(settings: Settings, version: str | None, actor: str, reason: 
     """
     async with connected(settings, writing=True) as connection, connection.transaction():
         await connection.execute(ALONE)
-        last = [row["version"] for row in await connection.fetch(CHANGES, 2)]
+        last = [row["version"] for row in await connection.fetch(CHAMPIONS)]
         before = last[0] if last else None
         if version is None:
             if not last:
                 raise Problem("nothing was ever changed: the shipped table decides", FOUND)
             version = last[1] if len(last) > 1 else None
         await _crown(connection, version, actor)
-        await connection.execute(NOTE, version, actor, reason)
+        await connection.execute(NOTE, version, "champion", actor, reason)
         return before, version
 
 
@@ -135,10 +171,10 @@ async def _crown(connection: Connection, version: str | None, actor: str) -> Non
         raise Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
 
 
-async def _known(settings: Settings) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+async def _known(settings: Settings) -> tuple[list[dict[str, object]], list[dict[str, object]], Tried | None]:
     async with connected(settings) as connection:
         models, changes = await connection.fetch(MODELS), await connection.fetch(CHANGES, SHOWN)
-        return [dict(row) for row in models], [dict(row) for row in changes]
+        return [dict(row) for row in models], [dict(row) for row in changes], await tried(connection)
 
 
 async def _add(settings: Settings, version: str, text: str) -> bool:

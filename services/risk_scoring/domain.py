@@ -25,6 +25,7 @@ from services.risk_scoring.model import (
     Strike,
     Verdict,
     features,
+    said_of,
     window,
 )
 from services.values import replace
@@ -263,7 +264,11 @@ def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment:
     asked = _question(profile, state, event, moment.now)
     verdict = judge(profile, asked)
     fact = told(profile, asked, verdict, event, moment)
-    return Decision(repaid(policy, _kept(state, event, fact, asked, verdict), event), (fact,))
+    kept = _kept(state, event, fact, asked, verdict)
+    other = state.beside(policy.of(event.product)) if asked.rail == "REVERSIBLE" and asked.restorable_minor else None
+    if other is not None:  # the model that does not decide here is asked the same; nothing follows from it (risk 6)
+        kept = kept.compare(fact, said_of(profile, asked, verdict), said_of(other, asked, judge(other, asked)))
+    return Decision(repaid(policy, kept, event), (fact,))
 
 
 def deciding(profile: Profile, rail: RailClass) -> str:

@@ -11,6 +11,7 @@ from services.policy import Profile, RailClass
 from services.prior import Feature, Prior
 from services.risk_scoring.credit import NOTHING_KNOWN, Credit
 from services.risk_scoring.outcomes import Outcome
+from services.risk_scoring.trials import Comparison, Said, in_canary
 from services.values import replace
 
 WHY: Mapping[Feature, Reason] = {
@@ -109,13 +110,31 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A candidate beside the champion since ``began_at``: it judges what the champion decides, without effect.
+
+    As a canary it decides for a few accounts, and there the champion judges beside it.
+    """
+
+    version: str
+    began_at: datetime
+    canary: bool
+    table: Table
+
+    def decides(self, account_id: str) -> bool:
+        """Tell whether the candidate's verdicts on an account count."""
+        return self.canary and in_canary(self.version, account_id)
+
+
+@dataclass(frozen=True)
 class Account:
     """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
 
     ``limit_at`` is when billing last changed the limit; None is as it was opened. ``champion`` is the table of returns
     in force, None for the shipped one. ``version`` counts what was written of it, for the store alone. ``outcomes`` are
     those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
-    ``portfolio_minor`` that of each product as the batch found it.
+    ``portfolio_minor`` that of each product as the batch found it. ``trial`` is the candidate beside the champion,
+    ``compared`` what both said of this batch's repayments.
     """
 
     account_id: str
@@ -131,10 +150,32 @@ class Account:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     exposed_minor: int = 0
     portfolio_minor: Mapping[str, int] = field(default_factory=dict)
+    trial: Trial | None = None
+    compared: Mapping[str, Comparison] = field(default_factory=dict)
 
     def deciding(self, profile: Profile) -> Profile:
-        """Return ``profile`` with the table of returns in force."""
+        """Return ``profile`` with the table of returns that decides for this account: the champion's, or a canary's."""
+        if self.trial is not None and self.trial.decides(self.account_id):
+            return self.trial.table.under(profile)
         return profile if self.champion is None else self.champion.under(profile)
+
+    def beside(self, profile: Profile) -> Profile | None:
+        """Return ``profile`` with the table that does not decide here; None without a trial, or where no table does."""
+        if self.trial is None or profile.formula is None:
+            return None
+        if not self.trial.decides(self.account_id):
+            return self.trial.table.under(profile)
+        return profile if self.champion is None else self.champion.under(profile)
+
+    def compare(self, fact: RiskAssessed, decided: Said, beside: Said) -> "Account":
+        """Return the account with what both models said of a repayment."""
+        if self.trial is None:
+            return self
+        ours = self.trial.decides(self.account_id)
+        about = (fact.repayment_id, self.account_id, self.trial.version, self.trial.began_at, ours)
+        both = (beside, decided) if ours else (decided, beside)
+        made = Comparison(*about, fact.occurred_at, fact.restorable_minor, *both)
+        return replace(self, compared={**self.compared, fact.repayment_id: made})
 
     def funding_account(self, name: str) -> FundingAccount:
         """Return a funding account; one nobody linked is not verified."""
@@ -236,3 +277,15 @@ def features(asked: Question) -> dict[Feature, float | None]:
         "overpaid": float(asked.credit_balance_minor > 0),
         "cycled": asked.settled_minor / limit if limit else None,
     }
+
+
+def said_of(profile: Profile, asked: Question, verdict: Verdict) -> Said:
+    """Return what the model of ``profile`` says of a question, for a comparison."""
+    held = verdict.held_at(asked.now)
+    table = profile.formula
+    return Said(
+        "refer" if held and verdict.refer else "observe" if held else "clear",
+        verdict.at_once_minor(asked.now),
+        max(tranche.due_at for tranche in verdict.tranches) if held else None,
+        0.0 if table is None else table.bank.chance(asked.rail_name, features(asked)).likely,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas.account import FundingAccountLinked
 from schemas.review import HoldExtended, HoldReleaseApproved
@@ -15,8 +15,9 @@ from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsRe
 from services.decision import Input
 from services.prior import Prior
 from services.risk_scoring.credit import Credit
-from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table
+from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial
 from services.risk_scoring.outcomes import Outcome, Part, changed
+from services.risk_scoring.trials import Comparison, Slot, Tally, came_back, counted, place_of, summed
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 from services.statements import Month
@@ -26,8 +27,8 @@ T = TypeVar("T")
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
-# became of both; what is exposed today of the accounts ($2) and of everything. And the return model in force, seen at
-# the same instant: no batch decides by two.
+# became of both; what is exposed today of the accounts ($2) and of everything. And the return model in force and the
+# candidate that is tried, seen at the same instant: no batch decides an account by two.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
@@ -61,7 +62,11 @@ READS = """
   WHERE cardinality($2::text[]) > 0 AND from_on <= (statement_timestamp() AT TIME ZONE 'UTC')::date
     AND until_on >= (statement_timestamp() AT TIME ZONE 'UTC')::date GROUP BY 1) AS p) AS portfolio,
 (SELECT artefact FROM risk_scoring.risk_models
- WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0) AS champion
+ WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0) AS champion,
+(SELECT to_json(t) FROM (
+  SELECT version, artefact, activated_at AS began_at, status = 'canary' AS canary FROM risk_scoring.risk_models AS m
+  WHERE kind = 'return' AND status IN ('shadow', 'canary') AND cardinality($2::text[]) > 0 AND NOT EXISTS (
+    SELECT FROM risk_scoring.risk_trial_stop WHERE version = m.version AND began_at = m.activated_at)) AS t) AS trial
 """
 # Keeps accounts as they were read, and funding accounts, strikes, assessments and outcomes that changed; exposure is
 # added to, in the order of its keys, so that two workers never wait for each other in a circle.
@@ -97,7 +102,27 @@ portfolio AS (
   INSERT INTO risk_scoring.portfolio_exposure AS p
   SELECT product, until_on, from_on, pg_backend_pid() % 16, minor
   FROM unnest($7::risk_scoring.portfolio_exposure[])
-  ON CONFLICT (until_on, from_on, product, shard) DO UPDATE SET minor = p.minor + excluded.minor)
+  ON CONFLICT (until_on, from_on, product, shard) DO UPDATE SET minor = p.minor + excluded.minor),
+compared AS (
+  INSERT INTO risk_scoring.risk_comparison AS c SELECT * FROM unnest($8::risk_scoring.risk_comparison[])
+  ON CONFLICT (place) DO UPDATE SET (repayment_id, account_id, version, began_at, by_candidate, assessed_at,
+    restorable_minor, champion_verdict, champion_at_once_minor, champion_until, champion_likely, candidate_verdict,
+    candidate_at_once_minor, candidate_until, candidate_likely)
+    = (excluded.repayment_id, excluded.account_id, excluded.version, excluded.began_at, excluded.by_candidate,
+    excluded.assessed_at, excluded.restorable_minor, excluded.champion_verdict, excluded.champion_at_once_minor,
+    excluded.champion_until, excluded.champion_likely, excluded.candidate_verdict, excluded.candidate_at_once_minor,
+    excluded.candidate_until, excluded.candidate_likely)
+  WHERE (c.version, c.began_at, c.assessed_at::date)
+    <> (excluded.version, excluded.began_at, excluded.assessed_at::date)),
+tried AS (
+  INSERT INTO risk_scoring.risk_trial_count AS t
+  SELECT version, began_at, by_candidate, hour, pg_backend_pid() % 16, judged, differing, champion_held, candidate_held,
+    released, expected, returned
+  FROM unnest($9::risk_scoring.risk_trial_count[])
+  ON CONFLICT (version, began_at, by_candidate, hour, shard) DO UPDATE SET judged = t.judged + excluded.judged,
+    differing = t.differing + excluded.differing, champion_held = t.champion_held + excluded.champion_held,
+    candidate_held = t.candidate_held + excluded.candidate_held, released = t.released + excluded.released,
+    expected = t.expected + excluded.expected, returned = t.returned + excluded.returned)
 """
 
 
@@ -118,13 +143,24 @@ def ask(inputs: Sequence[Input]) -> Sequence[object]:
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with what its verdict may need."""
     champion = None if row["champion"] is None else _table(row["champion"])
+    trial = _trial(row["trial"])
     found: dict[str, Account] = {event.account_id: Account(event.account_id, champion=champion) for event in inputs}
     for known in listed(row["accounts"]):
         found[known["account_id"]] = account(known, champion)
     for kept in listed(row["kept"]):
         if kept["account_id"] in found:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
+    if trial is not None:
+        found = {at: replace(state, trial=trial) for at, state in found.items()}
     return _exposed(found, row)
+
+
+def _trial(told: str | None) -> Trial | None:
+    if told is None:
+        return None
+    row, table = json.loads(told), _table(json.loads(told)["artefact"])
+    began_at = instant(row["began_at"])
+    return None if began_at is None else Trial(row["version"], began_at, row["canary"], table)
 
 
 def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:
@@ -169,7 +205,7 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
         assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
     kept = (accounts or None, linked or None, struck or None, assessed or None)
-    return Saved((*kept, *_became(changes)), guarded=len(accounts))
+    return Saved((*kept, *_became(changes), *_tried(changes)), guarded=len(accounts))
 
 
 def _became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
@@ -186,6 +222,27 @@ def _became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
     by_account = [(*at, minor) for at, minor in sorted(accounts.items()) if minor]
     of_all = [(*at, 0, minor) for at, minor in sorted(portfolio.items()) if minor]
     return (outcomes or None, by_account or None, of_all or None)
+
+
+def _tried(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
+    """Return the sample of what was compared, the first of each place, and what is counted of the trial."""
+    compared = [one for before, after in changes for one in _changed(before.compared, after.compared)]
+    found: list[tuple[Slot, Tally]] = [counted(one) for one in compared]
+    for before, after in changes:
+        if after.trial is not None and after.trial.canary:
+            named = (after.trial.version, after.trial.began_at)
+            outcomes = _changed(before.outcomes, after.outcomes)
+            news = [came_back(*named, before.outcomes.get(one.repayment_id), one) for one in outcomes]
+            found += [each for each in news if each is not None]
+    sample = {row[0]: row for row in map(_comparison, reversed(compared))}
+    tallies = [(*slot, 0, *tally) for slot, tally in summed(found).items()]
+    return ([sample[place] for place in sorted(sample)] or None, tallies or None)
+
+
+def _comparison(one: Comparison) -> tuple[Any, ...]:
+    said = (*one.champion, *one.candidate)
+    about = [value for name, value in one.__dict__.items() if name not in ("champion", "candidate")]
+    return (place_of(one.repayment_id, one.assessed_at), *about, *said)
 
 
 def _changed(before: Mapping[str, T], after: Mapping[str, T]) -> Iterable[T]:

@@ -163,9 +163,12 @@ SMALL = {
     "metric_count",
     "metric_hist",
     "risk_models",
+    "risk_trial_stop",
     "portfolio_exposure",
 }
-"""Tables with a row a partition, a channel, a series, a model, a day of a product or a decision of a person's."""
+"""Tables with a row a partition, a channel, a series, a model, a trial of one, a day of a product or a decision of a
+person's.
+"""
 
 
 async def scanned(settings: Settings, schema: str, query: str, values: tuple[object, ...]) -> set[str]:

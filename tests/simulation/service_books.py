@@ -237,6 +237,7 @@ class RiskBooks:
             "accounts": aggregated(found),
             "kept": aggregated(kept),
             "champion": None,
+            "trial": None,
             **self._exposed(whole, linked, named, now),
         }
 

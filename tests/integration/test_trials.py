@@ -1,0 +1,143 @@
+"""A candidate tried on a real database: what it says is kept and counted, and only a canary decides."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas.event import Event
+from services.cli.commands import answer
+from services.cli.system import environment
+from services.profiles import FOLDER, returns
+from services.risk_scoring.trials import in_canary, place_of
+from services.risk_scoring.worker import WORKER
+from services.runtime.clock import utc_now
+from services.runtime.settings import Settings
+from services.runtime.worker import AnyWorker
+from tests import builders
+from tests.integration.support import Feed, another_table, violations
+
+MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
+WHO = ("--actor", "risk_lead", "--reason", "trial")
+NEXT = "return-prior-2"
+TOLD = "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox ORDER BY publication_id, n"
+
+
+@pytest.fixture
+def formula(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Let the formula decide for the default product, and point the command line at this database."""
+    text = (FOLDER / "default.toml").read_text().replace('method = "schedule"', 'method = "formula"')
+    (tmp_path / "default.toml").write_text(text)
+    asked = settings.model_copy(update={"policy_dir": tmp_path})
+    for name, value in environment(asked).items():
+        monkeypatch.setenv(name, value)
+    return asked
+
+
+@pytest.fixture
+async def feed(formula: Settings, feed_of: MakeFeed, tmp_path: Path) -> Feed:
+    """Return risk-scoring at its books, with another table in the registry."""
+    made = await feed_of(WORKER)
+    made.policy = WORKER.policy(formula)
+    await otb("add", str(another_table(tmp_path, NEXT)))
+    return made
+
+
+async def otb(*command: str) -> None:
+    assert await asyncio.to_thread(answer, ["risk", *command]) == 0
+
+
+async def status(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    capsys.readouterr()
+    await otb("status", "--json")
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+async def settled(feed: Feed, first: int, count: int) -> None:
+    """Settle repayments made now, of as many accounts, in one batch."""
+    now = utc_now()
+    await feed.deliver(*[_settled(n, now) for n in range(first, first + count)])
+
+
+def _settled(number: int, now: datetime) -> Event:
+    return builders.repayment_settled(
+        repayment_id=f"r{number}",
+        account_id=f"account-{number}",
+        amount_minor=60_000,
+        restorable_minor=60_000,
+        repaid_at=now - timedelta(seconds=9),
+        settled_at=now - timedelta(seconds=5),
+        credited_on=now.date(),
+        final_on=now.date() + timedelta(days=60),
+    )
+
+
+async def versions(feed: Feed) -> dict[str, str]:
+    rows = [json.loads(row["fact"]) for row in await feed.connection.fetch(TOLD)]
+    found = {row["account_id"]: row["model_version"] for row in rows}
+    assert len(found) == len(rows), "a repayment was judged twice"
+    return found
+
+
+async def test_a_shadow_is_compared_and_decides_nothing(
+    feed: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await otb("shadow", NEXT, *WHO)
+    await settled(feed, 0, 30)
+    assert set((await versions(feed)).values()) == {returns().version}
+    rows = await feed.connection.fetch("SELECT * FROM risk_comparison ORDER BY repayment_id")
+    assert len(rows) == len({place_of(f"r{n}", rows[0]["assessed_at"]) for n in range(30)})
+    assert {
+        (row["version"], row["by_candidate"], row["champion_verdict"], row["candidate_verdict"]) for row in rows
+    } == {(NEXT, False, "clear", "observe")}
+    told = (await status(capsys))["trial"]
+    assert isinstance(told, dict)
+    assert (told["version"], told["status"]) == (NEXT, "shadow")
+    (counted,) = told["counted"]
+    assert (counted["judged"], counted["differing"], counted["champion_held"], counted["candidate_held"]) == (
+        30,
+        30,
+        0,
+        30,
+    )
+    assert len(told["differences"]) == 5
+    await otb("stop", *WHO)
+    await settled(feed, 30, 5)
+    assert await feed.value("SELECT sum(judged)::bigint FROM risk_trial_count") == 30
+    assert (await status(capsys))["trial"] is None
+    assert await violations(settings) == {}
+
+
+async def test_a_canary_decides_for_its_accounts_and_no_other(feed: Feed, settings: Settings) -> None:
+    await otb("canary", NEXT, *WHO)
+    await settled(feed, 0, 100)
+    judged = await versions(feed)
+    assert len(judged) == 100
+    ours = {name for name, version in judged.items() if version == NEXT}
+    assert ours == {name for name in judged if in_canary(NEXT, name)}
+    assert len(ours) == 5
+    counted = {
+        row["by_candidate"]: row["judged"] for row in await feed.connection.fetch("SELECT * FROM risk_trial_count")
+    }
+    assert counted == {True: 5, False: 95}
+    assert await violations(settings) == {}
+
+
+async def test_the_sample_of_a_day_never_outgrows_its_places(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With four places a day, forty comparisons are counted, four are kept: the first of each place of the day."""
+    monkeypatch.setattr("services.risk_scoring.trials.PLACES_A_DAY", 4)
+    await otb("shadow", NEXT, *WHO)
+    await settled(feed, 0, 20)
+    first = await feed.connection.fetch("SELECT * FROM risk_comparison ORDER BY place")
+    assert len(first) == 4
+    await settled(feed, 20, 20)
+    assert await feed.connection.fetch("SELECT * FROM risk_comparison ORDER BY place") == first
+    assert await feed.value("SELECT sum(judged)::bigint FROM risk_trial_count") == 40
+    await otb("shadow", NEXT, *WHO)
+    await settled(feed, 40, 20)
+    assert await feed.value("SELECT count(*) FROM risk_comparison") == 4
+    assert await feed.value("SELECT count(*) FROM risk_comparison WHERE began_at > $1", first[0]["began_at"]) == 4

@@ -1,0 +1,162 @@
+"""A candidate beside the champion: without effect as a shadow, for the same few accounts as a canary."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.reasons import Reason
+from schemas.risk import RiskAssessed
+from schemas.settlement import RepaymentSettled
+from services.decision import Decision
+from services.prior import Prior
+from services.profiles import returns
+from services.risk_scoring.domain import decide
+from services.risk_scoring.model import Account, Table, Trial
+from services.risk_scoring.outcomes import Outcome
+from services.risk_scoring.trials import (
+    CANARY_PERCENT,
+    DAYS_KEPT,
+    PLACES_A_DAY,
+    Comparison,
+    Said,
+    Tally,
+    came_back,
+    counted,
+    in_canary,
+    place_of,
+    summed,
+)
+from services.values import replace
+from tests import builders
+from tests.unit.given import FRIDAY, moment, only, profiles
+
+FORMULA = {"hold.REVERSIBLE.method": "formula"}
+VERSION = "return-prior-2"
+IN_THE_ARM = "account-46"
+OUTSIDE = "account-1"
+NOW = FRIDAY + timedelta(seconds=5)
+
+
+def candidate() -> Table:
+    """Return a table that calls every repayment about ten times as likely to come back."""
+    told = json.loads(returns().model_dump_json())
+    told["version"], told["bank"]["base"] = VERSION, 0.04
+    return Table(Prior.model_validate(told))
+
+
+CANDIDATE = candidate()
+SHADOW = Trial(VERSION, FRIDAY, canary=False, table=CANDIDATE)
+CANARY = Trial(VERSION, FRIDAY, canary=True, table=CANDIDATE)
+
+
+def decided(trial: Trial | None, at: str, amount: int = 60_000, rail: str = "direct_debit") -> Decision[Account]:
+    event = builders.repayment_settled(account_id=at, amount_minor=amount, restorable_minor=amount, rail=rail)
+    state = Account(at, credit_limit_minor=600_000, trial=trial)
+    return decide(profiles(FORMULA), state, event, moment(NOW))
+
+
+def test_an_account_is_in_the_arm_of_a_version_for_good_and_another_version_draws_others() -> None:
+    names = [f"account-{n}" for n in range(200)]
+    assert [name for name in names if in_canary(VERSION, name)] == GOLDEN
+    assert [name for name in names if in_canary("return-prior-3", name)] != GOLDEN
+    share = sum(in_canary(VERSION, f"account-{n}") for n in range(100_000)) / 1_000
+    assert share == pytest.approx(CANARY_PERCENT, abs=0.2)
+
+
+GOLDEN = [f"account-{n}" for n in (46, 49, 72, 74, 91, 150, 154, 161, 166, 167)]
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["direct_debit", "wallet", "pigeon"]), st.integers(0, 300))
+def test_a_shadow_changes_nothing_but_what_is_compared(amount: int, rail: str, number: int) -> None:
+    without = decided(None, f"account-{number}", amount, rail)
+    beside = decided(SHADOW, f"account-{number}", amount, rail)
+    assert beside.events == without.events
+    assert replace(beside.state, trial=None, compared={}) == without.state
+    assert len(beside.state.compared) == (rail == "direct_debit")
+
+
+def test_a_shadow_is_compared_with_what_was_decided() -> None:
+    found = decided(SHADOW, OUTSIDE)
+    fact = only(found.events, RiskAssessed)
+    (one,) = found.state.compared.values()
+    assert (one.by_candidate, one.version, one.assessed_at) == (False, VERSION, NOW)
+    assert (fact.model_version, fact.outcome) == (returns().version, "clear")
+    assert one.champion[:3] == ("clear", 60_000, None)
+    assert one.champion.likely == pytest.approx(0.03, abs=1e-5)
+    assert (one.candidate.verdict, one.candidate.at_once_minor) == ("observe", 0)
+    assert one.candidate.likely == pytest.approx(0.2429, abs=5e-5)
+    assert one.differs
+
+
+def test_a_canary_decides_for_its_accounts_and_the_champion_judges_beside() -> None:
+    ours, others = decided(CANARY, IN_THE_ARM), decided(CANARY, OUTSIDE)
+    assert only(ours.events, RiskAssessed).model_version == VERSION
+    assert only(others.events, RiskAssessed).model_version == returns().version
+    (one,), (other,) = ours.state.compared.values(), others.state.compared.values()
+    assert (one.by_candidate, other.by_candidate) == (True, False)
+    assert (one.champion, one.candidate) == (other.champion, other.candidate)
+    assert only(ours.events, RiskAssessed).outcome == one.candidate.verdict
+
+
+def test_where_the_schedule_decides_no_model_is_compared() -> None:
+    event = builders.repayment_settled(account_id=OUTSIDE)
+    found = decide(profiles(), Account(OUTSIDE, trial=SHADOW), event, moment(NOW))
+    assert not found.state.compared
+
+
+CLEAR, HELD = Said("clear", 1_000, None, 0.02), Said("observe", 0, FRIDAY + timedelta(days=2), 0.11)
+ONE = Comparison("r1", OUTSIDE, VERSION, FRIDAY, True, NOW, 1_000, HELD, CLEAR)
+SLOT = (VERSION, FRIDAY, True, FRIDAY)
+
+
+@pytest.mark.parametrize(
+    ("one", "tally"),
+    [
+        (ONE, Tally(1, 1, 1, 0, 1, 0.02)),
+        (replace(ONE, by_candidate=False), Tally(1, 1, 1, 0)),
+        (replace(ONE, candidate=HELD), Tally(1, 0, 1, 1)),
+        (replace(ONE, champion=CLEAR, candidate=CLEAR._replace(likely=0.5)), Tally(1, 0, 0, 0, 1, 0.5)),
+    ],
+)
+def test_a_comparison_is_counted_in_the_hour_of_its_verdict(one: Comparison, tally: Tally) -> None:
+    assert counted(one) == ((*SLOT[:2], one.by_candidate, FRIDAY), tally)
+
+
+def test_what_is_counted_of_one_slot_is_added() -> None:
+    found = summed([counted(ONE), counted(ONE), (SLOT, Tally(returned=1))])
+    assert found == {SLOT: Tally(2, 2, 2, 0, 2, 0.04, 1)}
+
+
+def outcome(**changes: object) -> Outcome:
+    made = decide(profiles(FORMULA), Account(IN_THE_ARM, trial=CANARY), _small(), moment(NOW)).state.outcomes
+    return replace(next(iter(made.values())), verdict="clear", **changes)  # type: ignore[arg-type]
+
+
+def _small() -> RepaymentSettled:
+    return builders.repayment_settled(account_id=IN_THE_ARM, amount_minor=10, restorable_minor=10)
+
+
+def test_a_return_of_what_the_candidate_gave_back_is_counted_once_beside_what_was_expected() -> None:
+    was = outcome()
+    back = was.taken_back(
+        builders.repayment_returned(return_class=Reason.RETURNED_INSUFFICIENT_FUNDS, occurred_at=NOW, reallocated=())
+    )
+    assert came_back(VERSION, FRIDAY, was, back) == (SLOT, Tally(returned=1))
+    assert came_back(VERSION, FRIDAY, back, back) is None
+    assert came_back(VERSION, FRIDAY, was, was) is None
+    assert came_back("return-prior-3", FRIDAY, was, back) is None
+    assert came_back(VERSION, NOW + timedelta(seconds=1), was, back) is None
+    assert came_back(VERSION, FRIDAY, was, replace(back, verdict="observe")) is None
+    assert came_back(VERSION, FRIDAY, was, replace(back, returned_by="customer")) is None
+
+
+def test_the_sample_has_so_many_places_and_no_more() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    places = {place_of(f"r{n}", start + timedelta(hours=n)) for n in range(9_000)}
+    assert min(places) >= 0
+    assert max(places) < DAYS_KEPT * PLACES_A_DAY
+    assert place_of("r1", start) == place_of("r1", start + timedelta(days=DAYS_KEPT))
+    assert place_of("r1", start) != place_of("r1", start + timedelta(days=1))
