@@ -103,8 +103,8 @@ class LimitReview(_Table):
     """When a credit limit is looked at again, and what must hold for more of it (risk 7).
 
     ``unit_minor`` is how many minor units are worth one unit of the money the table was trained in. Between
-    ``look_from`` and ``look_below`` points a person decides, of accounts older than ``look_months``: none unless a
-    profile says so, who must have somebody who looks. No late payment in the scored months; so many days since a
+    ``look_from`` and ``look_below`` points a person decides, of accounts older than ``look_months``: the console has a
+    case of each; who has nobody to look makes them equal. No late payment in the scored months; so many days since a
     return, a change of the limit and a refusal.
     """
 
@@ -118,7 +118,7 @@ class LimitReview(_Table):
     change_days: Annotated[int, Field(ge=0, le=400)] = 180
     refusal_days: Annotated[int, Field(ge=0, le=400)] = 90
     look_from: int = 632
-    look_below: int = 632
+    look_below: int = 648
     look_months: Annotated[int, Field(ge=0, le=120)] = 24
 
     @model_validator(mode="after")

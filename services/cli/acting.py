@@ -28,10 +28,13 @@ from services.runtime.settings import Settings
 
 Actor = Annotated[str, typer.Option(help="Who decides: an opaque reference, kept in the audit.")]
 Why = Annotated[str, typer.Option("--reason", help="Why, as a code or a ticket's reference; kept in the audit.")]
+Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the word of who applies it.")]
 # How many partitions the console reads; none before it first ran.
 PARTITIONS = "SELECT count(*) AS n FROM progress WHERE topic = $1"
 # What limit-release made of an event, once it took it up.
 VERDICT = "SELECT outcome, reason FROM limit_release.inbox WHERE event_id = $1::uuid"
+# And what risk-scoring made of one.
+REVIEWED = "SELECT outcome, reason FROM risk_scoring.inbox WHERE event_id = $1::uuid"
 # How much an actor did in the last day.
 ACTS = "SELECT count(*) AS n FROM console.audit WHERE actor = $1 AND at > clock_timestamp() - interval '1 day'"
 POLL_SECONDS: Final = 0.1
@@ -120,12 +123,12 @@ async def _told(settings: Settings, connection: Connection, publication_id: int,
     return True
 
 
-async def verdict(settings: Settings, event_id: str, seconds: float) -> Row | None:
-    """Wait until limit-release took an event up; None when it did not within ``seconds``."""
+async def verdict(settings: Settings, event_id: str, seconds: float, asked: str = VERDICT) -> Row | None:
+    """Wait until limit-release, or who is ``asked``, took an event up; None when it did not within ``seconds``."""
     deadline = monotonic() + seconds
     async with connected(settings) as connection:
         while True:
-            row = await connection.fetchrow(VERDICT, event_id)
+            row = await connection.fetchrow(asked, event_id)
             if row is not None or monotonic() >= deadline:
                 return row
             await asyncio.sleep(POLL_SECONDS)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
 from schemas.ids import AccountId, RepaymentId
-from services.cli.acting import SECOND_PERSON, Actor, Why, act, referenced
+from schemas.review import LimitIncreaseDecided
+from services.cli.acting import REVIEWED, SECOND_PERSON, Actor, Wait, Why, act, referenced, verdict
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
@@ -27,8 +28,9 @@ from services.cli.terminal import (
     table,
 )
 from services.console.domain import MoveCase, TakeFeedback
-from services.console.model import ANSWER_MAX, CaseAction, CaseOutcome, card_like, case_id, way
+from services.console.model import ANSWER_MAX, CONCLUDES, CaseAction, CaseOutcome, card_like, case_id, way
 from services.runtime.postgres import Row
+from services.wording import limit_agent_text, limit_audit
 
 app = typer.Typer(help="Cases: what a person has to look at, and by when.", no_args_is_help=True, epilog=EPILOG)
 PREFIX_MIN: Final = 4
@@ -54,9 +56,20 @@ FINER = """
 SELECT stage, cause, sum(ms)::bigint AS ms FROM lag_monitor.lag_segment
 WHERE repayment_id = $1 AND tranche = $2 GROUP BY stage, cause ORDER BY 3 DESC LIMIT 3
 """
+# The limit of an account, and the review of it that a case is about.
+LIMIT = "SELECT credit_limit_minor FROM console.limit_in_force WHERE account_id = $1"
+REVIEW = """
+SELECT convert_from(payload, 'UTF8') AS fact FROM risk_scoring.outbox WHERE account_id = $1 AND event_id = $2::uuid
+"""
 # What became of the part it is about.
 NOW = "SELECT state, until, promised_by, restored_at FROM limit_release.tranche WHERE repayment_id = $1 AND number = $2"
 
+REFUSALS: Final = {
+    "not_reviewed": "the account is closed, or nothing scores it any more",
+    "not_an_increase": "the limit is that high already",
+    "beyond_the_cap": "more than a limit may grow by, or than its tier may have",
+    "other_currency": "the account has another currency",
+}
 Identity = Annotated[str, typer.Argument(metavar="CASE", help="Its id, or a unique prefix of at least 4 letters.")]
 
 
@@ -68,6 +81,9 @@ class Outcome(StrEnum):
     BOOKS_CORRECTED = "books_corrected"
     EXPLAINED = "explained"
     NOTHING_TO_DO = "nothing_to_do"
+    LIMIT_RAISED = "limit_raised"
+    LIMIT_KEPT = "limit_kept"
+    LIMIT_REFUSED = "limit_refused"
 
 
 class Asked(StrEnum):
@@ -86,15 +102,24 @@ class Move(StrEnum):
     OBJECT = "object"
 
 
+class Ends(NamedTuple):
+    """What a case is resolved with, as the console takes it."""
+
+    outcome: CaseOutcome
+    answer: str
+    limit_minor: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A case with its steps, its audit, what became of its part, and where the time went."""
+    """A case with its steps, its audit, what became of its part, where the time went, and the review it is about."""
 
     case: Row
     steps: Sequence[Row]
     audit: Sequence[Row]
     part: Row | None
     finer: Sequence[Row]
+    review: LimitIncreaseDecided | None = None
 
 
 @app.command("list", epilog=EPILOG)
@@ -119,7 +144,12 @@ def list_(
         for row in found:
             due = f"{local(row['due_at'])}{' OVERDUE' if row['overdue'] else ''}"
             part = str(row["tranche"] or "-")
-            about = (row["repayment_id"] or "-", part, row["detail"] or "-", row["assignee"] or "-")
+            about = (
+                row["repayment_id"] or f"account {row['account_id']}",
+                part,
+                row["detail"] or "-",
+                row["assignee"] or "-",
+            )
             shown.add_row(row["case_id"][:12], row["kind"], row["priority"], row["state"], due, *about)
         stdout().print(shown)
 
@@ -146,6 +176,8 @@ def show(identity: Identity, as_json: Json = False) -> None:
         console.print(f"{'part now':<13} {_part_text(found.part)}")
     for row in found.finer:
         console.print(f"{'time went to':<13} {row['stage']} {row['cause']} {row['ms']} ms")
+    if found.review is not None:
+        console.print(limit_agent_text(found.review, language="en", timezone="UTC"), markup=False)
     shown = table("step", "at", "by", "reason")
     for step in found.steps:
         shown.add_row(step["state"], local(step["at"]), step["actor"], step["reason"])
@@ -187,17 +219,23 @@ def resolve(
     reason: Why,
     outcome: Annotated[Outcome, typer.Option(help="What it came to.")],
     answer: Annotated[str, typer.Option(help="What the customer may read.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="With limit_raised: the new limit, minor units.")] = None,
+    wait: Wait = 15.0,
     as_json: Json = False,
 ) -> int:
     """Resolve a case; who resolves an open one also takes it. It closes when nobody objects.
 
-    Where much money moved with it, two people have to say the same.
+    Where much money moved with it, two people have to say the same. A limit that was referred ends as raised, kept or
+    refused; risk-scoring has the last word, and the customer is told.
     """
     if len(answer) > ANSWER_MAX:
         raise Problem(f"--answer has more than {ANSWER_MAX} characters", USAGE)
     if card_like(answer):
         raise Problem("--answer holds what looks like a card's number: leave it out", USAGE)
-    return _move(identity, "resolve", actor, reason, outcome.value, answer, as_json=as_json)
+    if (outcome is Outcome.LIMIT_RAISED) != (limit is not None):
+        raise Problem("--limit goes with --outcome limit_raised, and it with --limit", USAGE)
+    ends = Ends(outcome.value, answer, limit)
+    return _move(identity, "resolve", actor, reason, ends, wait=wait, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -217,33 +255,57 @@ def _move(
     action: CaseAction,
     actor: str,
     reason: str,
-    outcome: CaseOutcome | None = None,
-    answer: str = "",
+    ends: Ends | None = None,
     *,
+    wait: float = 0.0,
     as_json: bool,
 ) -> int:
     referenced(actor, "--actor")
     referenced(reason, "--reason")
     settings = attached()
 
-    async def say() -> Row:
+    async def say() -> tuple[Row, Row | None]:
         async with connected(settings) as connection:
             row = await one(connection, identity)
-        if not way(row["state"], action):
-            raise Problem(f"case {row['case_id']} is {row['state']}: no step to {action} it from there", FOUND)
-        command = MoveCase(AccountId(row["account_id"]), actor, reason, row["case_id"], action, outcome, answer)
-        await act(settings, command)
+            if not way(row["state"], action):
+                raise Problem(f"case {row['case_id']} is {row['state']}: no step to {action} it from there", FOUND)
+            if ends is not None and (row["kind"] == "limit_referred") != (ends.outcome in CONCLUDES):
+                raise Problem(f"a case of kind {row['kind']} does not end as {ends.outcome}", USAGE)
+            if ends is not None and ends.limit_minor is not None:
+                await _grows(connection, row["account_id"], ends.limit_minor)
+        command = MoveCase(AccountId(row["account_id"]), actor, reason, row["case_id"], action, *(ends or ()))
+        done = await act(settings, command)
+        concluded = ends is not None and ends.outcome in CONCLUDES and done.told and done.event_id is not None
+        said = await verdict(settings, done.event_id or "", wait, REVIEWED) if concluded else None
         async with connected(settings) as connection:
-            return await one(connection, row["case_id"])
+            return await one(connection, row["case_id"]), said
 
-    after = asyncio.run(say())
-    asked = outcome is not None and after["outcome"] != outcome
+    after, said = asyncio.run(say())
+    asked = ends is not None and after["outcome"] != ends.outcome
+    refused = said is not None and said["outcome"] != "applied"
     if as_json:
-        print_json(dict(after))
+        print_json({**dict(after), "verdict": dict(said) if said else None} if ends else dict(after))
     else:
-        words = f": {SECOND_PERSON}" if asked else ""
+        words = f": {SECOND_PERSON}" if asked else _words(said)
         stdout().print(f"{after['case_id']} is {after['state']}{words}", markup=False)
-    return FOUND if asked else OK
+    return FOUND if asked or refused else OK
+
+
+async def _grows(connection: Connection, account_id: str, limit_minor: int) -> None:
+    """Raise Problem when a limit somebody wants to raise is that high already."""
+    row = await connection.fetchrow(LIMIT, account_id)
+    if row is None or limit_minor <= row["credit_limit_minor"]:
+        raise Problem(f"--limit {limit_minor} is no increase: it is {row['credit_limit_minor'] if row else '-'}", USAGE)
+
+
+def _words(said: Row | None) -> str:
+    """Return what risk-scoring made of it, where it was asked."""
+    if said is None:
+        return ""
+    if said["outcome"] == "applied":
+        return ": risk-scoring tells billing and the customer"
+    why = REFUSALS.get(said["reason"], said["reason"])
+    return f", but risk-scoring refused it: {why}; bring the case back with `otb case move CASE object`"
 
 
 async def one(connection: Connection, identity: str) -> Row:
@@ -265,7 +327,12 @@ async def whole(connection: Connection, identity: str) -> Whole:
     steps, audit = await connection.fetch(STEPS, case["case_id"]), await connection.fetch(AUDIT, about)
     place = (case["repayment_id"], case["tranche"])
     part = await connection.fetchrow(NOW, *place)
-    return Whole(case, steps, audit, part, await connection.fetch(FINER, *place))
+    finer = await connection.fetch(FINER, *place)
+    if case["kind"] != "limit_referred":
+        return Whole(case, steps, audit, part, finer)
+    told = await connection.fetchrow(REVIEW, case["account_id"], case["opened_by"])
+    review = None if told is None else LimitIncreaseDecided.model_validate_json(told["fact"])
+    return Whole(case, steps, audit, part, finer, review)
 
 
 def described(found: Whole) -> dict[str, Any]:
@@ -276,6 +343,7 @@ def described(found: Whole) -> dict[str, Any]:
         "audit": [dict(row) for row in found.audit],
         "part": dict(found.part) if found.part else None,
         "time_went_to": [dict(row) for row in found.finer],
+        "review": limit_audit(found.review) if found.review else None,
     }
 
 

@@ -9,7 +9,7 @@ import typer
 
 from schemas.event import to_millisecond
 from schemas.ids import AccountId, RepaymentId
-from services.cli.acting import SECOND_PERSON, Actor, Why, act, referenced, verdict
+from services.cli.acting import SECOND_PERSON, Actor, Wait, Why, act, referenced, verdict
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import attached, connected
@@ -36,7 +36,6 @@ REFUSALS: Final = {
 }
 
 Part = Annotated[int | None, typer.Option("--tranche", min=1, max=99, help="Which part; needed when several are held.")]
-Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for limit-release's word.")]
 
 
 @app.command(epilog=EPILOG)

@@ -1,20 +1,24 @@
-"""Which facts open a case, with what priority and by when, and what people may do with cases and holds (domain 3.3)."""
+"""The case lane: what a fact opens follows its dates, and what people may do with cases and holds (domain 3.3)."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal
 
 from schemas.event import Event
 from schemas.ids import AccountId, EventId, RepaymentId, event_id
-from schemas.intake import RepaymentConflicted
-from schemas.restoration import RestorationDelayed, RestorationParked
-from schemas.review import FeedbackAnswered, FeedbackReceived, HoldExtended, HoldReleaseApproved
-from schemas.risk import RiskAssessed
-from schemas.settlement import Awaited, RepaymentReturned, RepaymentSettled, SettlementDelayed
+from schemas.restoration import RestorationParked
+from schemas.review import (
+    FeedbackAnswered,
+    FeedbackReceived,
+    HoldExtended,
+    HoldReleaseApproved,
+    LimitReviewConcluded,
+)
 from services.console.model import (
     ACTS_A_DAY_MAX,
+    CONCLUDES,
     MOVES_MONEY,
     OURSELVES,
     SECOND_PERSON_MINOR,
@@ -25,15 +29,12 @@ from services.console.model import (
     CaseOutcome,
     CaseState,
     Desk,
-    Kind,
-    Priority,
     SourceDiffers,
-    Step,
     card_like,
-    case_id,
     differs_id,
     way,
 )
+from services.console.opening import FEEDBACK, TERMS, dead_letter_id, new_case, opening
 from services.decision import Decision, Input, Internal, Moment, Timer, TimerFired
 
 CASE_DUE = "case_due"
@@ -42,40 +43,6 @@ PARKED_LONG = "parked_long"
 PARKED_DAYS = 30
 OBJECTION_DAYS = 15
 """A resolved case is closed when the customer has not objected for so long (our assumption)."""
-
-
-class Terms(NamedTuple):
-    """How urgent a kind of case is, and within how many hours a person owes it a resolution (our assumptions)."""
-
-    priority: Priority
-    hours: int
-
-
-TERMS: Final[Mapping[Kind, Terms]] = {
-    "promise_broken": Terms("high", 4),
-    "referred": Terms("high", 24),
-    "conflicting_report": Terms("high", 24),
-    "account_unknown": Terms("high", 24),
-    "rail_silent": Terms("normal", 24),
-    "return_unmatched": Terms("normal", 24),
-    "paid_twice": Terms("normal", 48),
-    "returned_after_final": Terms("normal", 48),
-    "dead_letter": Terms("high", 4),
-    "source_differs": Terms("high", 24),
-    "complaint": Terms("high", 24),
-    "question": Terms("normal", 24),
-    "parked_long": Terms("normal", 72),
-    "pattern_seen": Terms("low", 72),
-}
-FEEDBACK: Final[tuple[Kind, ...]] = ("question", "complaint")
-"""What customers ask: an answer is owed, and told."""
-OBSERVED: Final = Terms("normal", 24)
-"""A promise broken by a review or by the account's standing: somebody knows of it already."""
-_WAITS_FOR: Final[Mapping[Awaited, Kind]] = {
-    "rail": "rail_silent",
-    "report": "return_unmatched",
-    "account": "account_unknown",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +55,16 @@ class Command(Internal):
 
 @dataclass(frozen=True, slots=True)
 class MoveCase(Command):
-    """Take a case further; ``outcome`` and ``answer`` go with resolving it."""
+    """Take a case further; ``outcome`` and ``answer`` go with resolving it.
+
+    ``limit_minor`` is the limit a review ends with, where it is raised.
+    """
 
     case_id: str
     action: CaseAction
     outcome: CaseOutcome | None = None
     answer: str = ""
+    limit_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +107,11 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
         case MoveCase() | ReleaseHold() | ExtendHold() | TakeFeedback():
             return _said(state, event, moment.now)
         case DeadLettered(place=place):
-            case = _case("dead_letter", dead_letter_id(place), moment.now, detail=place)
+            case = new_case("dead_letter", dead_letter_id(place), moment.now, detail=place)
             # Nobody's partition: its deadline is shown, no timer escalates it.
             return replace(_opened(state, case, event.account_id), timers=())
         case SourceDiffers(repayment_id=ref, differs=what):
-            case = _case("source_differs", differs_id(event), moment.now, repayment_id=ref, detail=what)
+            case = new_case("source_differs", differs_id(event), moment.now, repayment_id=ref, detail=what)
             return _opened(state, case, event.account_id)
         case TimerFired(timer=timer):
             return _timer(state, timer, moment.now)
@@ -169,57 +140,6 @@ def _said(state: Desk, command: MoveCase | ReleaseHold | ExtendHold | TakeFeedba
             return _reviewed(state, command, now)
 
 
-def opening(event: Event, now: datetime) -> Case | None:
-    """Return the case a fact opens, if it opens one."""
-    match event:
-        case RestorationDelayed(cause=cause):
-            terms = TERMS["promise_broken"] if cause.startswith("system_delay.") else OBSERVED
-            case = _of(event, "promise_broken", now, detail=cause, terms=terms)
-            return replace(case, tranche=event.tranche, record_version=event.record.version)
-        case RiskAssessed(revision=0, outcome="refer"):
-            case = _of(event, "referred", now, detail="+".join(event.patterns))
-            # A look is worth most before the hold fails open.
-            return replace(case, due_at=max(now, min(case.due_at, *(part.due_at for part in event.tranches))))
-        case RiskAssessed(revision=0) if event.patterns:
-            return _of(event, "pattern_seen", now, detail="+".join(event.patterns))
-        case RepaymentConflicted(differs=differs):
-            return _of(event, "conflicting_report", now, detail="+".join(differs))
-        case SettlementDelayed(waits_for=awaited):
-            return _of(event, _WAITS_FOR[awaited], now, detail=awaited)
-        case RepaymentReturned(after_final=True, return_class=why):
-            return _of(event, "returned_after_final", now, detail=why)
-        case RepaymentSettled(doubles=first) if first is not None and event.credit_balance_minor:
-            return _of(event, "paid_twice", now, detail=first)
-        case _:
-            return None
-
-
-_Opener = (
-    RestorationDelayed | RiskAssessed | RepaymentConflicted | SettlementDelayed | RepaymentReturned | RepaymentSettled
-)
-
-
-def _of(cause: _Opener, kind: Kind, now: datetime, *, detail: str, terms: Terms | None = None) -> Case:
-    return _case(kind, cause.event_id, now, repayment_id=cause.repayment_id, detail=detail, terms=terms)
-
-
-def _case(
-    kind: Kind,
-    cause: EventId,
-    now: datetime,
-    *,
-    repayment_id: str | None = None,
-    tranche: int | None = None,
-    detail: str = "",
-    terms: Terms | None = None,
-    actor: str = OURSELVES,
-) -> Case:
-    priority, hours = terms or TERMS[kind]
-    due_at = now + timedelta(hours=hours)
-    steps = (Step(None, "open", now, actor, kind),)
-    return Case(case_id(cause), kind, priority, cause, now, due_at, repayment_id, tranche, detail, steps=steps)
-
-
 def _opened(state: Desk, case: Case, account_id: AccountId) -> Decision[Desk]:
     if case.case_id in state.cases:
         return Decision(state, outcome="stale", reason="opened_before")
@@ -243,13 +163,8 @@ def _timer(state: Desk, timer: Timer, now: datetime) -> Decision[Desk]:
 def _parked_long(state: Desk, timer: Timer, now: datetime) -> Decision[Desk]:
     if (timer.subject, timer.number) not in state.parked:
         return Decision(state, outcome="stale", reason="not_parked")
-    case = _case("parked_long", timed(timer), now, repayment_id=timer.subject, tranche=timer.number)
+    case = new_case("parked_long", timed(timer), now, repayment_id=timer.subject, tranche=timer.number)
     return _opened(state, case, timer.account_id)
-
-
-def dead_letter_id(place: str) -> EventId:
-    """Return the id of the fact that a record was set aside."""
-    return event_id("DeadLettered", place)
 
 
 def timed(timer: Timer) -> EventId:
@@ -264,7 +179,7 @@ def _moved(state: Desk, command: MoveCase, now: datetime) -> Decision[Desk]:
         return Decision(state, outcome="stale", reason="no_such_case")
     steps = way(case.state, command.action)
     objects = command.action == "object"
-    if refused := _refused(command, steps):
+    if refused := _refused(command, steps) or _wrongly_concluded(state, command, case):
         return Decision(state, outcome="stale", reason=refused)
     if (asked := _asked_to_resolve(state, command, case, now)) is not None:
         return asked
@@ -275,7 +190,7 @@ def _moved(state: Desk, command: MoveCase, now: datetime) -> Decision[Desk]:
     content: dict[str, object] = {"from": state.cases[command.case_id].state, "to": case.state}
     timers: tuple[Timer, ...] = ()
     if command.outcome is not None:
-        content |= {"outcome": command.outcome, "answer": command.answer}
+        content |= _words(command)
         case = replace(case, outcome=command.outcome, answer=command.answer, resolved_at=now)
         closes_at = now + timedelta(days=OBJECTION_DAYS)
         if case.kind == "complaint":
@@ -285,8 +200,17 @@ def _moved(state: Desk, command: MoveCase, now: datetime) -> Decision[Desk]:
         case = replace(case, outcome=None, resolved_at=None, due_at=now + timedelta(hours=TERMS[case.kind].hours))
         timers = (Timer(command.account_id, CASE_DUE, case.case_id, 0, case.due_at),)
     audit = _audit(command, command.action, case.case_id, content, now)
-    events = _answered(command.account_id, case, command.actor, now, closed=False) if command.outcome else ()
+    events: tuple[Event, ...] = ()
+    if command.outcome is not None:
+        events = _answered(command.account_id, case, command.actor, now, closed=False)
+        events += _concluded(state, command, case, now)
     return Decision(state.put(case).audited(audit), events, timers)
+
+
+def _words(command: MoveCase) -> dict[str, object]:
+    """Return what a case is resolved with."""
+    said: dict[str, object] = {"outcome": command.outcome, "answer": command.answer}
+    return said if command.limit_minor is None else {**said, "limit_minor": command.limit_minor}
 
 
 def _refused(command: MoveCase, steps: Sequence[CaseState]) -> str:
@@ -298,13 +222,49 @@ def _refused(command: MoveCase, steps: Sequence[CaseState]) -> str:
     return "answer_holds_a_card" if card_like(command.answer) else ""
 
 
+def _wrongly_concluded(state: Desk, command: MoveCase, case: Case) -> str:
+    """Return why a review of a limit does not end so; empty when it may, or when nothing ends."""
+    if command.outcome is None:
+        return ""
+    if (case.kind == "limit_referred") != (command.outcome in CONCLUDES):
+        return "outcome_of_another_kind"
+    if (command.outcome == "limit_raised") != (command.limit_minor is not None):
+        return "limit_goes_with_raising"
+    if case.kind != "limit_referred":
+        return ""
+    if state.limit is None:
+        return "limit_unknown"
+    raised = command.limit_minor is None or command.limit_minor > state.limit.minor
+    return "" if raised else "not_an_increase"
+
+
+def _concluded(state: Desk, command: MoveCase, case: Case, now: datetime) -> tuple[LimitReviewConcluded, ...]:
+    """Tell how a person concluded the review of a limit; whether it still applies is risk-scoring's to say."""
+    if command.outcome is None or command.outcome not in CONCLUDES or state.limit is None:
+        return ()
+    told = LimitReviewConcluded(
+        event_id=event_id("LimitReviewConcluded", case.case_id, now.isoformat()),
+        account_id=command.account_id,
+        occurred_at=now,
+        caused_by=case.opened_by,
+        outcome=CONCLUDES[command.outcome],
+        amount_minor=command.limit_minor or state.limit.minor,
+        currency=state.limit.currency,
+        actor=command.actor,
+        reason=command.reason,
+    )
+    return (told,)
+
+
 def _asked_to_resolve(state: Desk, command: MoveCase, case: Case, now: datetime) -> Decision[Desk] | None:
-    """Keep the first word on a case whose end says that much money moved; None where it needs none, or has one."""
-    if command.outcome not in MOVES_MONEY:
+    """Keep the first word on a case whose end moves much money, or a limit by as much; None where none is needed."""
+    if command.limit_minor is not None and state.limit is not None:
+        stake = command.limit_minor - state.limit.minor
+    elif command.outcome in MOVES_MONEY:
+        stake = state.stakes.get((case.repayment_id or "", case.tranche or 0), 0)
+    else:
         return None
-    stake = state.stakes.get((case.repayment_id or "", case.tranche or 0), 0)
-    said = {"outcome": command.outcome, "answer": command.answer}
-    return _first_word(state, command, "ask_resolve", case.case_id, said, stake, now)
+    return _first_word(state, command, "ask_resolve", case.case_id, _words(command), stake, now)
 
 
 def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
@@ -312,7 +272,7 @@ def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
     cause = event_id("Command", "TakeFeedback", command.account_id, command.topic, command.actor, now.isoformat())
     heard = event_id("FeedbackReceived", cause)
     about, actor = command.repayment_id, command.actor
-    case = _case(command.kind, heard, now, repayment_id=about, detail=command.topic, actor=actor)
+    case = new_case(command.kind, heard, now, repayment_id=about, detail=command.topic, actor=actor)
     fact = FeedbackReceived(
         event_id=heard,
         account_id=command.account_id,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
 from schemas.ids import EventId, RepaymentId, derived_id, event_id
+from schemas.review import LimitOutcome
 from services.decision import Internal
 
 CaseState = Literal["open", "assigned", "in_review", "escalated", "resolved", "closed"]
@@ -29,10 +30,13 @@ _FORWARD: Final[tuple[CaseState, ...]] = ("open", "assigned", "in_review", "reso
 Kind = Literal[
     "promise_broken", "referred", "pattern_seen", "conflicting_report", "rail_silent", "account_unknown",
     "return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter", "source_differs",
-    "question", "complaint",
+    "question", "complaint", "limit_referred",
 ]  # fmt: skip
 Priority = Literal["high", "normal", "low"]
-CaseOutcome = Literal["credit_restored", "hold_kept", "books_corrected", "explained", "nothing_to_do"]
+CaseOutcome = Literal[
+    "credit_restored", "hold_kept", "books_corrected", "explained", "nothing_to_do", "limit_raised", "limit_kept",
+    "limit_refused",
+]  # fmt: skip
 CaseAction = Literal["assign", "review", "escalate", "resolve", "object"]
 Action = (
     CaseAction
@@ -55,9 +59,22 @@ SECOND_PERSON_HOURS: Final = 24
 """How long the first one's word counts."""
 MOVES_MONEY: Final[tuple[CaseOutcome, ...]] = ("credit_restored", "books_corrected")
 """Outcomes of a case that say money moved."""
+CONCLUDES: Final[Mapping[CaseOutcome, LimitOutcome]] = {
+    "limit_raised": "approved",
+    "limit_kept": "unchanged",
+    "limit_refused": "refused",
+}
+"""How a limit somebody was to look at is decided: a case of that kind ends so, and no other does."""
 ANSWER_MAX: Final = 2_000
 """Characters of an answer."""
 _DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,18}")
+
+
+class Limit(NamedTuple):
+    """A credit limit in force, in minor units of its currency."""
+
+    minor: int
+    currency: str
 
 
 class Step(NamedTuple):
@@ -134,7 +151,8 @@ class Desk:
 
     ``parked`` are the (repayment, tranche) of those named that are parked now. ``stakes`` are minor units of those that
     money is about, tranche 0 being the whole repayment. ``words`` are what was done last with a subject, ``acts`` how
-    much each actor did in the last day. ``audits`` are not yet written.
+    much each actor did in the last day. ``audits`` are not yet written. ``limit`` is the account's where a review of it
+    ends, None when nobody told of it.
     """
 
     account_id: str
@@ -144,6 +162,7 @@ class Desk:
     words: Mapping[str, Audit] = field(default_factory=dict)
     acts: Mapping[str, int] = field(default_factory=dict)
     audits: tuple[Audit, ...] = ()
+    limit: Limit | None = None
 
     def put(self, case: Case) -> "Desk":
         """Return the desk with ``case``."""

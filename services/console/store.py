@@ -1,6 +1,7 @@
 """Cases, their steps and the audit of what people did, by the batch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from schemas.event import Event
@@ -11,11 +12,10 @@ from services.console.domain import (
     DeadLettered,
     MoveCase,
     ReleaseHold,
-    dead_letter_id,
-    opening,
     timed,
 )
-from services.console.model import Audit, Case, Desk, SourceDiffers, case_id, differs_id
+from services.console.model import CONCLUDES, Audit, Case, Desk, Limit, SourceDiffers, case_id, differs_id
+from services.console.opening import dead_letter_id, opening
 from services.decision import Input, TimerFired
 from services.runtime.postgres import Connection, Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
@@ -23,7 +23,7 @@ from services.runtime.worker import Saved, Store
 DEAD_LETTERS_MAX = 100
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 # The cases these inputs may open or speak of, which of the tranches named are parked now; of what people say, the money
-# it is about, what was done last with its subject, and how much its actor did in a day.
+# it is about, what was done last with its subject, how much its actor did in a day, and the limit whose review ends.
 READS = """
 (SELECT json_agg(c) FROM (
   SELECT case_id, account_id, kind, priority, opened_by, opened_at, due_at, repayment_id, tranche, detail,
@@ -43,7 +43,10 @@ READS = """
   WHERE subject = ANY ($6::text[]) ORDER BY subject, seq DESC) AS w) AS words,
 (SELECT json_agg(d) FROM (
   SELECT actor, count(*) AS n FROM console.audit
-  WHERE actor = ANY ($7::text[]) AND at > clock_timestamp() - interval '1 day' GROUP BY 1) AS d) AS acts
+  WHERE actor = ANY ($7::text[]) AND at > clock_timestamp() - interval '1 day' GROUP BY 1) AS d) AS acts,
+(SELECT json_agg(l) FROM (
+  SELECT account_id, credit_limit_minor, currency FROM console.limit_in_force
+  WHERE account_id = ANY ($8::text[])) AS l) AS limits
 """
 # Writes cases as they were read, their steps, and what people did.
 WRITES = """
@@ -99,7 +102,8 @@ def ask(inputs: Sequence[Input]) -> Sequence[object] | None:
     moved = {event.case_id for event in said if isinstance(event, MoveCase)}
     subjects = sorted({f"{ref}:{number}" for ref, number in holds} | moved)
     actors = sorted({event.actor for event in said})
-    return (sorted(cases), *columns(parked, 2), *columns(holds, 2), subjects, actors)
+    ends = sorted({event.account_id for event in said if isinstance(event, MoveCase) and event.outcome in CONCLUDES})
+    return (sorted(cases), *columns(parked, 2), *columns(holds, 2), subjects, actors, ends)
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Desk]:
@@ -109,6 +113,9 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Desk]:
     words = {w["subject"]: Audit(**{**w, "at": instant(w["at"])}) for w in listed(row.get("words"))}
     acts = {a["actor"]: a["n"] for a in listed(row.get("acts"))}
     found = {str(event.account_id): Desk(event.account_id, {}, parked, stakes, words, acts) for event in inputs}
+    for at in listed(row.get("limits")):
+        limit = Limit(at["credit_limit_minor"], at["currency"])
+        found[at["account_id"]] = replace(found[at["account_id"]], limit=limit)
     for c in listed(row.get("cases")):
         if c["account_id"] in found:
             found[c["account_id"]] = found[c["account_id"]].put(_case(c))

@@ -2,9 +2,10 @@
 
 from schemas.intake import RepaymentConflicted
 from schemas.restoration import RestorationDelayed, RestorationParked
+from schemas.review import LimitIncreaseDecided
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, SettlementDelayed
-from schemas.topics import FEEDBACK, INTAKE, RESTORATION, REVIEW_DECISION, RISK, SETTLEMENT
+from schemas.topics import FEEDBACK, INTAKE, LIMIT_REVIEW, RESTORATION, REVIEW_DECISION, RISK, SETTLEMENT
 from services.console.domain import DeadLettered, decide
 from services.console.store import DEAD_LETTERS_MAX, STORE, dead_letters
 from services.runtime.run import host
@@ -23,7 +24,7 @@ async def looked_at(found: DeadLettered) -> DeadLettered:
 
 WORKER = Worker(
     name="console",
-    reads=(RESTORATION, SETTLEMENT, RISK, INTAKE),
+    reads=(RESTORATION, SETTLEMENT, RISK, INTAKE, LIMIT_REVIEW),
     handles=frozenset(
         {
             RestorationDelayed,
@@ -33,6 +34,7 @@ WORKER = Worker(
             SettlementDelayed,
             RiskAssessed,
             RepaymentConflicted,
+            LimitIncreaseDecided,
         }
     ),
     writes=(REVIEW_DECISION, FEEDBACK),

@@ -75,7 +75,7 @@ LABELS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "kind": (
         *("promise_broken", "referred", "pattern_seen", "conflicting_report", "rail_silent", "account_unknown"),
         *("return_unmatched", "parked_long", "returned_after_final", "paid_twice", "dead_letter"),
-        *("source_differs", "question", "complaint"),
+        *("source_differs", "question", "complaint", "limit_referred"),
     ),
     "state": ("idle", "busy", "rebalancing", "backing_off"),
     "step": ("decode", "store", "publish"),

@@ -16,7 +16,7 @@ from schemas.settlement import RepaymentReturned, RepaymentSettled
 from services.decision import Decision, Input, Moment, Timer, TimerFired, latest
 from services.policy import Profile, Profiles
 from services.risk_scoring import credit
-from services.risk_scoring.limits import Answer, answered, next_review, told, within
+from services.risk_scoring.limits import Answer, answered, next_review, raised, told, within
 from services.risk_scoring.model import Account
 from services.scorecard import Scorecard, next_tier
 from services.statements import features
@@ -159,10 +159,17 @@ def _requested(policy: Profiles, state: Account, event: LimitReviewRequested, no
 
 
 def _concluded(policy: Profiles, state: Account, event: LimitReviewConcluded, now: datetime) -> Decision[Account]:
-    """Tell what a person decided; the reasons of an answer that is no increase stay the computed ones."""
+    """Tell what a person decided, within what a limit may grow to; reasons of what is no increase stay the computed."""
     profile = _reviewable(policy, state)
     if profile is None or policy.credit is None:
         return Decision(state, outcome="stale", reason="not_reviewed")
+    limit = state.credit_limit_minor or 0
+    if event.currency != (state.credit.currency or profile.currency):
+        return Decision(state, outcome="stale", reason="other_currency")
+    if event.outcome == "approved" and event.amount_minor <= limit:
+        return Decision(state, outcome="stale", reason="not_an_increase")
+    if event.outcome == "approved" and event.amount_minor > raised(profile.limit_review, state.tier, limit):
+        return Decision(state, outcome="stale", reason="beyond_the_cap")
     computed = answered(profile, policy.credit, state, now, requested=True)
     answer = replace(computed, outcome=event.outcome, limit_minor=event.amount_minor, refer=False)
     return _answered(policy.credit, profile, state, answer, event.event_id, now)

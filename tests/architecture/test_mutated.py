@@ -15,6 +15,7 @@ BELOW = {
 """Files whose survivors have neither all got a test nor a reason yet; tests/mutation/killed.toml has their figures."""
 
 UNTRIED = {
+    "services/console/opening.py",
     "services/risk_scoring/accounts.py",
     "services/risk_scoring/credit.py",
     "services/risk_scoring/limits.py",

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.event import to_millisecond
 from schemas.reasons import Reason
+from schemas.review import LimitIncreaseDecided, LimitReviewConcluded
 from schemas.risk import Tranche
 from services.console.domain import (
     CASE_CLOSES,
@@ -20,11 +21,12 @@ from services.console.domain import (
     ReleaseHold,
     TakeFeedback,
 )
-from services.console.model import ACTS_A_DAY_MAX, LANE, SECOND_PERSON_MINOR, CaseState
+from services.console.model import ACTS_A_DAY_MAX, LANE, SECOND_PERSON_MINOR, CaseOutcome, CaseState
 from services.console.store import dead_letters
 from services.console.worker import WORKER
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.repayment_ingest.worker import WORKER as INGEST
+from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.runtime.batch import Batch, Committed
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.fold import Arrived
@@ -351,3 +353,39 @@ async def test_a_person_who_did_enough_for_a_day_is_refused_by_the_books_too(
         assert (await say(feed, release)).counts["stale"] == 1
         with pytest.raises(asyncpg.PostgresError, match="busy did enough for a day"):
             await connection.execute(add, 1, timedelta(0))
+
+
+async def test_a_limit_near_the_threshold_is_a_case_until_a_person_decides(
+    feed_of: MakeFeed, settings: Settings
+) -> None:
+    risk, feed = await feed_of(RISK_SCORING), await feed_of(WORKER)
+    await risk.deliver(builders.account_opened(credit_limit_minor=600_000))
+    await feed.deliver(builders.limit_increase_decided(refer=True, score=635))
+    (case,) = await rows(feed, "SELECT case_id, kind, priority, state, detail, repayment_id FROM case_file")
+    assert tuple(case.values())[1:] == ("limit_referred", "normal", "open", "score_635", None)
+
+    def concluded(outcome: CaseOutcome, limit: int | None = None) -> MoveCase:
+        at = case["case_id"]
+        return MoveCase(builders.ACCOUNT, "reviewer_1", "long_known", at, "resolve", outcome, "", limit)
+
+    assert (await say(feed, concluded("explained"))).counts["stale"] == 1
+    assert (await say(feed, concluded("limit_raised", 600_000))).counts["stale"] == 1
+    done = await say(feed, concluded("limit_raised", 700_000))
+    fact = LimitReviewConcluded.model_validate_json(done.outgoing[0].payload)
+    assert (fact.outcome, fact.amount_minor, fact.currency) == ("approved", 700_000, "CNY")
+    assert await rows(feed, "SELECT state, outcome FROM case_file") == [
+        {"state": "resolved", "outcome": "limit_raised"}
+    ]
+    assert await rows(feed, "SELECT actor, action, reason FROM audit") == [
+        {"actor": "reviewer_1", "action": "resolve", "reason": "long_known"}
+    ]
+    # An account nothing is known of has tier unknown, whose limit grows by nothing: risk-scoring has the last word.
+    await risk.deliver(fact)
+    assert await risk.value("SELECT reason FROM inbox WHERE event_id = $1::uuid", fact.event_id) == "beyond_the_cap"
+    await say(feed, MoveCase(builders.ACCOUNT, "reviewer_1", "refused", case["case_id"], "object"))
+    kept = await say(feed, concluded("limit_kept"))
+    await risk.deliver(LimitReviewConcluded.model_validate_json(kept.outgoing[0].payload))
+    told = await risk.value("SELECT convert_from(payload, 'UTF8') FROM outbox ORDER BY publication_id DESC LIMIT 1")
+    assert LimitIncreaseDecided.model_validate_json(told).amount_minor == 600_000
+    async with role(settings, "lag_monitor") as connection:
+        assert total(await scraped(connection), "credit_cases_open") == 0

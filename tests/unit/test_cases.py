@@ -21,17 +21,14 @@ from services.console.domain import (
     CASE_CLOSES,
     CASE_DUE,
     OBJECTION_DAYS,
-    OBSERVED,
     PARKED_DAYS,
     PARKED_LONG,
-    TERMS,
     DeadLettered,
     ExtendHold,
     MoveCase,
     ReleaseHold,
     TakeFeedback,
     decide,
-    opening,
 )
 from services.console.model import (
     LANE,
@@ -46,6 +43,7 @@ from services.console.model import (
     card_like,
     case_id,
 )
+from services.console.opening import OBSERVED, TERMS, opening
 from services.console.worker import WORKER
 from services.decision import Decision, Input, Timer, TimerFired
 from services.metrics.labels import LABELS
@@ -91,6 +89,16 @@ OPENERS: dict[str, tuple[Event, Kind, str]] = {
         "paid_twice",
         "earlier",
     ),
+    "a repayment that may cost much": (
+        builders.risk_assessed(outcome="refer", tranches=REFERRED),
+        "referred",
+        "expected_loss",
+    ),
+    "a limit near the threshold": (
+        builders.limit_increase_decided(refer=True, score=635),
+        "limit_referred",
+        "score_635",
+    ),
 }
 OTHERWISE: tuple[Kind, ...] = ("parked_long", "dead_letter", "source_differs", "question", "complaint")
 NO_CASE: tuple[Event, ...] = (
@@ -99,6 +107,7 @@ NO_CASE: tuple[Event, ...] = (
     builders.repayment_settled(),
     builders.repayment_settled(doubles="earlier", credit_balance_minor=0),
     builders.repayment_returned(after_final=False),
+    builders.limit_increase_decided(),
 )
 
 

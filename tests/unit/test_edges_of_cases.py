@@ -15,11 +15,11 @@ from services.console.domain import (
     MoveCase,
     ReleaseHold,
     TakeFeedback,
-    dead_letter_id,
     decide,
     timed,
 )
 from services.console.model import Audit, Case, Desk, Step, card_like, case_id
+from services.console.opening import dead_letter_id
 from services.decision import Decision, Input, Internal, Timer, TimerFired
 from tests import builders
 from tests.unit.given import moment, said
