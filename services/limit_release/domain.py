@@ -128,7 +128,7 @@ def _debt(profile: Profile, account: Account, event: PurchasePosted | PurchaseRe
         case ChargesAccrued():
             charges = event.penalty_minor + event.fee_minor + event.interest_minor
             if profile.limit_basis == "PRINCIPAL":
-                return account.charged(charges, event.occurred_at)
+                return account.accrued(charges, event.occurred_at)
             return account.book(Journal("CHARGE", event.event_id, available_minor=-charges, used_debt_minor=charges))
 
 

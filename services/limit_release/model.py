@@ -101,6 +101,7 @@ class Account:
     ``charges_minor`` is owed beside USED(debt) where charges do not use the limit (PRINCIPAL): credit balance pays it.
     ``overpaid_minor`` of charges was paid and is not owed: corrected later, or read before it accrued; it is credit
     balance, or paid debt. What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
+    ``corrected_at`` is the latest instant at which billing took charges off.
     ``status_at``, ``limit_at`` and ``cash_limit_at`` are when billing last changed each; None is as it was opened.
     ``version`` counts what was written of it, for the store alone.
     """
@@ -119,6 +120,7 @@ class Account:
     charges_minor: int = 0
     overpaid_minor: int = 0
     overpaid_until: datetime | None = None
+    corrected_at: datetime | None = None
     limit_lowered_at: datetime | None = None
     spendable: bool = False
     cash_sub_limit_minor: int | None = None
@@ -192,11 +194,18 @@ class Account:
         more = amount_minor - covered
         return account.book(Journal("PURCHASE", ref, available_minor=-more, used_debt_minor=more))
 
+    def accrued(self, change_minor: int, at: datetime) -> "Account":
+        """Follow what billing says of charges; when it last took some off is remembered."""
+        if change_minor >= 0:
+            return self.charged(change_minor, at)
+        return replace(self, corrected_at=max(at, self.corrected_at or at)).charged(change_minor, at)
+
     def charged(self, change_minor: int, at: datetime | None) -> "Account":
         """Follow what is owed of charges; ``at`` is when it was so in value time, None where nobody knows.
 
         Charges below 0 are overpaid: their money is credit balance, for absorbed() to use. When charges of a time
         before that come back, or are read at last, the same money has paid them: it is no credit balance then (R24).
+        What a repayment pays of charges is overpaid once they are corrected, though the correction was read first.
         """
         until = self.overpaid_until
         within = at is None or until is None or at <= until
@@ -204,7 +213,8 @@ class Account:
         owed = self.charges_minor + change_minor - back
         over = max(0, -owed)
         if over:
-            until = None if at is None or (self.overpaid_minor and until is None) else max(at, until or at)
+            unbounded = at is None or (self.overpaid_minor and until is None)
+            until = None if at is None or unbounded else max(at, until or at, self.corrected_at or at)
         overpaid = self.overpaid_minor - back + over
         return replace(
             self,

@@ -364,6 +364,7 @@ def availabilities(draw: st.DrawFn) -> release.Account:
         status_at=draw(st.none() | INSTANTS),
         limit_at=draw(st.none() | INSTANTS),
         cash_limit_at=draw(st.none() | INSTANTS),
+        corrected_at=draw(st.none() | INSTANTS),
     )
 
 

@@ -54,6 +54,8 @@ CLASSES = tuple(
 )
 ANSWERS = (*(200,) * 14, 503, 503, 500, 429, "late", "late", "late", "late", 404, 410)
 STEPS_TO_DRAIN = 220
+CLOCKS_DIFFER = timedelta(minutes=4)
+"""How far clocks are set back in all: two of them differ by no more than the five minutes that are let pass (I21)."""
 
 
 class Violation(Exception):
@@ -219,6 +221,7 @@ class World:
         self.loop = Loop()
         self.loop.set_exception_handler(lambda loop, context: None)
         self.jumped = timedelta(hours=self.chance.randint(0, 200))
+        self.latest = BASE
         self.batch_max = self.chance.choice((1, 2, 5, 50, 250))
         self.batch_records = self.chance.choice((1, 3, 100))
         self.faulty = True
@@ -410,9 +413,14 @@ class World:
         self.loop.call_later(seconds, self._retire, twin)
 
     def jump(self, by: timedelta) -> None:
-        """Set everybody's clock by so much; where it goes back, by less than what two clocks may differ."""
-        self.jumped += by
+        """Set everybody's clock by so much; back never further than clocks may differ, however often it is set.
+
+        Twice back by four minutes would be one clock eight minutes wrong: what was repaid by the clock before it would
+        rightly be told as restored too early.
+        """
         back = by < timedelta()
+        self.latest = max(self.latest, self.now())
+        self.jumped += max(by, self.latest - CLOCKS_DIFFER - self.now()) if back else by
         self.faults += back
         self.situations["clock_back" if back else "clock_jump"] += 1
         self.tell("clock", f"goes {-by} back" if back else f"goes {by} ahead")

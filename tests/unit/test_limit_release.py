@@ -198,6 +198,32 @@ def test_r24_a_new_charge_after_a_correction_uses_no_credit_where_charges_do_not
     assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (10_000, 500)
 
 
+@pytest.mark.parametrize("corrected_first", [True, False])
+def test_r24_a_charge_told_late_between_a_repayment_and_a_correction_is_what_the_correction_takes_off(
+    corrected_first: bool,
+) -> None:
+    """A correction read before the repayment that had paid its charges says when these are overpaid, not the repayment.
+
+    In value order it finds the charge told late, and takes that off; it had paid principal while nobody knew of it.
+    """
+    pipe = Pipe().open(100_000, principal=30_000, fee=500, interest=700)
+    corrected_at = FRIDAY + timedelta(hours=3)
+    none = {"penalty_minor": 0, "interest_minor": 0}
+    correction = builders.charges_accrued(**none, event_id="c2", fee_minor=-300, occurred_at=corrected_at)
+    late = builders.charges_accrued(**none, event_id="c3", fee_minor=3_000, occurred_at=FRIDAY + timedelta(hours=2))
+    if corrected_first:
+        pipe.take(correction, corrected_at)
+        pipe.repay(1_200)
+    else:
+        pipe.repay(1_200)
+        pipe.take(correction, corrected_at)
+    assert pipe.account.used_debt_minor == pipe.debt.principal_minor == 29_700
+    pipe.take(late)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (30_000, 2_700)
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (30_000, 2_700)
+    assert (pipe.account.overpaid_minor, pipe.account.available_minor) == (0, 70_000)
+
+
 def test_e16_charges_read_after_the_repayment_that_paid_them_use_no_credit() -> None:
     charge = builders.charges_accrued(
         penalty_minor=0, fee_minor=3_000, interest_minor=0, occurred_at=FRIDAY - timedelta(days=1)
