@@ -9,7 +9,7 @@ import typer
 
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
-from services.cli import learning, models
+from services.cli import hindsight, learning, models
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 models.register(app)
 learning.register(app)
+hindsight.register(app)
 # Every verdict on a repayment as it was told, first to last, with the settlement the first one is about.
 TOLD = """
 SELECT convert_from(o.payload, 'UTF8') AS fact, convert_from(s.payload, 'UTF8') AS settled

@@ -169,7 +169,7 @@ def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:
     exposed = {each["account_id"]: int(each["minor"]) for each in listed(row["exposed"])}
     outcomes: dict[str, dict[str, Outcome]] = {}
     for each in listed(row["outcomes"]):
-        outcomes.setdefault(each["account_id"], {})[each["repayment_id"]] = _outcome(each)
+        outcomes.setdefault(each["account_id"], {})[each["repayment_id"]] = outcome(each)
     if not portfolio and not outcomes:
         return found
     return {
@@ -307,7 +307,8 @@ def _assessment(account_id: str, one: Assessment) -> tuple[object, ...]:
     return (one.repayment_id, account_id, one.funding_account_id, *when)
 
 
-def _outcome(row: Row) -> Outcome:
+def outcome(row: Row) -> Outcome:
+    """Return what became of a repayment, of its row as JSON."""
     told = {name: row[name] for name in Outcome.__dataclass_fields__}
     parts = [Part(minor, date.fromisoformat(day)) for minor, day in json.loads(row["parts"])]
     inputs = [Given(name, value) for name, value in json.loads(row["inputs"])]

@@ -26,7 +26,7 @@ COMMANDS = (
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "policy show", "policy diff", "policy check", "risk replay-decision",
-    "risk status", "risk add", "risk promote", "risk rollback", "risk train", "risk evaluate",
+    "risk status", "risk add", "risk promote", "risk rollback", "risk train", "risk evaluate", "risk replay",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
 WHO = ("--actor", "agent_1", "--reason", "customer_called")
@@ -49,6 +49,7 @@ LOOKING = (
     ("case", "list"),
     ("case", "show", "abcd"),
     ("risk", "status"),
+    ("risk", "replay"),
     ("risk", "rollback", "--actor", "a", "--reason", "r"),
 )
 
