@@ -1,13 +1,19 @@
 """The rules and routes as Prometheus' and Alertmanager's own tools and servers understand them."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Final
+from queue import Queue
+from threading import Thread
+from typing import Any, Final
 
 import pytest
 import yaml
+from typing_extensions import override
 
 from services.cli.system import free_port
 from services.runtime.clock import monotonic
@@ -18,7 +24,9 @@ pytestmark = pytest.mark.debian
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RULES: Final = DEPLOY / "prometheus" / "rules.yml"
 ROUTES: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
+START: Final = ROUTES.with_name("start.sh")
 SEEN_SECONDS: Final = 5.0
+ARRIVED_SECONDS: Final = 60.0
 
 
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -63,21 +71,87 @@ def test_an_alert_goes_where_its_severity_says(severity: str) -> None:
     assert told.stdout.strip() == severity
 
 
-@pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """Run a real Alertmanager with the committed configuration; return its address."""
-    at, folder = f"127.0.0.1:{free_port()}", tmp_path
-    command = [program("prometheus-alertmanager"), f"--config.file={ROUTES}", f"--storage.path={folder}"]
+@contextmanager
+def running(folder: Path, webhook: str) -> Iterator[str]:
+    """Run a real Alertmanager by the committed script with the pager of a secret file; yield its address."""
+    at, secret = f"127.0.0.1:{free_port()}", folder / "alert_webhook"
+    secret.write_text(webhook)
+    given = {"ALERT_WEBHOOK_FILE": str(secret), "ALERTMANAGER_CONFIG": str(folder / "alertmanager.yml")}
+    given |= {"ALERTMANAGER": program("prometheus-alertmanager"), "PATH": os.environ["PATH"]}
+    command = [str(START), f"--storage.path={folder}", f"--web.listen-address={at}", "--cluster.listen-address="]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, f"--web.listen-address={at}", "--cluster.listen-address="], stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, env=given, stdout=log, stderr=log)
         try:
             ready(f"http://{at}/-/ready")
             yield f"http://{at}"
         finally:
             process.terminate()
             process.wait()
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[str]:
+    """Run it without a pager."""
+    with running(tmp_path, "none") as at:
+        yield at
+
+
+class Pager(ThreadingHTTPServer):
+    """Takes what Alertmanager posts."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Call)
+        self.told: Queue[dict[str, Any]] = Queue()
+
+
+class Call(BaseHTTPRequestHandler):
+    """One call of the pager's webhook."""
+
+    def do_POST(self) -> None:  # the name the library calls
+        assert isinstance(self.server, Pager)
+        self.server.told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def pager() -> Iterator[Pager]:
+    """Run a webhook on this machine."""
+    with Pager() as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        yield server
+        server.shutdown()
+        serving.join()
+
+
+def test_a_page_and_a_ticket_arrive_at_the_webhook_of_the_secret(tmp_path: Path, pager: Pager) -> None:
+    with running(tmp_path, f"http://127.0.0.1:{pager.server_port}/hook?key=a+b%20c") as at:
+        checked = run("amtool", "check-config", tmp_path / "alertmanager.yml")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        for alert, severity in (("CreditRestoreStuck", "page"), ("CreditClockSkew", "ticket")):
+            labels = (f"alertname={alert}", f"severity={severity}", "stage=risk")
+            run("amtool", f"--alertmanager.url={at}", "alert", "add", *labels).check_returncode()
+        told = [pager.told.get(timeout=ARRIVED_SECONDS) for _ in range(2)]
+    assert {(each["receiver"], each["alerts"][0]["labels"]["alertname"]) for each in told} == {
+        ("page", "CreditRestoreStuck"),
+        ("ticket", "CreditClockSkew"),
+    }
+    assert {each["status"] for each in told} == {"firing"}
+
+
+@pytest.mark.parametrize("text", ["", "pager.example/hook", 'http://pager.example/"}] #', "http://a b/"])
+def test_what_is_no_address_starts_no_alertmanager(tmp_path: Path, text: str) -> None:
+    (tmp_path / "alert_webhook").write_text(text)
+    given = {"ALERT_WEBHOOK_FILE": str(tmp_path / "alert_webhook"), "ALERTMANAGER_CONFIG": str(tmp_path / "made.yml")}
+    done = subprocess.run([START], env=given | {"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "alert_webhook" in done.stderr
+    assert not (tmp_path / "made.yml").exists()
 
 
 @pytest.mark.parametrize(
