@@ -29,7 +29,9 @@ from services.cli.servers import Connection, connected, stack_of
 from services.cli.story import books_line, stories
 from services.cli.system import System, open_system, provision, start_workers, wait_ready
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, print_json, seconds_since
+from services.cli.windows import address, start_picture
 from services.cli.workers import OBSERVERS, WORKERS
+from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import load_settings
 
@@ -38,6 +40,7 @@ ACCOUNTS: Final = 60
 KILLED: Final = "settlement"
 RUNNING: Final = (*WORKERS, *(each for each in OBSERVERS if not each.writes))
 """The five, and who only watches them."""
+STOPPED: Final = (*(worker.name for worker in RUNNING), PICTURE)
 # Restored parts the observer has not measured yet.
 UNMEASURED = """
 SELECT (SELECT count(*) FROM limit_release.tranche WHERE restored_at IS NOT NULL)
@@ -95,7 +98,7 @@ def demo(
     with _cleaned(settings.state_dir, screen):
         system, ports = _start(screen, result)
         asyncio.run(_show(screen, system, ports, result, seconds=seconds, rate=rate))
-        system.stack.stop([worker.name for worker in RUNNING])
+        system.stack.stop(STOPPED)
     _end(screen, result)
     if as_json:
         print_json(_summary(result))
@@ -118,6 +121,8 @@ def _start(screen: Screen, result: Result) -> tuple[System, Mapping[str, int]]:
     asyncio.run(wait_ready(ports))
     screen.say(f"workers: all ready after {seconds_since(step)}")
     result.ready_seconds = monotonic() - begun
+    ports = {**ports, PICTURE: start_picture(system)}
+    screen.say(f"live picture, windows in memory that no figure needs: {address(ports[PICTURE])}")
     return system, ports
 
 
@@ -178,7 +183,7 @@ async def _traffic(
     load = Load(seed=1, run=scene.result.run, accounts=ACCOUNTS, rate=rate, seconds=TRAFFIC_SECONDS_MAX)
     await open_accounts(system.settings, scene.connection, accounts_plan(load), scene.ledger)
     sending = asyncio.create_task(send_until(system.settings, repayments_plan(load), stop, scene.ledger))
-    watch = Watch(screen, scene.flow, scene.connection)
+    watch = Watch(screen, scene.flow, scene.connection, ports[PICTURE])
     try:
         async with watch.running():
             await _kill_and_recover(watch, system, ports, scene.result)
@@ -304,7 +309,7 @@ def _cleaned(state_dir: Path, screen: Screen) -> Iterator[None]:
                 stack.down()
             else:
                 with suppress(StackError):
-                    stack.stop([worker.name for worker in RUNNING])
+                    stack.stop(STOPPED)
         if interrupted:
             screen.say("interrupted: workers, Kafka and PostgreSQL are stopped, nothing is left running")
             raise KeyboardInterrupt from None

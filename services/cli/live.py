@@ -13,6 +13,7 @@ from rich.text import Text
 from services.cli.lag import Flow, percentile, seconds_text, stage_table
 from services.cli.servers import Connection
 from services.cli.terminal import stderr, stdout
+from services.cli.windows import newest
 from services.runtime.clock import monotonic
 
 REFRESH_SECONDS: Final = 0.5
@@ -47,12 +48,14 @@ class Screen:
 
 
 class Watch:
-    """Reads the flow twice a second and shows it, with what happened beside."""
+    """Reads the flow twice a second and shows it, with what happened beside and what the live picture says."""
 
-    def __init__(self, screen: Screen, flow: Flow, connection: Connection) -> None:
+    def __init__(self, screen: Screen, flow: Flow, connection: Connection, picture: int) -> None:
         self.screen = screen
         self.flow = flow
         self.connection = connection
+        self.picture = picture
+        self.window: str | None = None
         self.begun = monotonic()
         self._live: Live | None = None
         self._read = asyncio.Event()
@@ -118,6 +121,7 @@ class Watch:
 
     async def _look(self) -> None:
         await self.flow.read(self.connection)
+        self.window = await newest(self.picture)
         self._measure()
         if self._live is not None:
             self._live.update(self._shown())
@@ -134,7 +138,8 @@ class Watch:
 
     def _shown(self) -> RenderableType:
         head = f"{self.seconds:.0f} s: {self._rate:.0f} repayments a second taken in; the last {WINDOW_SECONDS:.0f} s:"
-        return Group(Text(), Text(head), stage_table(self.flow, WINDOW_SECONDS))
+        table = stage_table(self.flow, WINDOW_SECONDS)
+        return Group(Text(), Text(head), table, Text(f"live picture: {self.window or 'nothing yet'}"))
 
     def _line(self) -> str:
         """Return the table in one line."""

@@ -9,6 +9,7 @@ import yaml
 from schemas.topics import BILLING_REPAYMENT, TOPICS, dead_letter_topic
 from services.cli.relations import relations
 from services.cli.workers import EVERYONE, OBSERVERS, READERS
+from services.lag_monitor import windows
 from services.runtime.worker import AnyWorker
 
 ROOT: Final = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def access() -> dict[str, Any]:
     """Return who reads, writes and owns what: our services, those outside who write a topic, and people's tools."""
     ours = {worker.name for worker in EVERYONE}
     outside = sorted({topic.writer for topic in TOPICS.values()} - ours)
-    clients = [*(_client(name) for name in outside), _client(PROBE, writer=BILLING_REPAYMENT.writer)]
+    clients = [*(_client(name) for name in outside), _client(PROBE, writer=BILLING_REPAYMENT.writer), _picture()]
     readers = [{"name": name, "postgres": _postgres(name)} for name in READERS]
     return {"services": [_service(worker) for worker in EVERYONE], "clients": clients, "readers": readers}
 
@@ -90,3 +91,9 @@ def _client(name: str, writer: str | None = None) -> dict[str, Any]:
     """Return who writes the topics of ``writer``, by default its own; the probe alone writes beside billing."""
     written = [topic.name for topic in TOPICS.values() if topic.writer == (writer or name)]
     return {"name": name, "kafka": {"principal": f"User:{name}", "writes": written}}
+
+
+def _picture() -> dict[str, Any]:
+    """Return who only looks: the live picture reads one topic in a group of its own, and has no tables."""
+    kafka = {"principal": f"User:{windows.NAME}", "group": windows.NAME, "reads": [windows.TOPIC.name], "writes": []}
+    return {"name": windows.NAME, "kafka": kafka}

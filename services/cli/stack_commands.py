@@ -26,7 +26,9 @@ from services.cli.terminal import (
     table,
     working,
 )
+from services.cli.windows import start_picture
 from services.cli.workers import EVERYONE
+from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.clock import monotonic
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
 
@@ -157,23 +159,22 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run workers in the foreground until Ctrl-C; servers that do not run are started, and stopped again."""
-    chosen = [worker for worker in EVERYONE if everyone or worker.name in (names or [])]
-    unknown = set(names or []) - {worker.name for worker in EVERYONE}
-    if unknown or not chosen:
-        known = ", ".join(worker.name for worker in EVERYONE)
-        raise Problem(f"name workers to run, or --all; there are: {known}", USAGE)
+    known = [*(worker.name for worker in EVERYONE), PICTURE]
+    chosen = [name for name in known if everyone or name in (names or [])]
+    if set(names or []) - set(known) or not chosen:
+        raise Problem(f"name workers to run, or --all; there are: {', '.join(known)}", USAGE)
     settings = load_settings()
     before = {process.name for process in stack_of(settings).processes() if process.pid}
     system = open_system(settings)
     try:
         asyncio.run(provision(system.settings))
         with working("starting workers"):
-            asyncio.run(wait_ready(start_workers(system, chosen)))
-        _watch(system, [worker.name for worker in chosen], as_json=as_json)
+            asyncio.run(wait_ready(_started(system, chosen)))
+        _watch(system, chosen, as_json=as_json)
     except KeyboardInterrupt:
         stdout().print("stopping") if not as_json else None
     finally:
-        _stop(system.stack, [worker.name for worker in chosen], before)
+        _stop(system.stack, chosen, before)
 
 
 def config(as_json: Json = False) -> None:
@@ -202,6 +203,12 @@ def version(as_json: Json = False) -> None:
     names = ("opentobuy", "aiokafka", "asyncpg", "faust-streaming", "pydantic")
     found = {name: version_of(name) for name in names}
     print_json(found) if as_json else stdout().print("\n".join(f"{name} {what}" for name, what in found.items()))
+
+
+def _started(system: System, names: list[str]) -> dict[str, int]:
+    """Start workers and the live picture, as named; return each one's web port."""
+    ports = dict(start_workers(system, [worker for worker in EVERYONE if worker.name in names]))
+    return {**ports, PICTURE: start_picture(system)} if PICTURE in names else ports
 
 
 def _watch(system: System, names: list[str], *, as_json: bool) -> None:

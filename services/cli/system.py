@@ -123,7 +123,11 @@ def start_workers(system: System, workers: Iterable[AnyWorker] = WORKERS) -> Map
 
 def faust_command(name: str) -> list[str]:
     """Return the command that runs a worker."""
-    module = f"services.{name.replace('-', '_')}.worker"
+    return hosted(f"services.{name.replace('-', '_')}.worker")
+
+
+def hosted(module: str) -> list[str]:
+    """Return the command by which Faust runs the app of ``module``."""
     return [sys.executable, "-m", "faust", "-q", "-A", module, "--workdir", str(ROOT), "worker", "-l", "info"]
 
 

@@ -6,88 +6,29 @@ lag ledger is what it was. They begin with what comes after the start, and a rec
 
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from importlib.metadata import version
 from typing import Any, Final
 
 import faust
 from aiohttp.web import Response
-from faust.windows import TumblingWindow
 from mode import CrashingSupervisor
+from prometheus_client.exposition import choose_encoder
 
-from schemas.event import milliseconds_between
 from schemas.restoration import CreditRestored
-from schemas.topics import TOPIC_OF
 from services.decision import Malformed
 from services.kafka_access import MECHANISM
-from services.runtime import logs
-from services.runtime.clock import from_epoch_ms
+from services.lag_monitor.windows import NAME, TOPIC, Picture
+from services.runtime import logs, metrics
 from services.runtime.codec import decode
 from services.runtime.run import main
 from services.runtime.settings import Settings, load_settings
 
-NAME: Final = "lag-monitor-live"
-WINDOW_SECONDS: Final = 10.0
-KEPT: Final = 60
 AT_ONCE_MAX: Final = 500
 WITHIN_SECONDS: Final = 0.05
 RESTORED: Final = frozenset({CreditRestored})
-TOPIC: Final = TOPIC_OF[CreditRestored]
-TUMBLING: Final = TumblingWindow(WINDOW_SECONDS)
-
-
-@dataclass(slots=True)
-class Window:
-    """What was restored within ten seconds: parts, their milliseconds by the cause that took most, the longest."""
-
-    parts: int = 0
-    longest_ms: int = 0
-    spent_ms: Counter[str] = field(default_factory=Counter)
-
-    def add(self, event: CreditRestored) -> None:
-        """Count one part."""
-        ms = milliseconds_between(event.repaid_at, event.restored_at)
-        self.parts += 1
-        self.longest_ms = max(self.longest_ms, ms)
-        self.spent_ms[event.cause] += ms
-
-
-class Picture:
-    """The newest windows by when they begin, seconds since 1970; older ones are let go."""
-
-    def __init__(self) -> None:
-        self.windows: dict[float, Window] = {}
-
-    def add(self, events: Iterable[CreditRestored]) -> None:
-        """Count restored parts into the windows they were restored in."""
-        for event in events:
-            begin, _ = TUMBLING.current(event.restored_at.timestamp())
-            self.windows.setdefault(begin, Window()).add(event)
-        for begin in sorted(self.windows)[:-KEPT]:
-            del self.windows[begin]
-
-    def described(self) -> list[dict[str, Any]]:
-        """Return the windows for programs, the oldest first."""
-        return [
-            {
-                "from": _instant(begin),
-                "until": _instant(begin) + timedelta(seconds=WINDOW_SECONDS),
-                "parts": window.parts,
-                "mean_ms": round(window.spent_ms.total() / window.parts),
-                "longest_ms": window.longest_ms,
-                "by_cause_ms": dict(window.spent_ms),
-            }
-            for begin, window in sorted(self.windows.items())
-        ]
-
-
-def _instant(seconds: float) -> datetime:
-    return from_epoch_ms(round(seconds * 1000))
-
-
 PICTURE: Final = Picture()
+READS: Final = set[Any]()
+"""The partitions it reads now."""
 app = faust.App(
     NAME,
     key_serializer="raw",
@@ -116,8 +57,22 @@ app = faust.App(
 def configure(app: Any, /, *given: Any, signal: Any, **_: Any) -> None:
     """Say where Kafka is; settings are read here, never at import."""
     (conf,), settings = given, load_settings()
+    logs.set_level(settings.log_level)
+    metrics.BUILD.labels(version("opentobuy"), NAME).set(1)
     conf.broker = [f"aiokafka://{server}" for server in (settings.kafka_bootstrap_servers or "").split(",")]
     conf.broker_credentials = credentials(settings)
+
+
+@app.on_partitions_assigned.connect
+async def begin_reading(app: Any, /, *given: Any, signal: Any, **_: Any) -> None:
+    """Remember what it was given to read."""
+    READS.update(*given)
+
+
+@app.on_partitions_revoked.connect
+async def end_reading(app: Any, /, *given: Any, signal: Any, **_: Any) -> None:
+    """Forget what it reads no more."""
+    READS.difference_update(*given)
 
 
 def credentials(settings: Settings) -> faust.SASLCredentials | faust.SSLCredentials | None:
@@ -152,6 +107,19 @@ def restored(message: Any) -> CreditRestored | None:
 async def live(view: Any, request: Any) -> Any:
     """Answer with the windows."""
     return view.json(PICTURE.described())
+
+
+@app.page("/metrics")
+async def metrics_page(view: Any, request: Any) -> Any:
+    """Answer with what is scraped: that it runs, and which build."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(body=encode(metrics.REGISTRY), headers={"Content-Type": content_type})
+
+
+@app.page("/readyz")
+async def readyz(view: Any, request: Any) -> Any:
+    """Answer whether it was given partitions to read."""
+    return Response(text="ok" if READS else "no partitions assigned", status=200 if READS else 503)
 
 
 @app.page("/livez")

@@ -12,6 +12,7 @@ import yaml
 from services.cli.rights import principals, read_access
 from services.cli.system import MEMORY
 from services.cli.workers import EVERYONE, READERS
+from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ OURS = {name for name, service in SERVICES.items() if "opentobuy" in service["im
 JOBS = {name for name, service in SERVICES.items() if service["restart"] == "no"}
 LOGINS = {*(worker.package for worker in EVERYONE), *READERS}
 WORKERS = {worker.name for worker in EVERYONE}
+SCRAPED = {*WORKERS, PICTURE}
 ACCESS = read_access()
 OWNERS = {"otb_owner", "kafka_admin"}
 VARIABLE = re.compile(r"\$\{(\w+)(:-|:\?)")
@@ -85,7 +87,7 @@ def test_ports_are_on_loopback_only(name: str) -> None:
 def test_what_needs_nobody_outside_reaches_nobody_outside() -> None:
     assert COMPOSE["networks"]["core"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
-    assert outside == {"kafka", "kafka-ui", "notifier", "push-sink", "prometheus", "alertmanager", "grafana"}
+    assert outside == {PICTURE, "kafka", "kafka-ui", "notifier", "push-sink", "prometheus", "alertmanager", "grafana"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - JOBS))
@@ -108,9 +110,18 @@ def test_a_worker_waits_for_the_jobs_and_runs_its_own_module_with_its_own_two_se
     assert "@" not in environment["OTB_POSTGRES_DSN"]
 
 
+def test_the_live_picture_sees_one_topic_and_no_database() -> None:
+    service = SERVICES[PICTURE]
+    assert "services.lag_monitor.live" in service["command"]
+    assert service["secrets"] == ["kafka_lag_monitor_live"]
+    assert not {"OTB_POSTGRES_DSN", "OTB_SECRETS_DIR"} & service["environment"].keys()
+    (known,) = [who["kafka"] for who in ACCESS["clients"] if who["name"] == PICTURE]
+    assert (known["group"], known["reads"], known["writes"]) == (PICTURE, ["credit.restoration.v1"], [])
+
+
 def test_every_worker_is_a_service_and_ready_waits_for_all_that_runs() -> None:
     assert SERVICES.keys() >= WORKERS
-    assert {"prometheus", "alertmanager", "grafana"} | WORKERS == SERVICES["ready"]["depends_on"].keys()
+    assert {"prometheus", "alertmanager", "grafana"} | SCRAPED == SERVICES["ready"]["depends_on"].keys()
     assert {entry["condition"] for entry in SERVICES["ready"]["depends_on"].values()} == {"service_healthy"}
 
 
@@ -184,7 +195,7 @@ def test_the_broker_logs_by_the_settings_that_are_mounted() -> None:
 def test_prometheus_scrapes_every_worker() -> None:
     targets = yaml.safe_load((ROOT / "deploy/prometheus/targets/compose.yml").read_text())
     assert {(target, entry["labels"]["job"]) for entry in targets for target in entry["targets"]} == {
-        (f"{name}:6066", name) for name in WORKERS
+        (f"{name}:6066", name) for name in SCRAPED
     }
 
 

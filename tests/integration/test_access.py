@@ -29,7 +29,7 @@ from tests.integration.secured import Secured, secured_broker
 DOCUMENT = read_access()
 RIGHTS = rights(DOCUMENT)
 NAMES = [who["name"] for who in principals(DOCUMENT)]
-GROUPS = [who["kafka"]["group"] for who in DOCUMENT["services"]]
+GROUPS = [who["kafka"]["group"] for who in principals(DOCUMENT) if "group" in who["kafka"]]
 TOPICS = sorted(all_topics())
 SECONDS = 30.0
 QUIET = {"log_level": "2"}

@@ -3,23 +3,28 @@
 import asyncio
 import os
 import signal
-import sys
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from deploy.embedded import Program
-from services.cli.system import System, environment, free_port
-from services.lag_monitor.live import NAME
+from services.cli.access import administrator_of, change, differences, set_passwords
+from services.cli.rights import read_access
+from services.cli.system import System, environment, free_port, hosted, make_topics, wait_ready
+from services.cli.windows import MODULE, address, start_picture
+from services.lag_monitor.windows import NAME
 from services.lag_monitor.worker import WORKER
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
 from tests import builders
-from tests.conftest import REPOSITORY
+from tests.conftest import run_apart
 from tests.integration.conftest import MakeFeed
 from tests.integration.kafka import send
+from tests.integration.secured import Secured, secured_broker
 from tests.integration.test_lag_ledger import ledger
 
 SECONDS: Final = 120.0
@@ -28,13 +33,10 @@ SECONDS: Final = 120.0
 @pytest.fixture
 def live(system: System, settings: Settings) -> Iterator[str]:
     """Run the live picture under the stack's supervisor; return its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "faust", "-q", "-A", "services.lag_monitor.live", "--workdir", str(REPOSITORY)]
-    command += ["worker", "-l", "info", "-p", str(port)]
-    folder = str(settings.state_dir)
-    system.stack.run([Program(name=NAME, command=command, environment=environment(settings), directory=folder)])
+    port = start_picture(System(settings, system.stack))
     try:
-        yield f"http://127.0.0.1:{port}/live"
+        run_apart(wait_ready({NAME: port}))
+        yield address(port)
     finally:
         system.stack.stop([NAME])
 
@@ -77,3 +79,32 @@ async def test_killing_the_live_picture_loses_no_figure(
     assert await shown(live, settings) > 0, "another one begins anew"
     assert await asyncio.to_thread(pid_of, system) != killed
     assert await ledger(settings) == before
+
+
+@contextmanager
+def looking(broker: Secured, folder: Path) -> Iterator[int]:
+    """Run the live picture as its principal; yield its web port, then see that it was refused nothing."""
+    port, log = free_port(), folder / "log"
+    given = {name: text for name, text in os.environ.items() if not name.startswith("OTB_")}
+    given |= environment(broker.settings(NAME))
+    with log.open("wb") as file:
+        running = subprocess.Popen([*hosted(MODULE), "-p", str(port)], env=given, stdout=file, stderr=file)
+    try:
+        yield port
+    finally:
+        running.terminate()
+        running.wait()
+    assert "uthorization" not in log.read_text()
+
+
+@pytest.mark.timeout(400)
+async def test_the_live_picture_needs_no_right_but_its_own(tmp_path: Path) -> None:
+    with secured_broker(tmp_path) as broker:
+        admin = broker.settings("admin")
+        await make_topics(admin)
+        kafka, document = administrator_of(admin), read_access()
+        set_passwords(kafka, document, broker.secrets_dir)
+        change(kafka, *differences(kafka, document))
+        with looking(broker, tmp_path) as port:
+            await wait_ready({NAME: port})
+            assert await shown(address(port), broker.settings("limit-release")) > 0

@@ -6,7 +6,9 @@ from typing import NamedTuple
 from pydantic import SecretStr
 
 from schemas.restoration import CreditRestored
-from services.lag_monitor.live import KEPT, WINDOW_SECONDS, Picture, credentials, restored
+from services.cli.windows import said
+from services.lag_monitor.live import credentials, restored
+from services.lag_monitor.windows import KEPT, WINDOW_SECONDS, Picture
 from services.runtime.settings import Settings
 from tests import builders
 from tests.contract.records import record_of
@@ -34,6 +36,11 @@ def test_parts_are_counted_in_the_ten_seconds_they_were_restored_in() -> None:
     assert (first["parts"], first["mean_ms"], first["longest_ms"]) == (2, 2_000, 3_000)
     assert first["by_cause_ms"] == {cause: 4_000}
     assert (second["parts"], second["from"]) == (1, first["until"])
+
+
+def test_a_window_is_said_in_a_line() -> None:
+    window = {"from": "2026-03-02T10:15:20Z", "parts": 2, "mean_ms": 240, "longest_ms": 1_300}
+    assert said(window) == "window of 10 s from 10:15:20: 2 parts restored, mean 240 ms, longest 1.3 s"
 
 
 def test_old_windows_are_let_go() -> None:

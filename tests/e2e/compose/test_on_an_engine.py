@@ -13,6 +13,7 @@ import pytest
 
 from services.cli.rights import principals, read_access
 from services.cli.workers import EVERYONE, READERS
+from services.lag_monitor.windows import NAME as PICTURE
 from tests.e2e.compose.engine import Done, Engine, engine
 from tests.e2e.compose.images import OURS
 from tests.integration.secured import Secured
@@ -21,7 +22,7 @@ from tests.integration.test_access import TOPICS, allowed, described, read, writ
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 WORKERS: Final = tuple(worker.name for worker in EVERYONE)
 OBSERVERS: Final = ("prometheus", "alertmanager")
-RUNNING: Final = ("postgres", "kafka", *WORKERS, *OBSERVERS, "push-sink")
+RUNNING: Final = ("postgres", "kafka", *WORKERS, PICTURE, *OBSERVERS, "push-sink")
 ROLES: Final = (*(worker.package for worker in EVERYONE), *READERS)
 PRINCIPALS: Final = tuple(who["name"] for who in principals(read_access()))
 RELATIONS: Final = """
@@ -173,7 +174,7 @@ def test_prometheus_scrapes_every_worker_and_knows_alertmanager(up: Engine) -> N
         result = httpx.get(f"{api}/query", params=query, trust_env=False).json()["data"]["result"]
         return {(each["metric"]["job"], each["value"][1]) for each in result}
 
-    eventually(lambda: scraped() == {(name, "1") for name in WORKERS}, "every worker is scraped")
+    eventually(lambda: scraped() == {(name, "1") for name in (*WORKERS, PICTURE)}, "every worker is scraped")
     managers = httpx.get(f"{api}/alertmanagers", trust_env=False).json()["data"]["activeAlertmanagers"]
     assert [each["url"] for each in managers] == ["http://alertmanager:9093/api/v2/alerts"]
 
