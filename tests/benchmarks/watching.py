@@ -1,18 +1,20 @@
-"""What watching costs: the five workers with the lag monitor beside them against the five alone, in pairs.
+"""What watching costs: five workers with the lag monitor beside them and all six scraped, against five alone, in pairs.
 
-python -m tests.benchmarks.watching [--pairs 3] [--latency-seconds 20] [--backlog 20000] [--json FILE]
+python -m tests.benchmarks.watching [--pairs 3] [--latency-seconds 20] [--backlog 20000] [--scrape-seconds 15]
 """
 
 import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import httpx
 from rich.console import Console
 from rich.table import Table
 
@@ -20,28 +22,65 @@ from services.cli.system import System, start_workers, wait_ready
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.runtime.settings import Settings
 from tests.benchmarks.bed import BenchmarkError, bed, fetch, open_accounts, until
+from tests.benchmarks.contenders import Contender
 from tests.benchmarks.contenders.ours import OURS
 from tests.benchmarks.facts import facts
 from tests.benchmarks.report import write_json
 from tests.benchmarks.turn import Asked, Turn, take_turn
 from tests.integration.kafka import ends
 
+WATCHED: Final = "watched"
 COST_MAX: Final = 0.05
+SCRAPE_SECONDS_MAX: Final = 10.0
+ACCEPT: Final = {"Accept": "application/openmetrics-text; version=1.0.0"}
 RATES: Final = (20.0, 100.0)
 HEARD_SECONDS: Final = 300.0
 READ: Final = "SELECT topic, partition, next_offset FROM lag_monitor.progress"
 Pair = Mapping[str, Turn]
 
 
-async def _start(system: System) -> None:
-    """Let the monitor hear what happened without it before the workers begin."""
-    await wait_ready(await asyncio.to_thread(start_workers, system, (LAG_MONITOR,)))
-    await until(lambda: _heard(system.settings), HEARD_SECONDS, "the monitor read every topic")
-    await OURS.start(system)
+class Scraper:
+    """Asks every process of the watched side for its metrics, as Prometheus does."""
 
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.ports: dict[str, int] = {}
+        self.series = 0
 
-WATCHED: Final = replace(OURS, name="watched", stages=(*OURS.stages, LAG_MONITOR.name), start=_start)
-SIDES: Final = (OURS, WATCHED)
+    async def start(self, system: System) -> None:
+        """Let the monitor hear what happened without it before the workers begin."""
+        monitor = await asyncio.to_thread(start_workers, system, (LAG_MONITOR,))
+        await wait_ready(monitor)
+        await until(lambda: _heard(system.settings), HEARD_SECONDS, "the monitor read every topic")
+        workers = await asyncio.to_thread(start_workers, system)
+        await wait_ready(workers)
+        self.ports = {**monitor, **workers}
+
+    @asynccontextmanager
+    async def scraping(self) -> AsyncIterator[None]:
+        """Scrape while the block runs whatever was started; raise what a scrape raised."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._scrape(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    async def _scrape(self, stop: asyncio.Event) -> None:
+        async with httpx.AsyncClient(timeout=SCRAPE_SECONDS_MAX, trust_env=False, headers=ACCEPT) as client:
+            while not stop.is_set():
+                with suppress(httpx.TransportError):  # who starts or stops is not scraped either
+                    asked = [client.get(f"http://127.0.0.1:{port}/metrics") for port in self.ports.values()]
+                    told = [line for page in await asyncio.gather(*asked) for line in page.text.splitlines()]
+                    self.series = max(self.series, sum(not line.startswith("#") for line in told))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), self.seconds)
+
+    @property
+    def side(self) -> Contender:
+        """Return the five workers watched."""
+        return replace(OURS, name=WATCHED, stages=(*OURS.stages, LAG_MONITOR.name), start=self.start)
 
 
 async def _heard(settings: Settings) -> bool:
@@ -54,13 +93,18 @@ async def measure(system: System, asked: argparse.Namespace) -> tuple[list[Pair]
     machine = await facts(system)
     await open_accounts(system, asked.accounts)
     pairs: list[Pair] = []
+    scraper = Scraper(asked.scrape_seconds)
+    sides = (OURS, scraper.side)
     for number in range(asked.pairs):
         turns: dict[str, Turn] = {}
-        for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+        for side in sides if number % 2 == 0 else sides[::-1]:
             sys.stderr.write(f"pair {number + 1} of {asked.pairs}: {side.name}\n")
-            turns[side.name] = await take_turn(system, side, _asked(asked, number))
+            scraper.ports.clear()
+            async with scraper.scraping():
+                turns[side.name] = await take_turn(system, side, _asked(asked, number))
         pairs.append(turns)
-    return pairs, {**machine, "load_average_after": round(os.getloadavg()[0], 2)}
+    load = round(os.getloadavg()[0], 2)
+    return pairs, {**machine, "scraped_series": scraper.series, "load_average_after": load}
 
 
 def _asked(asked: argparse.Namespace, number: int) -> Asked:
@@ -74,15 +118,20 @@ def _asked(asked: argparse.Namespace, number: int) -> Asked:
 
 
 def figures(turn: Turn) -> dict[str, float | None]:
-    """Return what is compared; each grows with the cost, so throughput is the time of one repayment."""
+    """Return what is compared; each grows with the cost, so throughput is the time of one repayment.
+
+    CPU seconds of 1,000 repayments are of all processes of the side, servers included.
+    """
     p50 = {f"p50 at {each.rate:g}/s, ms": each.p50 for each in turn.latencies}
-    return {**p50, "ms a repayment of a backlog": 1000 / turn.drain.per_second}
+    used = turn.cpu_per_thousand
+    cpu = {"CPU s of 1,000": used.workers + used.postgres + used.kafka}
+    return {**p50, "ms a repayment of a backlog": 1000 / turn.drain.per_second, **cpu}
 
 
 def costs(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
     """Return each figure of both sides, their ratios less one, and the median of these; None when saturated."""
     found: dict[str, dict[str, Any]] = {}
-    sides = [(figures(pair[OURS.name]), figures(pair[WATCHED.name])) for pair in pairs]
+    sides = [(figures(pair[OURS.name]), figures(pair[WATCHED])) for pair in pairs]
     for name in sides[0][0]:
         both = [(alone[name], watched[name]) for alone, watched in sides]
         known = [watched / alone - 1 for alone, watched in both if alone and watched]
@@ -98,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--latency-seconds", type=float, default=20.0, help="length of each open loop")
     parser.add_argument("--backlog", type=int, default=20_000, help="repayments drained by each side")
+    parser.add_argument("--scrape-seconds", type=float, default=15.0, help="as prometheus.yml has it by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     asked = parser.parse_args(arguments)
     try:
@@ -116,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(found: Mapping[str, Mapping[str, Any]], machine: Mapping[str, object]) -> None:
-    shown = Table(title="With the lag monitor against without it, each pair", title_justify="left")
+    shown = Table(title="Watched and scraped against neither, each pair", title_justify="left")
     for title in ("figure", "alone", "watched", "median cost", f"at most {COST_MAX:.0%}"):
         shown.add_column(title, justify="left" if title == "figure" else "right")
     for name, each in found.items():

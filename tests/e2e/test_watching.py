@@ -16,7 +16,9 @@ from deploy.embedded import Program
 from services.billing_simulator.load import Load, accounts_plan, load_plan, repayments_plan
 from services.billing_simulator.send import play
 from services.cli.system import System, environment, open_system, provision, start_workers, wait_ready
+from services.cli.windows import start_picture
 from services.cli.workers import EVERYONE, WORKERS
+from services.lag_monitor.windows import NAME as PICTURE
 from services.metrics.catalogue import SECONDS
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
@@ -109,7 +111,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def watched(alone: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Play a load with a killed worker, then let one stand still until Prometheus says so."""
     with prometheus(tmp_path_factory.mktemp("prometheus")) as server:
-        ports = start_workers(alone, EVERYONE)
+        ports = {**start_workers(alone, EVERYONE), PICTURE: start_picture(alone)}
         run_apart(wait_ready(ports))
         server.scrape(ports)
         alone.stack.run([_probe(alone)])
@@ -181,8 +183,12 @@ async def test_every_sql_panel_has_data(watched: Watched) -> None:
     assert {name for name, rows in found.items() if rows == 0} == set()
 
 
-def test_there_are_few_series_and_no_label_is_an_id(watched: Watched) -> None:
+def test_there_are_few_series_and_no_label_is_an_id(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     (count,) = watched.prometheus.now("sum(scrape_samples_post_metric_relabeling)")
+    with capsys.disabled():
+        print(f"\n{count[1]:.0f} series of the whole system in {PARTITIONS} partitions, {SERIES_MAX} allowed")
+    scraped = watched.prometheus.now("scrape_samples_post_metric_relabeling > 0")
+    assert {labels["job"] for labels, _ in scraped} >= {PICTURE, *(worker.name for worker in EVERYONE)} - {STALLED}
     assert 0 < count[1] <= SERIES_MAX
     series = watched.prometheus.now('{__name__=~"credit_.+"}')
     assert len(series) > 1_000
