@@ -85,7 +85,7 @@ schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access 
 lock: ## pin every Python package with its hashes again (needs uv)
 	@$(LOCK) --extra dev pyproject.toml -o deploy/requirements.lock
 	@$(LOCK) --extra training -c deploy/requirements.lock pyproject.toml -o deploy/training.lock
-	@$(LOCK) --extra image -c deploy/requirements.lock pyproject.toml -o deploy/image.lock
+	@$(LOCK) --extra image --extra tracing -c deploy/requirements.lock pyproject.toml -o deploy/image.lock
 
 stack-up: setup ## start the embedded Kafka and PostgreSQL
 	@$(BIN)/otb stack up
@@ -109,7 +109,7 @@ backup: ## copy the containers' database into books.dump, as of one instant
 	@umask 077 && $(COMPOSE) exec -T postgres sh -c 'PGPASSWORD=$$(cat /run/secrets/otb_owner) pg_dump -h 127.0.0.1 -U otb_owner -Fc otb' > books.dump.part && mv books.dump.part books.dump
 
 down: ## stop the containers, keep their data
-	@$(COMPOSE) --profile obs --profile demo down
+	@$(COMPOSE) --profile obs --profile demo --profile tracing down
 
 ps: ## which containers run, and are they healthy?
 	@$(COMPOSE) --profile obs --profile demo ps
@@ -124,6 +124,6 @@ resume: ## it goes on: make resume SERVICE=settlement ACTOR=ops_1 REASON=drill
 	@$(OWNER) resume $(SERVICE) --actor $(ACTOR) --reason $(REASON) && $(COMPOSE) start $(SERVICE)
 
 clean: stack-reset ## remove every stack's data, containers, secrets and the virtual environment
-	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools down --volumes
+	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools --profile tracing down --volumes
 	@rm -rf deploy/secrets
 	@rm -rf .venv

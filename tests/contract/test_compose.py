@@ -87,7 +87,17 @@ def test_ports_are_on_loopback_only(name: str) -> None:
 def test_what_needs_nobody_outside_reaches_nobody_outside() -> None:
     assert COMPOSE["networks"]["core"] == {"internal": True}
     outside = {name for name, service in SERVICES.items() if "edge" in service["networks"]}
-    assert outside == {PICTURE, "kafka", "kafka-ui", "notifier", "push-sink", "prometheus", "alertmanager", "grafana"}
+    assert outside == {
+        PICTURE,
+        "jaeger",
+        "kafka",
+        "kafka-ui",
+        "notifier",
+        "push-sink",
+        "prometheus",
+        "alertmanager",
+        "grafana",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - JOBS))
@@ -139,6 +149,14 @@ def test_people_s_tools_do_not_start_by_themselves_and_the_view_of_topics_change
     assert SERVICES["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == "true"
 
 
+def test_traces_start_when_asked_for_and_read_views_only() -> None:
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["tracing"]} == {
+        "traces",
+        "jaeger",
+    }
+    assert SERVICES["traces"]["secrets"] == ["otb_watching"]
+
+
 def test_every_secret_is_a_file_somebody_reads_and_none_stands_in_the_environment() -> None:
     declared = COMPOSE["secrets"]
     assert {name: {"file": f"./secrets/{name}"} for name in declared} == declared
@@ -152,7 +170,8 @@ def test_every_secret_is_a_file_somebody_reads_and_none_stands_in_the_environmen
 def test_every_setting_given_is_a_setting_the_code_knows() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = {name for name in OURS for name in SERVICES[name].get("environment", {})}
-    assert given <= known
+    assert {name for name in given if name.startswith(PREFIX)} <= known
+    assert {name for name in given if not name.startswith(PREFIX)} == {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 
 
 def test_every_variable_has_a_default_or_must_be_given() -> None:
