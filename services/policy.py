@@ -1,5 +1,6 @@
 """Product profiles as values: what deploy/policy/<product>.toml says, validated, versioned, pinned in decisions."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -340,6 +341,9 @@ class Calendar:
 
     def after(self, day: date, banking_days: int) -> date:
         """Return the banking day ``banking_days`` after banking day ``day``."""
+        place = bisect_right(self.ordered, day) + banking_days - 1
+        if banking_days and self.ordered and self.ordered[0] <= day and place < len(self.ordered):
+            return self.ordered[place]
         for _ in range(banking_days):
             day = self.on_or_after(day + timedelta(days=1))
         return day

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.money import ShareMinor
 
@@ -167,7 +167,11 @@ class Prior(_Table):
     sources: Mapping[str, str]
     bank: Kind
     customer: Kind
-    _hazards: dict[tuple[object, ...], Hazard] = PrivateAttr(default_factory=dict)
+
+    @cached_property
+    def _hazards(self) -> dict[tuple[object, ...], Hazard]:
+        """Return what was computed so far; no private attribute, which pydantic looks up the long way each time."""
+        return {}
 
     @cached_property
     def _edges(self) -> tuple[tuple[Feature, tuple[float, ...]], ...]:
@@ -179,8 +183,10 @@ class Prior(_Table):
     def hazard(self, rail: str, known: Mapping[Feature, float | None]) -> Hazard:
         """Return what the formula needs of a repayment, computed once for each rail of the table and set of bins."""
         curve = rail if rail in self.bank.survivor or rail in self.customer.survivor else ANY_RAIL
-        values = [(known.get(name), edges) for name, edges in self._edges]
-        place = (curve, *[-1 if value is None else bisect_right(edges, value) for value, edges in values])
+        place = (
+            curve,
+            *[-1 if (value := known.get(name)) is None else bisect_right(edges, value) for name, edges in self._edges],
+        )
         found = self._hazards.get(place)
         if found is None:
             kinds = self.chances(curve, known)

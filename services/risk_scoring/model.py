@@ -234,7 +234,7 @@ class Question:
     @property
     def inputs(self) -> tuple[Given, ...]:
         """Return what the event told of the verdict does not say itself."""
-        return tuple(Given(name, value) for name, value in self.__dict__.items() if name not in SAID)
+        return tuple([Given(name, value) for name, value in self.__dict__.items() if name not in SAID])
 
     @property
     def digest(self) -> str:

@@ -1,8 +1,8 @@
 """What became of a repayment its rail may take back: what is exposed until it is final, and what may be learnt when."""
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -70,11 +70,12 @@ class Outcome:
     returned_by: By | None = None
 
     @property
-    def spans(self) -> Counter[Span]:
+    def spans(self) -> dict[Span, int]:
         """Return what is exposed from which day until which; nothing of what was returned."""
-        found: Counter[Span] = Counter()
+        found: dict[Span, int] = {}
         for part in self.parts if self.returned_at is None else ():
-            found[part.from_on, self.final_on] += part.minor
+            span = part.from_on, self.final_on
+            found[span] = found.get(span, 0) + part.minor
         return found
 
     def labels(self, now: datetime) -> Labels:
@@ -164,13 +165,19 @@ def who(event: RepaymentReturned) -> By:
     return "customer" if event.return_class == Reason.RETURNED_UNAUTHORISED else "bank"
 
 
-def changed(before: Outcome | None, after: Outcome) -> Counter[Span]:
+def changed(before: Outcome | None, after: Outcome) -> dict[Span, int]:
     """Return how the exposure changed, by span; what stayed is not in it."""
-    found: Counter[Span] = Counter(after.spans)
-    found.subtract(before.spans if before is not None else Counter())
-    return Counter({span: minor for span, minor in found.items() if minor})
+    found = after.spans
+    for span, minor in before.spans.items() if before is not None else ():
+        found[span] = found.get(span, 0) - minor
+    return {span: minor for span, minor in found.items() if minor}
 
 
 def _day_after(profile: Profile, day: date) -> datetime:
     """Return the instant a local day of the profile ends."""
-    return datetime.combine(day + timedelta(days=1), time.min, ZoneInfo(profile.timezone)).astimezone(UTC)
+    return _midnight(profile.timezone, day + timedelta(days=1))
+
+
+@lru_cache(maxsize=4_096)
+def _midnight(timezone: str, day: date) -> datetime:
+    return datetime.combine(day, time.min, ZoneInfo(timezone)).astimezone(UTC)

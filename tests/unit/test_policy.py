@@ -1,12 +1,14 @@
 """Profiles: what is refused at load, and what a decision may ask."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.decision import Malformed, Moment, Timer
-from services.policy import Calendar, Profile, Profiles, parse_profile
+from services.policy import Calendar, CalendarName, Profile, Profiles, parse_profile
 from services.profiles import calendar, marks
 from tests import builders
 from tests.unit.given import FRIDAY, POLICY, china, moment, profile, profiles, table, weekdays
@@ -126,6 +128,14 @@ def test_r16_outside_the_years_of_a_calendar_monday_to_friday_count() -> None:
 @pytest.mark.parametrize(("days", "day"), [(0, 20), (1, 23), (2, 24)])
 def test_banking_days_are_counted_one_by_one(days: int, day: int) -> None:
     assert weekdays().after(date(2026, 11, 20), days) == date(2026, 11, day)
+
+
+@given(st.dates(date(2019, 12, 1), date(2032, 2, 1)), st.integers(0, 16), st.sampled_from(("cn-banking", "us-fed")))
+def test_banking_days_looked_up_are_those_counted_from_any_day(day: date, days: int, name: CalendarName) -> None:
+    counted = day
+    for _ in range(days):
+        counted = calendar(name).on_or_after(counted + timedelta(days=1))
+    assert calendar(name).after(day, days) == counted
 
 
 @pytest.mark.parametrize("part", [lambda p: p.calendar, lambda p: p.waterfall, lambda p: p.promise])
