@@ -1,0 +1,92 @@
+"""The broker comes back without its last records: whoever read them stops until the books are told where it is now."""
+
+import asyncio
+from functools import cache
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from services.cli.workers import WORKERS
+from tests.simulation.kafka import Record
+from tests.simulation.script import STEP_SECONDS, Played, Recorded, append, books
+
+LOST = "records were lost"
+SECONDS = 6.0
+
+
+@cache
+def recorded(seed: int) -> Recorded:
+    story = Recorded(seed)
+    story.played()
+    return story
+
+
+class TailLost(Played):
+    """At rest every log loses its last ``most`` records; ``otb republish`` and billing say again what was in them."""
+
+    def __init__(self, of: Recorded, most: int) -> None:
+        super().__init__(of)
+        self.most = most
+        self.stopped: set[str] = set()
+        self.behind: set[str] = set()
+
+    @override
+    def wrong(self, told: str) -> None:
+        if LOST in told:
+            self.stopped.add(told.split("/")[0])
+        else:
+            super().wrong(told)
+
+    @override
+    async def rest(self) -> None:
+        await super().rest()
+        lost = self.lose()
+        read = self.progress()
+        await asyncio.sleep(SECONDS)
+        assert self.progress() == read, "nobody starts elsewhere by itself"
+        self.republish()
+        self.tell_again(lost)
+        await asyncio.sleep(STEP_SECONDS)
+        await super().rest()
+
+    def lose(self) -> list[Record]:
+        """Cut the logs, and have every group find out; return what of billing's is gone."""
+        lost = []
+        for (topic, partition), log in self.broker.logs.items():
+            cut = max(0, len(log) - self.most)
+            self.behind |= {worker.name for worker in WORKERS if topic in worker.topics and log[cut:]}
+            lost += log[cut:] if topic.startswith("billing.") else []
+            del self.broker.logs[topic, partition][cut:]
+        for group in self.broker.groups.values():
+            group._begin()
+        return lost
+
+    def progress(self) -> dict[str, Any]:
+        return {package: dict(own.progress.rows) for package, own in self.database.services.items()}
+
+    def republish(self) -> None:
+        """Do to the books what `otb republish` does: readers go to where the log ends, publications are open again."""
+        for own in self.database.services.values():
+            for (topic, partition), row in list(own.progress.rows.items()):
+                over = row[3] - len(self.broker.logs[topic, partition])
+                if over > 0:
+                    own.progress.put((topic, partition, row[2] - over, row[3] - over, *row[4:]))
+            for row in list(own.publication.rows.values()):
+                own.publication.put((*row[:3], None))
+            own.undo.clear()
+
+    def tell_again(self, lost: list[Record]) -> None:
+        """Let billing send again what its broker lost."""
+        values = {record.value for record in lost}
+        for told in self.script:
+            if told.value in values:
+                append(self, told)
+
+
+@pytest.mark.parametrize(("seed", "most"), [(0, 1), (1, 2), (2, 3), (3, 5)])
+def test_a_lost_tail_stops_its_readers_and_what_was_in_it_is_told_again(seed: int, most: int) -> None:
+    story = TailLost(recorded(seed), most)
+    story.played()
+    assert story.stopped == story.behind >= {"settlement", "limit-release"}
+    assert books(story) == books(recorded(seed))
