@@ -132,7 +132,7 @@ async def empty_topics(settings: Settings) -> None:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """Run the embedded stack with topics made and a migrated template; stopped however the session ends."""
     asked = Settings(state_dir=tmp_path_factory.mktemp("stack") / "state", cache_dir=cache_dir(), partitions=PARTITIONS)
-    opened = open_system(asked)
+    opened = open_system(asked, tied=True)
     try:
         run_apart(_prepared(opened.settings))
         yield opened

@@ -36,10 +36,13 @@ class Endpoints:
 class Stack:
     """Start, watch and stop the stack of one state folder."""
 
-    def __init__(self, state_dir: Path, cache_dir: Path | None = None) -> None:
-        """Use a state folder; the cache of jars may be shared (OTB_CACHE_DIR by default)."""
+    def __init__(self, state_dir: Path, cache_dir: Path | None = None, *, tied: bool = False) -> None:
+        """Use a state folder; the cache of jars may be shared (OTB_CACHE_DIR by default).
+
+        What a ``tied`` one starts ends with this process, however it is killed (on Linux); otherwise it outlives us.
+        """
         self._state: State = states.locate(state_dir, cache_dir)
-        self._supervisor = Supervisor(self._state)
+        self._supervisor = Supervisor(self._state, tied=tied)
 
     @property
     def state_dir(self) -> Path:

@@ -18,6 +18,7 @@ from xml.parsers.expat import ExpatError
 
 from typing_extensions import override
 
+from deploy.embedded.guard import Guard, guarded
 from deploy.embedded.programs import (
     Program,
     child_command,
@@ -86,9 +87,11 @@ class Transport(xmlrpc.client.Transport):
 class Supervisor:
     """Own the supervisord of one state folder."""
 
-    def __init__(self, state: State) -> None:
-        """Talk to the supervisord of this state folder, running or not."""
+    def __init__(self, state: State, *, tied: bool = False) -> None:
+        """Talk to the supervisord of this state folder, running or not; one started ``tied`` ends with this process."""
         self.state = state
+        self._tied = tied
+        self._guard: Guard | None = None
 
     def alive(self) -> bool:
         """Tell whether our supervisord answers."""
@@ -107,6 +110,7 @@ class Supervisor:
         with signals_held() as free:
             pid = self._spawn(free)
             (self.state.run / f"{SUPERVISORD}.pid").write_text(str(pid))
+            self._watch(pid, free)
         wait_until(lambda: self.alive() or gone(pid), seconds=START_SECONDS)
         if not self.alive():
             raise StackError(f"supervisord did not start: {self.reason(SUPERVISORD)}")
@@ -131,6 +135,16 @@ class Supervisor:
             setsigmask=signals,
         )
 
+    def _watch(self, pid: int, signals: Collection[int]) -> None:
+        self._dismiss()
+        if self._tied:
+            self._guard = guarded(pid, signals)
+
+    def _dismiss(self) -> None:
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
+
     def shut_down(self) -> None:
         """Stop supervisord, and wait until it and all it ran are gone."""
         pid = self._recorded().get(SUPERVISORD)
@@ -138,6 +152,7 @@ class Supervisor:
             self._call("shutdown")
             wait_until(lambda: gone(pid), seconds=START_SECONDS)
         self.end_leftovers()
+        self._dismiss()
 
     def run(self, programs: Iterable[Program]) -> None:
         """Start programs side by side; one that already runs as described is left alone."""

@@ -37,10 +37,13 @@ class System:
     stack: Stack
 
 
-def open_system(settings: Settings) -> System:
-    """Start what the user did not bring and return where everything answers; blocks, raises StackError."""
+def open_system(settings: Settings, *, tied: bool = False) -> System:
+    """Start what the user did not bring and return where everything answers; blocks, raises StackError.
+
+    What is started ``tied`` ends with this process.
+    """
     state_dir = settings.state_dir.resolve()
-    stack = Stack(state_dir, settings.cache_dir)
+    stack = Stack(state_dir, settings.cache_dir, tied=tied)
     own_kafka, own_postgres = settings.kafka_bootstrap_servers is not None, settings.postgres_dsn is not None
     parts: tuple[tuple[Part, bool], ...] = (("postgres", own_postgres), ("kafka", own_kafka))
     endpoints = stack.up(tuple(part for part, own in parts if not own))

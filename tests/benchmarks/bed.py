@@ -50,7 +50,8 @@ def bed() -> Iterator[System]:
                 kafka_bootstrap_servers=None,
                 postgres_dsn=None,
                 secrets_dir=None,
-            )
+            ),
+            tied=True,
         )
         try:
             yield system

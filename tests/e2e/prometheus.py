@@ -14,6 +14,7 @@ from services.cli.system import free_port
 from services.runtime.clock import monotonic, utc_now
 from tests.debian import program
 from tests.grafana import DEPLOY
+from tests.tied import tied
 
 START_SECONDS: Final = 30.0
 SCRAPED_EVERY: Final = "1s"
@@ -80,7 +81,7 @@ def prometheus(folder: Path) -> Iterator[Prometheus]:
         *(f"--web.listen-address={at}", "--enable-feature=exemplar-storage"),
     ]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(tied(*command), stdout=log, stderr=log)
         try:
             ready(f"http://{at}/-/ready")
             with httpx.Client(base_url=f"http://{at}", trust_env=False, timeout=30) as client:

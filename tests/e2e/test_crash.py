@@ -32,7 +32,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         dead_letter_share_max=0.2,
         dead_letters_in_a_row_max=1_000,
     )
-    system = open_system(asked)
+    system = open_system(asked, tied=True)
     try:
         run_apart(provision(system.settings))
         yield system

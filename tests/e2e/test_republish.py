@@ -39,7 +39,7 @@ Messages = Callable[[Load, datetime], Iterable[Planned]]
 def alone(tmp_path: Path) -> Iterator[System]:
     """Run a stack of its own: this test takes records from its broker."""
     asked = Settings(state_dir=tmp_path / "state", cache_dir=cache_dir(), partitions=2)
-    system = open_system(asked)
+    system = open_system(asked, tied=True)
     try:
         run_apart(provision(system.settings))
         yield system

@@ -52,7 +52,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
         dead_letter_share_max=0.2,
         dead_letters_in_a_row_max=100,
     )
-    system = open_system(asked)
+    system = open_system(asked, tied=True)
     try:
         run_apart(provision(system.settings))
         for name, text in environment(system.settings).items():

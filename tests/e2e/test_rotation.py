@@ -83,7 +83,7 @@ def broker(tmp_path: Path) -> Iterator[Secured]:
 def alone(broker: Secured, tmp_path: Path) -> Iterator[System]:
     """Run a database of its own beside the broker, as its administrator."""
     update = {"state_dir": tmp_path / "state", "cache_dir": cache_dir(), "partitions": 3}
-    system = open_system(broker.settings("admin").model_copy(update=update))
+    system = open_system(broker.settings("admin").model_copy(update=update), tied=True)
     try:
         yield system
     finally:

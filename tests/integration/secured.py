@@ -16,6 +16,7 @@ from services.cli.system import free_port
 from services.runtime.settings import Settings
 from tests.conftest import REPOSITORY, cache_dir
 from tests.standins.layout import java, lay_out_kafka
+from tests.tied import tied
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -75,7 +76,7 @@ def _start(script: Path, home: Path, passwords: Path, port: int) -> "subprocess.
         "KAFKA_CONTROLLER_PORT": str(free_port()),
     }
     with (folder / "kafka.log").open("wb") as log:
-        return subprocess.Popen([str(script)], env=environment, stdout=log, stderr=log, cwd=folder)
+        return subprocess.Popen(tied(str(script)), env=environment, stdout=log, stderr=log, cwd=folder)
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:

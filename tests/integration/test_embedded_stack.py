@@ -33,7 +33,7 @@ SECOND_START_SECONDS: Final = 20.0
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Run one stack for the module."""
-    stack = Stack(tmp_path_factory.mktemp("stack") / "state", CACHE)
+    stack = Stack(tmp_path_factory.mktemp("stack") / "state", CACHE, tied=True)
     stack.up()
     try:
         yield stack
@@ -226,9 +226,30 @@ def test_interrupted_up_leaves_no_process(tmp_path: Path) -> None:
         eventually((state / "logs" / "postgres.log").exists)
         starting.send_signal(signal.SIGTERM)
         assert starting.wait(HEAL_SECONDS) == 128 + signal.SIGTERM
-    commands = [" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])]
-    assert [command for command in commands if str(state) in command] == []
+    assert naming(state) == []
     assert Stack(state, CACHE).processes() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a guard that a process was killed")
+def test_what_is_tied_ends_with_whoever_started_it_though_killed(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    code = f"from pathlib import Path; from deploy.embedded import Stack; Stack(Path({str(state)!r}), tied=True)"
+    script = f"{code}.up(['postgres']); print('up', flush=True); import time; time.sleep(600)"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, start_new_session=True) as owner:
+        said = owner.stdout.readline() if owner.stdout is not None else b""
+        before = naming(state)
+        os.killpg(owner.pid, signal.SIGKILL)
+    assert said == b"up\n"
+    assert any("supervisord" in command for command in before)
+    assert any("postgres" in command for command in before)
+    eventually(lambda: naming(state) == [])
+
+
+def naming(folder: Path) -> list[str]:
+    """Return the command lines of processes that name a folder."""
+    commands = [" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])]
+    return [command for command in commands if str(folder) in command]
 
 
 class Tampered(BaseHTTPRequestHandler):

@@ -19,6 +19,7 @@ from services.cli.system import free_port
 from services.runtime.clock import monotonic
 from tests.debian import program
 from tests.e2e.prometheus import ready
+from tests.tied import tied
 
 pytestmark = pytest.mark.debian
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
@@ -80,7 +81,7 @@ def running(folder: Path, webhook: str) -> Iterator[str]:
     given |= {"ALERTMANAGER": program("prometheus-alertmanager"), "PATH": os.environ["PATH"]}
     command = [str(START), f"--storage.path={folder}", f"--web.listen-address={at}", "--cluster.listen-address="]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=given, stdout=log, stderr=log)
+        process = subprocess.Popen(tied(*command), env=given, stdout=log, stderr=log)
         try:
             ready(f"http://{at}/-/ready")
             yield f"http://{at}"
