@@ -71,7 +71,7 @@ memory: setup ## resident memory of each worker over 100,000 repayments
 release: setup ## what takes minutes and is shown before a release, one line each
 	@$(BIN)/python -m services.risk_training.simulator --repayments 400000 --seeds 3
 	@$(BIN)/python -m pytest tests/e2e/test_crash.py --repayments 12000 --kills 40
-	@$(BIN)/python -m pytest --release tests/e2e/test_upgrade.py tests/e2e/test_rotation.py
+	@$(BIN)/python -m pytest --release tests/e2e/test_upgrade.py tests/e2e/test_rotation.py tests/contract/test_image_arm64.py
 
 training: setup ## what only training needs, from its own lock (LightGBM, NumPy)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/training.lock
