@@ -109,7 +109,7 @@ backup: ## copy the containers' database into books.dump, as of one instant
 	@umask 077 && $(COMPOSE) exec -T postgres sh -c 'PGPASSWORD=$$(cat /run/secrets/otb_owner) pg_dump -h 127.0.0.1 -U otb_owner -Fc otb' > books.dump.part && mv books.dump.part books.dump
 
 down: ## stop the containers, keep their data
-	@$(COMPOSE) --profile obs --profile demo --profile tracing down
+	@$(COMPOSE) --profile obs --profile demo --profile tracing --profile registry down
 
 ps: ## which containers run, and are they healthy?
 	@$(COMPOSE) --profile obs --profile demo ps
@@ -124,6 +124,6 @@ resume: ## it goes on: make resume SERVICE=settlement ACTOR=ops_1 REASON=drill
 	@$(OWNER) resume $(SERVICE) --actor $(ACTOR) --reason $(REASON) && $(COMPOSE) start $(SERVICE)
 
 clean: stack-reset ## remove every stack's data, containers, secrets and the virtual environment
-	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools --profile tracing down --volumes
+	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools --profile tracing --profile registry down --volumes
 	@rm -rf deploy/secrets
 	@rm -rf .venv

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+from services.cli.registry import COMPATIBILITY
 from services.cli.rights import principals, read_access
 from services.cli.system import MEMORY
 from services.cli.workers import EVERYONE, READERS
@@ -92,6 +93,7 @@ def test_what_needs_nobody_outside_reaches_nobody_outside() -> None:
         "jaeger",
         "kafka",
         "kafka-ui",
+        "karapace",
         "notifier",
         "push-sink",
         "prometheus",
@@ -137,7 +139,7 @@ def test_every_worker_is_a_service_and_ready_waits_for_all_that_runs() -> None:
 
 def test_only_jobs_and_people_hold_the_owners_secrets() -> None:
     holders = {name for name, service in SERVICES.items() if OWNERS & set(service.get("secrets", []))}
-    assert holders == {"postgres", "kafka", "migrate", "topics", "otb", "kafka-ui"}
+    assert holders == {"postgres", "kafka", "migrate", "topics", "otb", "kafka-ui", "karapace"}
     assert set(SERVICES["migrate"]["secrets"]) == {"otb_owner", *(f"otb_{name}" for name in LOGINS)}
     users = {f"kafka_{who['name'].replace('-', '_')}" for who in principals(ACCESS)}
     assert set(SERVICES["topics"]["secrets"]) == {"kafka_admin", *users}
@@ -155,6 +157,18 @@ def test_traces_start_when_asked_for_and_read_views_only() -> None:
         "jaeger",
     }
     assert SERVICES["traces"]["secrets"] == ["otb_watching"]
+
+
+def test_the_registry_starts_when_asked_for_and_is_given_every_schema_once_it_answers() -> None:
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["registry"]} == {
+        "karapace",
+        "schemas",
+    }
+    given = SERVICES["schemas"]
+    assert given["depends_on"] == {"karapace": {"condition": "service_healthy"}}
+    assert "secrets" not in given
+    assert given["command"][-1] == f"http://karapace:{SERVICES['karapace']['environment']['KARAPACE_PORT']}"
+    assert SERVICES["karapace"]["environment"]["KARAPACE_COMPATIBILITY"] == COMPATIBILITY
 
 
 def test_every_secret_is_a_file_somebody_reads_and_none_stands_in_the_environment() -> None:
