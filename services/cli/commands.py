@@ -14,6 +14,7 @@ from deploy.embedded import StackError
 from services.billing_simulator.send import DeliveryError
 from services.cli import (
     access,
+    account,
     audit,
     backup,
     cases,
@@ -52,6 +53,7 @@ for module in (
     demo,
     look,
     explain,
+    account,
     lag,
     checks,
     doctor,

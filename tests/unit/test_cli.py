@@ -20,7 +20,7 @@ from services.runtime.settings import Settings
 ENVIRONMENT, USAGE, OK = 3, 2, 0
 REPAID = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 COMMANDS = (
-    "demo", "trace", "explain", "lag", "check", "doctor", "conform", "access", "load", "migrate", "topics",
+    "demo", "trace", "explain", "account", "lag", "check", "doctor", "conform", "access", "load", "migrate", "topics",
     "run", "config", "version",
     "lag report", "pause", "resume", "republish",
     "dlq list", "dlq show", "dlq replay", "dlq discard",
@@ -43,6 +43,7 @@ LOOKING = (
     ("resume", "settlement", "--actor", "a", "--reason", "r"),
     ("trace", "rep_1"),
     ("explain", "rep_1"),
+    ("account", "acct_1"),
     ("dlq", "list"),
     ("migrate",),
     ("topics",),
