@@ -1,6 +1,7 @@
 """Which return model decides, and changing it: every batch reads it with its accounts, so a change needs no restart."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -28,12 +29,12 @@ ORDER BY status = 'champion' DESC, activated_at DESC NULLS LAST, version
 """
 # The last changes of the registry, the newest first.
 CHANGES = """
-SELECT version, became, actor, reason, activated_at FROM risk_scoring.risk_activation WHERE kind = 'return'
+SELECT version, became, goes_back, actor, reason, activated_at FROM risk_scoring.risk_activation WHERE kind = 'return'
 ORDER BY id DESC LIMIT $1
 """
-# The last champions, the newest first; no version: the shipped table.
-CHAMPIONS = """
-SELECT version FROM risk_scoring.risk_activation WHERE kind = 'return' AND became = 'champion' ORDER BY id DESC LIMIT 2
+# Every champion there was, the oldest first: there are a few a month; no version: the shipped table.
+HISTORY = """
+SELECT version, goes_back FROM risk_scoring.risk_activation WHERE kind = 'return' AND became = 'champion' ORDER BY id
 """
 ADD = """
 INSERT INTO risk_scoring.risk_models (kind, version, sha256, artefact, schema_version, status)
@@ -43,6 +44,10 @@ RETIRE = "UPDATE risk_scoring.risk_models SET status = 'retired' WHERE kind = 'r
 CROWN = """
 UPDATE risk_scoring.risk_models SET status = 'champion', approved_by = $2, activated_at = clock_timestamp()
 WHERE kind = 'return' AND version = $1 RETURNING version
+"""
+WENT_BACK = """
+INSERT INTO risk_scoring.risk_activation (kind, version, became, actor, reason, goes_back)
+VALUES ('return', $1, 'champion', $2, $3, true)
 """
 SHIPPED: Final = "(shipped)"
 """How the table that comes with the program is named where a version is shown."""
@@ -135,7 +140,7 @@ def promote(
 
 
 def rollback(actor: Actor, reason: Why, as_json: Json = False) -> int:
-    """Put back in force what decided before the last change."""
+    """Put back in force what decided before; again, and it goes one promotion further back, to the shipped table."""
     before, after = _change(None, actor, reason)
     return _tell({"before": before, "in_force": after, "changed": True}, f"{after} decides again", as_json=as_json)
 
@@ -148,21 +153,38 @@ def _change(version: str | None, actor: str, reason: str) -> tuple[str, str]:
 
 
 async def activate(settings: Settings, version: str | None, actor: str, reason: str) -> tuple[str | None, str | None]:
-    """Make ``version`` the champion, or what was it before the last change; return (before, after).
+    """Make ``version`` the champion, or go one promotion back; return (before, after).
 
-    None is the shipped table. One transaction: no batch sees two champions, or none between two.
+    None is the shipped table; as what to make champion it asks to go back. One transaction: no batch sees two
+    champions, or none between two.
     """
     async with connected(settings, writing=True) as connection, connection.transaction():
         await connection.execute(ALONE)
-        last = [row["version"] for row in await connection.fetch(CHAMPIONS)]
-        before = last[0] if last else None
+        changes = [(row["version"], row["goes_back"]) for row in await connection.fetch(HISTORY)]
+        *earlier, before = promoted(changes)
+        if version is None and not earlier:
+            raise Problem("there is nothing to go back to: the shipped table decides", FOUND)
+        after = earlier[-1] if version is None else version
+        await _crown(connection, after, actor)
         if version is None:
-            if not last:
-                raise Problem("nothing was ever changed: the shipped table decides", FOUND)
-            version = last[1] if len(last) > 1 else None
-        await _crown(connection, version, actor)
-        await connection.execute(NOTE, version, "champion", actor, reason)
-        return before, version
+            await connection.execute(WENT_BACK, after, actor, reason)
+        else:
+            await connection.execute(NOTE, after, "champion", actor, reason)
+        return before, after
+
+
+def promoted(changes: Iterable[tuple[str | None, bool]]) -> list[str | None]:
+    """Return what decided until now, the last is what does: a promotion adds to it, going back takes the last away.
+
+    What was gone back from is never gone back to, unless it was promoted again. To promote what decides adds nothing.
+    """
+    history: list[str | None] = [None]
+    for version, goes_back in changes:
+        if goes_back and len(history) > 1:
+            history.pop()
+        elif not goes_back and version != history[-1]:
+            history.append(version)
+    return history
 
 
 async def _crown(connection: Connection, version: str | None, actor: str) -> None:

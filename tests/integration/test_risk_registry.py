@@ -71,6 +71,26 @@ async def test_a_promotion_and_a_rollback_are_in_force_from_the_next_batch_on(
     assert {change["actor"] for change in said["changes"]} == {"risk_lead"}
 
 
+async def test_a_second_rollback_goes_further_back_and_never_forward(
+    formula: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third = "return-prior-3"
+    for version in (NEXT, third):
+        await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, version))])
+    assert await activate(formula, NEXT, "risk_lead", "better") == (None, NEXT)
+    assert await activate(formula, third, "risk_lead", "better") == (NEXT, third)
+    assert await activate(formula, third, "risk_lead", "again") == (third, third)
+    assert await activate(formula, None, "risk_lead", "worse") == (third, NEXT)
+    assert await activate(formula, None, "risk_lead", "worse") == (NEXT, None)
+    assert await asyncio.to_thread(answer, ["risk", "rollback", *WHO]) == 1
+    assert "nothing to go back to" in capsys.readouterr().err
+    assert await activate(formula, third, "risk_lead", "mended") == (None, third)
+    assert await activate(formula, None, "risk_lead", "worse") == (third, None)
+    async with owner(formula) as connection:
+        champions = "SELECT count(*) FROM risk_scoring.risk_models WHERE status = 'champion'"
+        assert await connection.fetchval(champions) == 0
+
+
 async def test_under_traffic_no_repayment_is_lost_and_no_batch_is_judged_by_two(
     formula: Settings, feed_of: MakeFeed, tmp_path: Path
 ) -> None:
@@ -120,7 +140,7 @@ async def test_the_registry_has_one_champion_and_no_text_but_the_one_that_was_ha
 
 
 async def test_what_is_not_there_changes_nothing(formula: Settings, tmp_path: Path) -> None:
-    with pytest.raises(Problem, match="nothing was ever changed"):
+    with pytest.raises(Problem, match="nothing to go back to"):
         await activate(formula, None, "risk_lead", "r")
     with pytest.raises(Problem, match="no return model other"):
         await activate(formula, "other", "risk_lead", "r")
