@@ -105,8 +105,7 @@ def _changed(months: Months, place: int, month: Month) -> Months:
 
 def _dated(months: Months) -> Months:
     """Return the months with how late each found the minimum before it; the oldest keeps what it was."""
-    late = months[-1].late
-    found = [months[-1]]
+    late, found = 0, [months[-1]]
     for n in reversed(range(len(months) - 1)):
         late = _late(months[n], months[n + 1], months[n + 2 : n + 3], late)
         found.append(months[n]._replace(late=late))
@@ -116,7 +115,8 @@ def _dated(months: Months) -> Months:
 def _late(month: Month, before: Month, earlier: Sequence[Month], late_before: int) -> int:
     """Return how many months late the oldest minimum still missing was when ``month`` was issued.
 
-    A minimum counts what was past due already, so what is repaid first goes to the oldest.
+    A minimum counts what was past due already, so what is repaid first goes to the oldest. Where the month before that
+    is kept no more, a minimum that is still missing is as late as it was found to be while it was.
     """
     settled = before.paid_minor + before.refunded_minor
     due_yet = before.due_day and before.due_day < _day(month.at_ms)
@@ -124,6 +124,8 @@ def _late(month: Month, before: Month, earlier: Sequence[Month], late_before: in
         return 0
     if settled >= before.minimum_minor:
         return 1
+    if not earlier:
+        return max(month.late, 1)
     missing = sum(max(0, one.minimum_minor - one.paid_minor - one.refunded_minor) for one in earlier if one.due_day)
     return late_before + 1 if settled < missing else 1
 

@@ -116,8 +116,6 @@ class Outcome:
             taken = max(left, -parts[n].minor)
             parts[n] = parts[n]._replace(minor=parts[n].minor + taken)
             left -= taken
-            if left == 0:
-                break
         return replace(self, parts=tuple(parts), restorable_minor=max(0, self.restorable_minor + delta_minor))
 
 

@@ -1,7 +1,7 @@
 """From our own events to what a credit score may ask: months, lateness, returns, the score and its tier."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from itertools import permutations
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.event import Event
 from services.profiles import credit_score
+from services.risk_scoring import credit
 from services.risk_scoring.domain import decide
 from services.risk_scoring.model import Account
 from services.statements import KEPT_MONTHS, Month, features
@@ -175,3 +176,103 @@ def test_the_tier_is_told_with_the_verdict() -> None:
     event = golden.repaid(5, 3_000)
     (fact,) = decide(golden.scored(), state, event, moment(event.settled_at)).events
     assert getattr(fact, "tier", None) == "C"
+
+
+ISSUED = golden.FIRST
+DUE = (ISSUED + timedelta(days=20)).date()
+LATE = DUE + timedelta(days=1)
+HALF_PAID = Month(
+    round(ISSUED.timestamp() * 1_000), 500_000, 3_000_000, 100_000, DUE.toordinal(), paid_minor=90, in_time_minor=60
+)
+FIRST_MONTH = Month(0, 0, 3_000_000, paid_minor=90, in_time_minor=60)
+
+
+def test_who_is_late_for_longer_than_is_kept_is_as_late_as_that() -> None:
+    missed = [golden.statement(n, 5_000, minimum_minor=100_000 * (n + 1)) for n in range(11)]
+    assert [month.late for month in months_of(*missed)] == [10, 9, 8, 7, 6, 5, 4]
+    caught_up = months_of(*missed, golden.repaid(4, 9_000))
+    assert [month.late for month in caught_up] == [5, 4, 3, 2, 1, 0, 4], "the oldest is told of by nothing kept"
+
+
+def test_the_time_before_the_first_statement_has_its_limit() -> None:
+    terms = {"due_minor": 5, "minimum_minor": 1, "due_on": DUE, "limit_minor": 7}
+    assert [month.limit_minor for month in credit.issued((), ISSUED, **terms)] == [7, 7]  # type: ignore[arg-type]
+
+
+def test_what_counts_after_the_due_day_is_not_in_time() -> None:
+    for day, in_time in ((DUE, 70), (LATE, 60)):
+        (month,) = credit.paid((HALF_PAID,), ISSUED + timedelta(days=1), 10, day)
+        assert (month.paid_minor, month.in_time_minor) == (100, in_time)
+
+
+@pytest.mark.parametrize(
+    ("month", "amount", "day", "paid", "in_time"),
+    [
+        (HALF_PAID, 20, DUE, 70, 40),
+        (HALF_PAID, 20, LATE, 70, 60),
+        (HALF_PAID, 70, DUE, 20, 0),
+        (HALF_PAID, 40, LATE, 50, 50),
+        (HALF_PAID, 95, DUE, 0, 0),
+        (FIRST_MONTH, 20, LATE, 70, 40),
+    ],
+)
+def test_a_return_takes_out_what_its_repayment_put_in(
+    month: Month, amount: int, day: date, paid: int, in_time: int
+) -> None:
+    (left,) = credit.taken_back((month,), ISSUED, amount, day)
+    assert (left.paid_minor, left.in_time_minor) == (paid, in_time)
+
+
+def test_what_is_older_than_what_is_kept_or_of_an_account_nobody_billed_changes_nothing() -> None:
+    before = ISSUED - timedelta(seconds=1)
+    assert credit.taken_back((HALF_PAID,), before, 10, DUE) == credit.refunded((HALF_PAID,), before, 10) == (HALF_PAID,)
+    assert credit.paid((HALF_PAID,), before, 10, DUE) == (HALF_PAID,)
+    assert credit.taken_back((), before, 10, DUE) == credit.refunded((), before, 10) == ()
+    assert [month.paid_minor for month in credit.paid((), before, 10, DUE)] == [10]
+
+
+def test_an_instant_is_in_the_month_whose_statement_is_of_it() -> None:
+    newer = HALF_PAID._replace(at_ms=HALF_PAID.at_ms + 1_000)
+    at = ISSUED + timedelta(seconds=1)
+    assert [month.refunded_minor for month in credit.refunded((newer, HALF_PAID), at, 5)] == [5, 0]
+    assert [month.refunded_minor for month in credit.refunded((newer, HALF_PAID), ISSUED, 5)] == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("paid", "refunded", "late"),
+    [(0, 0, 2), (40_000, 10_000, 1), (40_000, 9_999, 2), (100_000, 100_000, 1), (200_000, 0, 1), (100_000, 99_999, 1)],
+)
+def test_the_oldest_minimum_still_missing_says_how_late_it_is(paid: int, refunded: int, late: int) -> None:
+    """A minimum of 500.00 of 1,000.00 was missing when the second of 2,000.00 came; nothing of that came in time."""
+    oldest, day = HALF_PAID._replace(paid_minor=30_000, in_time_minor=0, refunded_minor=20_000), timedelta(days=30)
+    second = HALF_PAID._replace(
+        at_ms=round((ISSUED + day).timestamp() * 1_000), minimum_minor=200_000, due_day=(DUE + day).toordinal()
+    )
+    second = second._replace(paid_minor=paid, in_time_minor=0, refunded_minor=refunded)
+    months = credit.issued(
+        (second, oldest), ISSUED + 2 * day, due_minor=0, minimum_minor=0, due_on=DUE + 2 * day, limit_minor=0
+    )
+    assert [month.late for month in months] == [late, 1, 0]
+
+
+def test_a_minimum_that_is_repaid_is_one_month_late_whatever_was_missing_before() -> None:
+    day = timedelta(days=30)
+    second = HALF_PAID._replace(
+        at_ms=round((ISSUED + day).timestamp() * 1_000),
+        minimum_minor=40_000,
+        due_day=(DUE + day).toordinal(),
+        paid_minor=40_000,
+        in_time_minor=0,
+    )
+    terms = {"due_minor": 0, "minimum_minor": 0, "due_on": DUE + 2 * day, "limit_minor": 0}
+    months = credit.issued((second, HALF_PAID), ISSUED + 2 * day, **terms)  # type: ignore[arg-type]
+    assert months[0].late == 1
+
+
+@pytest.mark.usefixtures("far_east")
+@pytest.mark.parametrize(("hours", "late"), [(0, 0), (5, 0), (8, 1)])
+def test_a_day_is_over_when_it_is_over_in_utc_wherever_it_runs(hours: int, late: int) -> None:
+    due_on = golden.issued_at(1).date()
+    at = golden.issued_at(1).replace(hour=16) + timedelta(hours=hours)
+    months = months_of(golden.statement(0, 5_000, due_on=due_on), golden.statement(1, 0, at=at))
+    assert months[0].late == late

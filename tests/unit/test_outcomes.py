@@ -1,6 +1,7 @@
 """What became of a repayment: labels mature by date, exposure follows every decision, and bounds what comes back."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -8,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.event import Event
+from schemas.ids import RepaymentId
 from schemas.reasons import Reason
 from schemas.risk import RiskAssessed
-from schemas.settlement import Reallocation
+from schemas.settlement import Reallocation, RepaymentSettled
 from services.decision import Decision
 from services.policy import Profiles
 from services.risk_scoring.domain import decide
+from services.risk_scoring.exposure import UNBOUNDED, left_to_customer, left_to_portfolio
 from services.risk_scoring.model import Account
-from services.risk_scoring.outcomes import Labels, Outcome
+from services.risk_scoring.outcomes import Labels, Outcome, changed
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, only, profiles
 
@@ -163,3 +166,111 @@ def test_a_spent_budget_holds_on_rails_that_may_take_it_back_and_on_no_other(
     assert [each.over_budget for each in kept] == ([over] if finality == "provisional" else [])
     if over:
         assert Reason.HOLD_OVER_INSTANT_CAP in fact.reasons
+
+
+def test_what_is_left_to_a_customer_is_the_cap_or_the_limit_less_what_is_exposed_and_never_less_than_nothing() -> None:
+    bounded, free = profiles({EXPOSURE: {"per_customer": True}}).of("default"), profiles().of("default")
+    cap = bounded.instant_cap_by_tier["unknown"]
+
+    def left(exposed: int, limit: int | None = None) -> int:
+        return left_to_customer(bounded, Account(builders.ACCOUNT, credit_limit_minor=limit, exposed_minor=exposed))
+
+    assert [left(0), left(cap - 1), left(cap), left(cap + 1)] == [cap, 1, 0, 0]
+    assert [left(1, cap - 5), left(1, cap + 5)] == [cap - 6, cap - 1]
+    assert left_to_customer(free, Account(builders.ACCOUNT, exposed_minor=cap)) == UNBOUNDED
+
+
+def test_what_is_left_of_a_budget_is_all_of_it_before_anything_of_the_product_is_exposed() -> None:
+    profile = profiles({EXPOSURE: {"portfolio_max_minor": 100}}).of("default")
+    for exposed, left in ((None, 100), (1, 99), (100, 0), (101, 0)):
+        others = {"demo": 50} | ({} if exposed is None else {"default": exposed})
+        assert left_to_portfolio(profile, Account(builders.ACCOUNT, portfolio_minor=others)) == left
+    assert left_to_portfolio(profiles().of("default"), Account(builders.ACCOUNT)) is None
+
+
+def test_a_batch_counts_what_it_gives_back_of_a_product_before_it_is_written() -> None:
+    """The next repayment of a batch sees what the one before it took of the budget."""
+    one = after(settled(amount=60_000))
+    assert one.state.portfolio_minor == {"default": 60_000}
+    two = after(settled("r2", 30_000), account=one.state)
+    assert (two.state.portfolio_minor, two.state.exposed_minor) == ({"default": 90_000}, 90_000)
+    gone = after(returned(), account=two.state)
+    assert (gone.state.portfolio_minor, gone.state.exposed_minor) == ({"default": 30_000}, 30_000)
+
+
+@pytest.mark.parametrize(("days", "exposed"), [(0, 60_000), (-1, 0)])
+def test_what_is_final_today_is_exposed_to_its_end(days: int, exposed: int) -> None:
+    assert after(settled(amount=60_000, final_on=TODAY + timedelta(days=days))).state.exposed_minor == exposed
+
+
+def test_a_settlement_and_a_return_move_what_others_expose_and_nothing_of_what_is_not_known() -> None:
+    moved = (
+        Reallocation(builders.REPAYMENT, -300_000, 0),
+        Reallocation(RepaymentId("elsewhere"), -5, 0),
+        Reallocation(RepaymentId("r2"), 0, 0),
+    )
+    late = settled("r3", 10_000, reallocated=moved)
+    back = returned(repayment_id="r2", reallocated=moved)
+    for news in (late, back):
+        known = after(settled(), settled("r2", 30_000), news).state.outcomes
+        assert [part.minor for part in known[builders.REPAYMENT].parts] == [100_000, 100_000, 0]
+        assert "elsewhere" not in known
+
+
+def test_an_outcome_keeps_what_was_known_when_the_verdict_was_given() -> None:
+    event = settled(restorable_minor=450_000, credit_balance_minor=20_000)
+    assert isinstance(event, RepaymentSettled)
+    decision = after(event)
+    fact, (found,) = only(decision.events, RiskAssessed), decision.state.outcomes.values()
+    alike = ("repayment_id", "account_id", "product", "currency", "rail", "repaid_at", "settled_at", "final_on")
+    money = ("amount_minor", "restorable_minor", "credit_balance_minor")
+    assert all(getattr(found, name) == getattr(event, name) for name in (*alike, *money))
+    assert all(getattr(found, name) == getattr(fact, name) for name in ("tier", "inputs", "model_version"))
+    assert (found.verdict, found.policy_version) == (fact.outcome, fact.policy_version)
+    assert (found.assessed_at, found.returned_at, found.returned_by) == (fact.occurred_at, None, None)
+    assert [part.minor for part in found.parts] == [part.amount_minor for part in fact.tranches]
+
+
+def test_a_fast_label_waits_a_week_for_news_of_a_repayment_that_settled_late() -> None:
+    at = FRIDAY + timedelta(days=6)
+    found = outcome(settled(settled_at=at))
+    assert (found.fast_until, found.fast_at) == (MATURE, at + timedelta(days=7))
+    end = replace(found, returned_at=MATURE, returned_by="bank")
+    assert end.labels(found.fast_at) == Labels(False, None), "the fifth banking day was over"
+
+
+def test_more_to_restore_goes_to_the_last_part() -> None:
+    found = outcome(settled()).moved(50_000)
+    assert [part.minor for part in found.parts] == [100_000, 200_000, 250_000]
+    assert [part.minor for part in found.moved(-300_000).parts] == [100_000, 150_000, 0]
+
+
+def test_a_part_is_never_dated_later_than_it_was() -> None:
+    found = outcome(settled())
+    assert found.released(2, date(2026, 12, 24)) == found
+    assert [part.from_on for part in found.released(2, TODAY).parts] == [TODAY, TODAY, date(2026, 11, 27)]
+    fact = only(after(settled()).events, RiskAssessed)
+    later = tuple(part._replace(due_at=part.due_at + timedelta(days=1)) for part in fact.tranches)
+    assert found.dated(fact.model_copy(update={"tranches": later})) == found
+
+
+def test_a_return_of_the_bank_is_not_the_customers_word() -> None:
+    back = returned(return_class=Reason.RETURNED_INSUFFICIENT_FUNDS)
+    assert outcome(settled(), back).returned_by == "bank"
+
+
+def test_what_changed_of_the_exposure_is_the_difference_by_span() -> None:
+    found = outcome(settled())
+    less = found.moved(-50_000)
+    assert changed(None, found) == found.spans
+    assert changed(found, less) == {(date(2026, 11, 27), FINAL_ON): -50_000}
+    assert changed(found, found) == {}
+    gone = replace(found, returned_at=NOW)
+    assert changed(found, gone) == {span: -minor for span, minor in found.spans.items()}
+
+
+@pytest.mark.usefixtures("far_east")
+def test_days_are_utcs_wherever_it_runs() -> None:
+    state = after(settled(amount=60_000, final_on=TODAY)).state
+    assert state.exposed_minor == 60_000
+    assert outcome(settled()).parts[0].from_on == TODAY
