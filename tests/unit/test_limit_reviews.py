@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.account import Language
 from schemas.event import Event
+from schemas.ids import event_id
 from schemas.reasons import Reason
 from schemas.review import LimitIncreaseDecided, PathStep
 from services.decision import Timer, TimerFired
@@ -17,8 +18,19 @@ from services.notifier import domain as notifier
 from services.policy import Profiles
 from services.profiles import credit_score
 from services.risk_scoring.accounts import REVIEW
+from services.risk_scoring.credit import Credit
 from services.risk_scoring.domain import decide
-from services.risk_scoring.limits import PAYMENT_SHARES, USES, grid, months_later, next_review, path, planned
+from services.risk_scoring.limits import (
+    PAYMENT_SHARES,
+    USES,
+    answered,
+    grid,
+    months_later,
+    next_review,
+    path,
+    planned,
+    worth_a_look,
+)
 from services.risk_scoring.model import Account
 from services.scorecard import LimitReview
 from services.statements import KEPT_MONTHS, Month, features
@@ -292,3 +304,66 @@ def test_more_repaid_scores_no_less(share: int) -> None:
     months = golden.told(policy, *golden.story()).credit.months
     scores = grid(credit_score(), months, 100)
     assert [scores[share, use] for use in USES] == sorted(scores[share, use] for use in USES)
+
+
+def test_a_score_of_exactly_the_threshold_is_enough() -> None:
+    policy = golden.scored()
+    state, rules = good(policy), policy.of("default")
+    score = periodic(policy, state).score
+    exact, more = (credit_score().model_copy(update={"threshold": score + n}) for n in (0, 1))
+    assert answered(rules, exact, state, golden.DECIDED, requested=False).outcome == "approved"
+    assert answered(rules, more, state, golden.DECIDED, requested=False).outcome == "unchanged"
+    nothing_left = replace(state, credit_limit_minor=None)
+    answer = answered(rules, exact, nothing_left, golden.DECIDED, requested=False)
+    assert (answer.conditions, answer.limit_minor) == ((Reason.LIMIT_AT_CAP,), 0)
+
+
+@pytest.mark.parametrize(
+    ("score", "days", "looks"),
+    [(600, 1, True), (599, 1, False), (631, 1, True), (632, 1, False), (600, 0, False)],
+)
+def test_a_person_looks_from_one_score_to_below_another_at_who_is_known_for_more_than_so_many_months(
+    score: int, days: int, looks: bool
+) -> None:
+    rules = LimitReview(
+        look_from=600, look_below=632, look_months=24, limit_cap_by_tier=LimitReview().limit_cap_by_tier
+    )
+    opened = golden.DECIDED.replace(year=golden.DECIDED.year - 2) - timedelta(days=days)
+    account = Account(builders.ACCOUNT, credit=Credit(opened_at=opened))
+    assert worth_a_look(rules, account, score, golden.DECIDED) is looks
+    assert not worth_a_look(rules, Account(builders.ACCOUNT), score, golden.DECIDED)
+
+
+def test_a_word_on_a_closing_counts_once_and_an_older_one_not_at_all() -> None:
+    policy = golden.scored()
+    closed = builders.account_status_changed(status="closed", reason="asked", occurred_at=golden.DECIDED)
+    before = golden.DECIDED - timedelta(seconds=1)
+    older = builders.account_status_changed(status="active", reason="paid", occurred_at=before)
+    state = golden.told(policy, golden.opened(), closed)
+    assert state.credit.closed_at == golden.DECIDED
+    for event in (closed, older):
+        again = decide(policy, state, event, moment(golden.DECIDED))
+        assert (again.state, again.outcome, again.reason) == (state, "stale", "nothing_new")
+
+
+def test_a_review_names_its_timer_as_its_cause_and_one_that_is_over_says_so() -> None:
+    policy = golden.scored()
+    state = golden.told(policy, *golden.story())
+    timer = Timer(builders.ACCOUNT, REVIEW, builders.ACCOUNT, state.credit.reviews, golden.DECIDED)
+    fact = periodic(policy, state)
+    assert fact.caused_by == event_id("TimerFired", timer.key, timer.due_at.isoformat())
+    over = TimerFired(builders.ACCOUNT, replace(timer, number=state.credit.reviews + 1))
+    decision = decide(policy, state, over, moment(golden.DECIDED))
+    assert (decision.state, decision.outcome, decision.reason) == (state, "stale", "not_reviewed")
+
+
+def test_a_return_is_taken_out_of_the_local_day_its_repayment_counts_from() -> None:
+    """At 17:00 UTC it is the next day in Shanghai: what was repaid then missed the due day, and so did its return."""
+    policy = golden.scored()
+    due = (golden.issued_at(0) + timedelta(days=20)).date()
+    at = datetime.combine(due, golden.FIRST.timetz()).replace(hour=17)
+    late = golden.repaid(0, 500, repayment_id="late", repaid_at=at, credited_on=due + timedelta(days=1))
+    state = golden.told(policy, golden.opened(), golden.statement(0, 9_000), golden.repaid(0, 700), late)
+    back = builders.repayment_returned(repayment_id="late", amount_minor=50_000, reallocated=(), occurred_at=at)
+    month = golden.told(policy, back, state=state).credit.months[0]
+    assert (month.paid_minor, month.in_time_minor) == (70_000, 70_000)
