@@ -268,7 +268,7 @@ def holds(market: Market) -> str:
     """Return what ways of holding come to, said to be of a market we made up."""
     note = (
         f"Of a simulated market with a planted truth, never of real repayments: {market.count:,} repayments of seed "
-        f"{market.seed}. The hold yield is the share of holds that ended in a return; the price is what was withheld "
+        f"{market.seed}. The hold yield is the share of holds that a return ends; the price is what was withheld "
         "from good customers, in money times banking days, for each unit of loss that holding spared."
     )
     head = ("way", "cost of 1,000", "held", "good held", "hold yield", "price: withheld for each 1 spared")

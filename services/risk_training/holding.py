@@ -15,27 +15,23 @@ COMPARED: Final = ("always release", "always 3 days", HAND, PRODUCT, "the shippe
 
 @dataclass(slots=True)
 class Held:
-    """What came of one way: repayments, holds, those that came back, credit withheld from good customers, loss spared.
+    """What came of one way: repayments, holds, those a return ends, credit withheld from good customers, loss spared.
 
-    ``withheld`` is in minor units times banking days; ``spared`` and ``cost`` are minor units, from the planted odds.
+    ``withheld`` is in minor units times banking days; ``caught``, ``spared`` and ``cost`` are from the planted odds.
     """
 
     count: int = 0
     holds: int = 0
-    caught: int = 0
+    caught: float = 0.0
     good: int = 0
+    good_held: int = 0
     withheld: float = 0.0
     spared: float = 0.0
     cost: float = 0.0
 
     @property
-    def good_held(self) -> int:
-        """Return how many holds were of repayments that never came back."""
-        return self.holds - self.caught
-
-    @property
     def hold_yield(self) -> float | None:
-        """Return the share of holds that ended in a return; None without holds (L6)."""
+        """Return the share of holds that a return ends, by the planted odds; None without holds (L6)."""
         return self.caught / self.holds if self.holds else None
 
     @property
@@ -57,8 +53,9 @@ class Held:
         if not act.held:
             return
         self.holds += 1
-        self.caught += not repayment.good
+        self.good_held += repayment.good
         at_once = repayment.still_to_come(0)
+        self.caught += at_once - repayment.still_to_come(max(day for _, day in act.shares))
         self.spared += sum(
             share * (at_once - repayment.still_to_come(day)) * repayment.lost * whole for share, day in act.shares
         )

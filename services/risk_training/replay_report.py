@@ -154,8 +154,8 @@ def _yield(replay: Replay, until: date) -> str:
     idle = replay.idle(until)
     known = replay.first_on is not None and (until - replay.first_on).days >= REMOVAL_DAYS
     said = (
-        "A rule is the first reason of a hold. Its yield is the share of its holds that ended in a return; the price is"
-        " what was withheld from good customers, in units times days, for each unit kept back until it was taken back."
+        "A rule is the first reason of a hold. Its yield is the share that kept something until it was taken back; the "
+        "price is what was withheld from good customers, in units times days, for each unit kept back."
     )
     proposed = (
         f"Caught nothing in {REMOVAL_DAYS} days, proposed for removal: {', '.join(idle) or 'no rule'}."

@@ -67,6 +67,7 @@ class Side:
     good_minor: int = 0
     holds: int = 0
     caught: int = 0
+    good_held: int = 0
     withheld: float = 0.0
     exposed_minor: int = 0
     kept_minor: int = 0
@@ -74,13 +75,8 @@ class Side:
     cost: float = 0.0
 
     @property
-    def good_held(self) -> int:
-        """Return how many holds did not end in a return."""
-        return self.holds - self.caught
-
-    @property
     def hold_yield(self) -> float | None:
-        """Return the share of holds that ended in a return; None without holds (L6)."""
+        """Return the share of holds that caught something before it was given back; None without holds (L6)."""
         return self.caught / self.holds if self.holds else None
 
     @property
@@ -99,7 +95,8 @@ class Side:
         self.good += good
         self.good_minor += course.minor if good else 0
         self.holds += course.held
-        self.caught += course.held and not good
+        self.caught += course.kept_minor > 0
+        self.good_held += course.held and good
         self.withheld += course.withheld if good else 0
         self.exposed_minor += course.exposed_minor
         self.kept_minor += course.kept_minor
@@ -278,7 +275,7 @@ def _count(replay: Replay, case: Case, before: Course, after: Course) -> None:
     for n, one in enumerate((before, after)):
         if one.rule is not None:
             replay.rules.setdefault((one.rule, month), (Side(), Side()))[n].add(one, good=good)
-            if not good:
+            if one.kept_minor:
                 replay.last_caught[n][one.rule] = max(on, replay.last_caught[n].get(one.rule, on))
     moved = Moved(outcome, before, after)
     change: Change = "later" if moved.by > 0 else "sooner" if moved.by < 0 else "the same"

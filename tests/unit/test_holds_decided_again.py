@@ -25,6 +25,7 @@ TUESDAY = china("2026-11-24", "06:00")
 CAPPED: Mapping[str, object] = {"instant_cap_by_tier.unknown": 100_000}
 FORMULA: Mapping[str, object] = {"hold.REVERSIBLE.method": "formula"}
 OPENED = NOW - timedelta(days=100)
+IN_FORCE = profiles(CAPPED)
 RUN = {"assessed from": "2026-09-01", "known by": "2026-12-01"}
 
 
@@ -41,20 +42,20 @@ def outcome(
         events.append(builders.repayment_returned(repayment_id=name, occurred_at=taken_back, **why))
     state = Account(builders.ACCOUNT, credit_limit_minor=6_000_000)
     for event in events:
-        state = decide(profiles(CAPPED), state, event, moment(NOW)).state
+        state = decide(IN_FORCE, state, event, moment(NOW)).state
     (found,) = state.outcomes.values()
     return found
 
 
 def again(*outcomes: Outcome, by: Profiles) -> Replay:
-    found = replayed([Case(one, OPENED) for one in outcomes], profiles(CAPPED), by)
+    found = replayed([Case(one, OPENED) for one in outcomes], IN_FORCE, by)
     assert not found.left_out
     (replay,) = found.by_currency.values()
     return replay
 
 
 def test_the_same_policy_changes_nothing_and_gives_what_was_told() -> None:
-    replay = again(outcome(), outcome("r2", 5_000), outcome("r3", taken_back=TUESDAY), by=profiles(CAPPED))
+    replay = again(outcome(), outcome("r2", 5_000), outcome("r3", taken_back=TUESDAY), by=IN_FORCE)
     assert replay.changes == {"the same": 3}
     assert replay.as_told == 3
     assert replay.largest == []
@@ -111,7 +112,7 @@ def test_the_formula_can_be_asked_instead_of_the_schedule() -> None:
 
 
 def test_hold_yield_is_told_by_the_first_reason_of_a_hold_and_by_month() -> None:
-    replay = again(outcome(), outcome("r2"), outcome("r3", taken_back=TUESDAY), by=profiles(CAPPED))
+    replay = again(outcome(), outcome("r2"), outcome("r3", taken_back=TUESDAY), by=IN_FORCE)
     (rule,) = replay.by_rule()
     side, _ = replay.by_rule()[rule]
     assert rule == Reason.HOLD_RAIL_REVERSIBLE
@@ -122,7 +123,7 @@ def test_hold_yield_is_told_by_the_first_reason_of_a_hold_and_by_month() -> None
 
 
 def test_a_rule_that_caught_nothing_in_90_days_is_proposed_for_removal_once_so_much_is_known() -> None:
-    idle, busy = again(outcome(), by=profiles(CAPPED)), again(outcome(taken_back=TUESDAY), by=profiles(CAPPED))
+    idle, busy = again(outcome(), by=IN_FORCE), again(outcome(taken_back=TUESDAY), by=IN_FORCE)
     assert idle.idle(date(2027, 1, 1)) == []
     assert idle.idle(date(2027, 3, 1)) == [Reason.HOLD_RAIL_REVERSIBLE]
     assert busy.idle(date(2027, 2, 17)) == []
@@ -133,10 +134,16 @@ def test_what_cannot_be_judged_again_is_counted_and_left_out() -> None:
     ours = outcome("r1", taken_back=TUESDAY, fault="issuer")
     old = replace(outcome("r2"), inputs=())
     foreign = replace(outcome("r3"), product="another")
-    found = replayed([Case(one, None) for one in (ours, old, foreign)], profiles(CAPPED), profiles())
+    found = replayed([Case(one, None) for one in (ours, old, foreign)], IN_FORCE, profiles())
     assert found.by_currency == {}
     assert sum(found.left_out.values()) == 3
     assert any("another" in why for why in found.left_out)
+
+
+def test_a_return_after_the_hold_was_over_is_not_its_catch() -> None:
+    late = again(outcome(taken_back=TUESDAY + timedelta(days=30)), by=IN_FORCE)
+    side = late.whole[0]
+    assert (side.holds, side.caught, side.good_held, side.exposed_minor) == (1, 0, 0, 500_000)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +159,9 @@ def test_tenure_is_counted_to_the_decision(opened: int | None, told: str) -> Non
 def test_every_unit_is_exposed_or_kept_and_a_wait_is_never_negative(minor: int, cap: int, days: int | None) -> None:
     back = None if days is None else NOW + timedelta(days=days)
     one = outcome(minor=minor, taken_back=back)
-    replay = again(one, by=profiles({"instant_cap_by_tier.unknown": cap}))
+    default = IN_FORCE.by_product["default"]
+    caps = {**default.instant_cap_by_tier, "unknown": cap}
+    replay = again(one, by=Profiles({"default": default.model_copy(update={"instant_cap_by_tier": caps})}))
     for side in replay.whole:
         assert side.exposed_minor + side.kept_minor == (0 if days is None else minor)
         assert side.withheld >= 0
@@ -164,7 +173,7 @@ def test_every_unit_is_exposed_or_kept_and_a_wait_is_never_negative(minor: int, 
 
 def page() -> str:
     cases = [Case(outcome(), OPENED), Case(outcome("r2", taken_back=TUESDAY), None), Case(outcome("r3", 900), OPENED)]
-    return html(ReplayReport(replayed(cases, profiles(CAPPED), profiles(ALL_HELD)), RUN, date(2026, 12, 1)))
+    return html(ReplayReport(replayed(cases, IN_FORCE, profiles(ALL_HELD)), RUN, date(2026, 12, 1)))
 
 
 def test_the_page_is_the_same_again_readable_offline_and_tells_its_figures() -> None:
@@ -179,7 +188,7 @@ def test_the_page_is_the_same_again_readable_offline_and_tells_its_figures() -> 
 
 
 def test_figures_for_programs_are_those_of_the_page() -> None:
-    found = replayed([Case(outcome(taken_back=TUESDAY), None)], profiles(CAPPED), profiles(ALL_HELD))
+    found = replayed([Case(outcome(taken_back=TUESDAY), None)], IN_FORCE, profiles(ALL_HELD))
     told = ReplayReport(found, RUN, date(2026, 12, 1)).described
     (figures,) = told["currencies"].values()
     assert (figures["in_force"]["exposed_minor"], figures["other"]["exposed_minor"]) == (100_000, 0)
