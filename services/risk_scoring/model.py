@@ -11,7 +11,7 @@ from services.policy import Profile, RailClass
 from services.prior import Feature, Prior
 from services.risk_scoring.credit import NOTHING_KNOWN, Credit
 from services.risk_scoring.outcomes import Outcome
-from services.risk_scoring.trials import Comparison, Said, in_canary
+from services.risk_scoring.trials import Broken, Comparison, Said, in_canary
 from services.values import replace
 
 WHY: Mapping[Feature, Reason] = {
@@ -113,17 +113,19 @@ class Table:
 class Trial:
     """A candidate beside the champion since ``began_at``: it judges what the champion decides, without effect.
 
-    As a canary it decides for a few accounts, and there the champion judges beside it.
+    As a canary it decides for a few accounts, and there the champion judges beside it. ``broken`` is the rule it was
+    found to break with this batch: from here on it is asked nothing.
     """
 
     version: str
     began_at: datetime
     canary: bool
     table: Table
+    broken: Broken | None = None
 
     def decides(self, account_id: str) -> bool:
         """Tell whether the candidate's verdicts on an account count."""
-        return self.canary and in_canary(self.version, account_id)
+        return self.canary and self.broken is None and in_canary(self.version, account_id)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Account:
 
     def beside(self, profile: Profile) -> Profile | None:
         """Return ``profile`` with the table that does not decide here; None without a trial, or where no table does."""
-        if self.trial is None or profile.formula is None:
+        if self.trial is None or self.trial.broken is not None or profile.formula is None:
             return None
         if not self.trial.decides(self.account_id):
             return self.trial.table.under(profile)

@@ -13,11 +13,21 @@ from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Given, RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
-from services.prior import Prior
+from services.prior import ANY_RAIL, Prior
 from services.risk_scoring.credit import Credit
 from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial
 from services.risk_scoring.outcomes import Outcome, Part, changed
-from services.risk_scoring.trials import Comparison, Slot, Tally, came_back, counted, place_of, summed
+from services.risk_scoring.trials import (
+    Comparison,
+    Slot,
+    Stage,
+    Tally,
+    broken,
+    came_back,
+    counted,
+    place_of,
+    summed,
+)
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
 from services.statements import Month
@@ -28,7 +38,8 @@ INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
 # became of both; what is exposed today of the accounts ($2) and of everything. And the return model in force and the
-# candidate that is tried, seen at the same instant: no batch decides an account by two.
+# candidate that is tried, seen at the same instant: no batch decides an account by two. What a canary came to so far is
+# of the last 14 days, by age; it is asked with every batch whether that ends it.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
@@ -64,7 +75,13 @@ READS = """
 (SELECT artefact FROM risk_scoring.risk_models
  WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0) AS champion,
 (SELECT to_json(t) FROM (
-  SELECT version, artefact, activated_at AS began_at, status = 'canary' AS canary FROM risk_scoring.risk_models AS m
+  SELECT version, artefact, activated_at AS began_at, status = 'canary' AS canary, (SELECT json_agg(c) FROM (
+    SELECT floor(extract(epoch FROM statement_timestamp() - hour) / 86400)::integer AS age,
+      hour > statement_timestamp() - interval '2 hours' AS lately, sum(champion_held) AS champion_held,
+      sum(candidate_held) AS candidate_held, sum(expected) AS expected, sum(returned) AS returned
+    FROM risk_scoring.risk_trial_count WHERE version = m.version AND began_at = m.activated_at AND by_candidate
+      AND hour > statement_timestamp() - interval '14 days' GROUP BY 1, 2) AS c) AS stages
+  FROM risk_scoring.risk_models AS m
   WHERE kind = 'return' AND status IN ('shadow', 'canary') AND cardinality($2::text[]) > 0 AND NOT EXISTS (
     SELECT FROM risk_scoring.risk_trial_stop WHERE version = m.version AND began_at = m.activated_at)) AS t) AS trial
 """
@@ -122,7 +139,11 @@ tried AS (
   ON CONFLICT (version, began_at, by_candidate, hour, shard) DO UPDATE SET judged = t.judged + excluded.judged,
     differing = t.differing + excluded.differing, champion_held = t.champion_held + excluded.champion_held,
     candidate_held = t.candidate_held + excluded.candidate_held, released = t.released + excluded.released,
-    expected = t.expected + excluded.expected, returned = t.returned + excluded.returned)
+    expected = t.expected + excluded.expected, returned = t.returned + excluded.returned),
+stopped AS (
+  INSERT INTO risk_scoring.risk_trial_stop (version, began_at, rule, figures)
+  SELECT version, began_at, rule, figures FROM unnest($10::risk_scoring.risk_trial_stop[])
+  ON CONFLICT (version, began_at) DO NOTHING)
 """
 
 
@@ -159,8 +180,10 @@ def _trial(told: str | None) -> Trial | None:
     if told is None:
         return None
     row, table = json.loads(told), _table(json.loads(told)["artefact"])
+    stages = [Stage(*[each[name] for name in Stage._fields]) for each in row["stages"] or ()]
+    found = broken(stages, table.prior.bank.survivor[ANY_RAIL]) if row["canary"] else None
     began_at = instant(row["began_at"])
-    return None if began_at is None else Trial(row["version"], began_at, row["canary"], table)
+    return None if began_at is None else Trial(row["version"], began_at, row["canary"], table, found)
 
 
 def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:
@@ -225,7 +248,7 @@ def _became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
 
 
 def _tried(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
-    """Return the sample of what was compared, the first of each place, and what is counted of the trial."""
+    """Return the sample of what was compared, the first of each place; what is counted of the trial; and its end."""
     compared = [one for before, after in changes for one in _changed(before.compared, after.compared)]
     found: list[tuple[Slot, Tally]] = [counted(one) for one in compared]
     for before, after in changes:
@@ -236,7 +259,10 @@ def _tried(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
             found += [each for each in news if each is not None]
     sample = {row[0]: row for row in map(_comparison, reversed(compared))}
     tallies = [(*slot, 0, *tally) for slot, tally in summed(found).items()]
-    return ([sample[place] for place in sorted(sample)] or None, tallies or None)
+    kept = [sample[place] for place in sorted(sample)]
+    trials = [after.trial for _, after in changes[:1] if after.trial is not None]
+    ends = [(one.version, one.began_at, *one.broken, None) for one in trials if one.broken is not None]
+    return (kept or None, tallies or None, ends or None)
 
 
 def _comparison(one: Comparison) -> tuple[Any, ...]:

@@ -1,8 +1,10 @@
 """A candidate beside the champion: whom a canary decides for, what both said of a repayment, and what is counted."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from math import ceil, exp, sqrt
 from typing import Final, NamedTuple
 
 from services.risk_scoring.outcomes import Outcome, Verdict
@@ -12,6 +14,15 @@ CANARY_PERCENT: Final = 5
 DAYS_KEPT: Final = 128
 PLACES_A_DAY: Final = 2_000
 """The sample: at most so many comparisons of a day are kept, until so many days later; 256,000 rows in all."""
+
+
+HELD_LEAST, HELD_TIMES = 20, 2
+"""A canary ends when it holds so many repayments lately, and so many times what the champion would have (risk 6)."""
+RETURNS_LEAST, BOUND = 3, 0.99
+"""It ends when more come back than this share of chance allows (risk 6), but not by the first of them: with every batch
+it is asked again, and in the first hours nothing is due yet.
+"""
+EXACT_MAX: Final = 500.0
 
 
 def in_canary(version: str, account_id: str) -> bool:
@@ -120,3 +131,56 @@ def summed(found: list[tuple[Slot, Tally]]) -> dict[Slot, Tally]:
 
 def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
+
+
+class Stage(NamedTuple):
+    """What is counted of a canary's own accounts in the hours of one age in days; ``lately``: this hour or the last."""
+
+    age: int
+    lately: bool
+    champion_held: int
+    candidate_held: int
+    expected: float
+    returned: int
+
+
+class Broken(NamedTuple):
+    """The rule a canary broke, and by which figures."""
+
+    rule: str
+    figures: str
+
+
+def broken(stages: Iterable[Stage], survivor: Sequence[float]) -> Broken | None:
+    """Return what ends a canary, None while nothing does (risk 6).
+
+    Holds are compared with the champion's on the same repayments, so that a day of other customers changes nothing.
+    Returns are compared with those that are due by now: ``survivor[t]`` of them come later than banking day t.
+    """
+    known = list(stages)
+    held, before = (sum(each[n] for each in known if each.lately) for n in (3, 2))
+    if held >= HELD_LEAST and held >= HELD_TIMES * before:
+        return Broken("hold_rate", f"{held} held, the model in force would have held {before}")
+    due = due_of(known, survivor)
+    came = sum(each.returned for each in known)
+    if came >= RETURNS_LEAST and came > most_by_chance(due):
+        return Broken("returns", f"{came} came back, {due:.2f} were due: by chance at most {most_by_chance(due)}")
+    return None
+
+
+def due_of(stages: Iterable[Stage], survivor: Sequence[float]) -> float:
+    """Return how many returns of what a canary gave back at once are due by the end of today."""
+    return sum(each.expected * (1 - survivor[min(each.age + 1, len(survivor) - 1)]) for each in stages)
+
+
+def most_by_chance(expected: float) -> int:
+    """Return the least number that a Poisson count of this mean exceeds in less than 1 of 100 cases."""
+    if expected > EXACT_MAX:
+        return ceil(expected + 2.3264 * sqrt(expected))
+    count, term = 0, exp(-expected)
+    total = term
+    while total < BOUND:
+        count += 1
+        term *= expected / count
+        total += term
+    return count

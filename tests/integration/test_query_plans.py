@@ -164,10 +164,11 @@ SMALL = {
     "metric_hist",
     "risk_models",
     "risk_trial_stop",
+    "risk_trial_count",
     "portfolio_exposure",
 }
-"""Tables with a row a partition, a channel, a series, a model, a trial of one, a day of a product or a decision of a
-person's.
+"""Tables with a row a partition, a channel, a series, a model, a trial of one or an hour of it, a day of a product or a
+decision of a person's.
 """
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.event import Event
+from schemas.reasons import Reason
 from services.cli.commands import answer
 from services.cli.system import environment
 from services.profiles import FOLDER, returns
@@ -50,17 +52,32 @@ async def otb(*command: str) -> None:
     assert await asyncio.to_thread(answer, ["risk", *command]) == 0
 
 
-async def status(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+async def status(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     capsys.readouterr()
     await otb("status", "--json")
-    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
 
 async def settled(feed: Feed, first: int, count: int) -> None:
     """Settle repayments made now, of as many accounts, in one batch."""
+    await of_accounts(feed, range(first, first + count))
+
+
+async def of_accounts(feed: Feed, numbers: Iterable[int]) -> None:
     now = utc_now()
-    await feed.deliver(*[_settled(n, now) for n in range(first, first + count)])
+    await feed.deliver(*[_settled(n, now) for n in numbers])
+
+
+def back(account_id: str, repayment_id: str) -> Event:
+    """Return the return of a repayment, now."""
+    return builders.repayment_returned(
+        account_id=account_id,
+        repayment_id=repayment_id,
+        occurred_at=utc_now(),
+        return_class=Reason.RETURNED_INSUFFICIENT_FUNDS,
+        reallocated=(),
+    )
 
 
 def _settled(number: int, now: datetime) -> Event:
@@ -95,7 +112,6 @@ async def test_a_shadow_is_compared_and_decides_nothing(
         (row["version"], row["by_candidate"], row["champion_verdict"], row["candidate_verdict"]) for row in rows
     } == {(NEXT, False, "clear", "observe")}
     told = (await status(capsys))["trial"]
-    assert isinstance(told, dict)
     assert (told["version"], told["status"]) == (NEXT, "shadow")
     (counted,) = told["counted"]
     assert (counted["judged"], counted["differing"], counted["champion_held"], counted["candidate_held"]) == (
@@ -124,6 +140,49 @@ async def test_a_canary_decides_for_its_accounts_and_no_other(feed: Feed, settin
         row["by_candidate"]: row["judged"] for row in await feed.connection.fetch("SELECT * FROM risk_trial_count")
     }
     assert counted == {True: 5, False: 95}
+    assert await violations(settings) == {}
+
+
+ARM = [n for n in range(1_500) if in_canary(NEXT, f"account-{n}")]
+
+
+async def test_a_canary_that_holds_twice_as_many_decides_nothing_from_the_next_batch_on(
+    feed: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await otb("canary", NEXT, *WHO)
+    for n in range(0, 40, 10):
+        await of_accounts(feed, ARM[n : n + 10])
+    judged = list((await versions(feed)).values())
+    assert judged == [NEXT] * 20 + [returns().version] * 20
+    told = (await status(capsys))["trial"]
+    assert (told["status"], told["rule"]) == ("canary", "hold_rate")
+    assert told["figures"] == "20 held, the model in force would have held 0"
+    assert told["stopped_at"] is not None
+    await otb("canary", NEXT, *WHO)
+    await of_accounts(feed, ARM[40:45])
+    assert list((await versions(feed)).values())[40:] == [NEXT] * 5
+    assert await violations(settings) == {}
+
+
+async def test_a_canary_whose_repayments_come_back_too_often_ends(
+    feed: Feed, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table that finds nothing likely to come back gives everything at once; the third return is too many."""
+    told = json.loads(returns().model_dump_json())
+    told["version"], told["bank"]["base"] = "bold", 0.000001
+    (tmp_path / "bold.json").write_text(json.dumps(told))
+    await otb("add", str(tmp_path / "bold.json"))
+    await otb("canary", "bold", *WHO)
+    ours = [n for n in range(1_000) if in_canary("bold", f"account-{n}")]
+    await of_accounts(feed, ours[:8])
+    assert set((await versions(feed)).values()) == {"bold"}
+    for n in ours[:3]:
+        await feed.deliver(back(f"account-{n}", f"r{n}"))
+    assert await feed.value("SELECT sum(returned)::bigint FROM risk_trial_count") == 3
+    await of_accounts(feed, ours[8:10])
+    assert list((await versions(feed)).values()) == ["bold"] * 8 + [returns().version] * 2
+    (found,) = await feed.connection.fetch("SELECT rule, figures FROM risk_trial_stop")
+    assert (found["rule"], found["figures"]) == ("returns", "3 came back, 0.00 were due: by chance at most 0")
     assert await violations(settings) == {}
 
 

@@ -19,13 +19,19 @@ from services.risk_scoring.outcomes import Outcome
 from services.risk_scoring.trials import (
     CANARY_PERCENT,
     DAYS_KEPT,
+    EXACT_MAX,
+    HELD_LEAST,
     PLACES_A_DAY,
+    Broken,
     Comparison,
     Said,
+    Stage,
     Tally,
+    broken,
     came_back,
     counted,
     in_canary,
+    most_by_chance,
     place_of,
     summed,
 )
@@ -160,3 +166,63 @@ def test_the_sample_has_so_many_places_and_no_more() -> None:
     assert max(places) < DAYS_KEPT * PLACES_A_DAY
     assert place_of("r1", start) == place_of("r1", start + timedelta(days=DAYS_KEPT))
     assert place_of("r1", start) != place_of("r1", start + timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("champion", "candidate", "ends"), [(10, 20, True), (11, 21, False), (0, 20, True), (0, 19, False), (50, 99, False)]
+)
+def test_a_canary_ends_when_it_holds_twice_as_many_and_at_least_twenty(
+    champion: int, candidate: int, *, ends: bool
+) -> None:
+    stages = [
+        Stage(0, True, champion, candidate - 1, 0.0, 0),
+        Stage(1, True, 0, 1, 0.0, 0),
+        Stage(1, False, 0, 500, 0, 0),
+    ]
+    found = broken(stages, SURVIVOR)
+    said = f"{candidate} held, the model in force would have held {champion}"
+    assert found == (Broken("hold_rate", said) if ends else None)
+
+
+SURVIVOR = (1.0, 0.7, 0.05, 0.015, 0.005, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "most"),
+    [(0.0, 0), (0.01, 0), (0.1, 1), (1.0, 4), (10.0, 18), (100.0, 124), (EXACT_MAX, 553), (EXACT_MAX + 1, 554)],
+)
+def test_what_chance_allows_is_the_99th_percentile_of_a_poisson_count(expected: float, most: int) -> None:
+    assert most_by_chance(expected) == most
+
+
+@pytest.mark.parametrize(
+    ("age", "expected", "returned", "ends"),
+    [
+        # 30 % of them are due on the first day: of 3.34 expected 1.00, by chance at most 4.
+        (0, 10 / 3, 4, False),
+        (0, 10 / 3, 5, True),
+        # On the second day 95 % are: of 1.06 again 1.00.
+        (1, 1 / 0.95, 4, False),
+        (1, 1 / 0.95, 5, True),
+        # All of them from the fifth on.
+        (9, 1.0, 5, True),
+        (9, 1.83, 5, False),
+        # Nothing is due: the first two prove nothing yet.
+        (0, 0.0, 2, False),
+        (0, 0.0, 3, True),
+    ],
+)
+def test_a_canary_ends_when_more_come_back_than_are_due(
+    age: int, expected: float, returned: int, *, ends: bool
+) -> None:
+    stages = [Stage(age, False, 0, 0, expected, 1), Stage(age, True, 0, 0, 0.0, returned - 1)]
+    found = broken(stages, SURVIVOR)
+    assert (found is not None and found.rule == "returns") == ends
+
+
+def test_a_trial_that_broke_a_rule_decides_and_compares_nothing() -> None:
+    ended = replace(CANARY, broken=Broken("hold_rate", "20 held, the model in force would have held 10"))
+    found, without = decided(ended, IN_THE_ARM), decided(None, IN_THE_ARM)
+    assert found.events == without.events
+    assert not found.state.compared
+    assert HELD_LEAST == 20
