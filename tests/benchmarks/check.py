@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from services.cli.checks import VIEWS
+from services.cli.checks import ASK, MEMORY, VIEWS
 from services.cli.system import System, provision
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
@@ -78,11 +78,11 @@ async def slowest(settings: Settings) -> dict[str, int]:
     """Return what takes longest, milliseconds."""
     took = {}
     async with owner(settings) as connection:
-        await connection.execute("SET jit = off")
+        await connection.execute(f"SET jit = off; {MEMORY}")
         for row in await connection.fetch(VIEWS):
             view = f"{row['schemaname']}.{row['viewname']}"
             began = monotonic()
-            await connection.fetch(f"TABLE {view} LIMIT 1001")
+            await connection.fetch(ASK.format(view=view))
             took[view] = round((monotonic() - began) * 1000)
     return dict(sorted(took.items(), key=lambda each: -each[1])[:SLOWEST])
 

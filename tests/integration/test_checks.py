@@ -1,6 +1,6 @@
 """What `otb check` asks outside the views: Kafka's offsets, and ids that SQL cannot derive."""
 
-from services.cli.checks import Finding, Kafka, _accepted_is_decided, _offsets
+from services.cli.checks import VIEWS, Finding, Kafka, _accepted_is_decided, _offsets, _views
 from services.cli.reconcile import Sent, differences, open_for
 from services.cli.servers import connected
 from services.runtime.settings import Settings
@@ -26,6 +26,27 @@ async def test_a_group_that_told_kafka_more_than_its_books_is_named(settings: Se
     (found,) = await ahead(settings, 2)
     assert (found.name, found.of, found.violations) == ("offset_not_ahead", "settlement", 1)
     assert found.examples[0] == {"topic": TOPIC, "partition": 0, "committed": 2, "books": 1}
+
+
+async def viewed(settings: Settings, then: str = "SELECT 1") -> list[Finding]:
+    """Return what every view says as of an instant, after which ``then`` is committed."""
+    async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
+        async with owner(settings) as other:
+            await other.execute(then)
+            views = [f"{row['schemaname']}.{row['viewname']}" for row in await other.fetch(VIEWS)]
+        found = await _views(settings, snapshot)
+    assert [f"{each.of.replace('-', '_')}.invariant_{each.name}" for each in found] == views
+    return [finding for finding in found if finding.violations]
+
+
+async def test_every_view_is_asked_at_one_instant_by_whichever_connection_is_free(settings: Settings) -> None:
+    waits = "INSERT INTO settlement.publication (partitions, created_at) VALUES ('{0}', now() - interval '1 hour')"
+    assert await viewed(settings, waits) == [], "it was not there at that instant"
+    (found,) = await viewed(settings)
+    assert (found.name, found.of, found.violations) == ("outbox_drained", "settlement", 1)
+    assert await viewed(settings, "DELETE FROM settlement.publication") == [found], "it was still there at that instant"
+    assert await viewed(settings) == []
 
 
 async def undecided(settings: Settings) -> Finding:
