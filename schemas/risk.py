@@ -11,7 +11,7 @@ from schemas.reasons import Reason
 
 Tier = Literal["A", "B", "C", "D", "E", "unknown"]
 Faster = Literal["final_rail", "verified_account", "within_cap"]
-Pattern = Literal["credit_cycling", "prior_returns"]
+Pattern = Literal["credit_cycling", "prior_returns", "disputed", "overdue_elsewhere", "shared_funding_account"]
 Reasons = Annotated[tuple[Reason, ...], Field(max_length=4)]
 """At most four codes, most important first."""
 

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from schemas.account import Timezone
 from schemas.money import Currency, ShareMinor
 from services.decision import Malformed
-from services.prior import Exposure, Prices, Prior
+from services.prior import Exposure, Guards, Prices, Prior
 from services.scorecard import LimitReview, Scorecard
 
 Component = Literal["penalty", "fee", "interest", "principal"]
@@ -113,6 +113,7 @@ class Hold(_Table):
     verified_funding_account: tuple[Rest, ...]
     large: Large | None = None
     strikes: Strikes = Strikes()
+    guards: Guards = Guards()
     refer_banking_days: Annotated[int, Field(ge=0, le=16)] = 1
     max_calendar_days: Annotated[int, Field(ge=1, le=30)]
 

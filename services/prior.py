@@ -65,6 +65,22 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Guards(_Table):
+    """What keeps all of a repayment back before any price is asked (risk 4.5); every default is assumed.
+
+    A dispute counts for ``disputed_days``; a funding account is new for ``new_days`` after its first use, and shared
+    from ``shared_from`` customers on. A young account is one of less than ``young_days``, on which ``lately_count``
+    repayments within 24 hours may come to ``lately_bps`` of the limit.
+    """
+
+    disputed_days: Annotated[int, Field(ge=1, le=400)] = 60
+    new_days: Annotated[int, Field(ge=1, le=400)] = 30
+    shared_from: Annotated[int, Field(ge=2, le=9)] = 3
+    young_days: Annotated[int, Field(ge=1, le=400)] = 180
+    lately_count: Annotated[int, Field(ge=2, le=99)] = 2
+    lately_bps: Annotated[int, Field(ge=1, le=100_000)] = 6_000
+
+
 class Prices(_Table):
     """What the formula weighs, in minor units; every default is assumed until the product's owner measured it.
 

@@ -16,15 +16,19 @@ from services.policy import Hold, Profile, Profiles, RailClass, Rest
 from services.prior import Prior
 from services.risk_scoring.accounts import learned, repaid, returned
 from services.risk_scoring.exposure import followed, left_to_customer, left_to_portfolio
+from services.risk_scoring.guards import NONE, Guard, fired, given_to_guards, remembered, sooner_anywhere, warned
 from services.risk_scoring.hazard import cheapest_of, worth_a_look
 from services.risk_scoring.model import (
     WHY,
     Account,
     Assessment,
+    Course,
     Question,
     Strike,
     Verdict,
+    course,
     features,
+    given_until,
     said_of,
     window,
 )
@@ -37,7 +41,7 @@ Part = tuple[int, datetime]
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
     """Assess a settled repayment, or learn what the next assessment depends on; count what is exposed by it."""
-    return followed(policy, _decided(policy, state, event, moment), event, moment)
+    return followed(policy, warned(_decided(policy, state, event, moment), event), event, moment)
 
 
 def _decided(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
@@ -71,8 +75,22 @@ def judge(profile: Profile, asked: Question) -> Verdict:
         return _referred(profile, asked, patterns)
     struck = asked.strikes >= profile.hold["REVERSIBLE"].strikes.hold_from
     if asked.rail == "REVERSIBLE" and not struck and profile.formula is not None:
-        return _priced(profile, profile.formula, asked)
+        return _guarded(profile, asked, _priced(profile, profile.formula, asked))
     return _scheduled(profile, asked)
+
+
+def _guarded(profile: Profile, asked: Question, usual: Verdict) -> Verdict:
+    """Return what guards make of the formula's verdict: all is held where it would give back sooner (risk 4.5)."""
+    guard = fired(profile, asked)
+    if not guard.reasons or usual.refer:
+        return usual
+    kept = _scheduled(profile, asked, guard)
+    if sooner_anywhere(usual, kept, asked):
+        return kept
+    if course(usual, asked.now) != course(kept, asked.now):
+        return usual
+    # Without the cap the guard would hold it as well: it is no reason.
+    return replace(usual, reasons=tuple(why for why in usual.reasons if why is not Reason.HOLD_OVER_INSTANT_CAP))
 
 
 def _patterns(profile: Profile, asked: Question) -> tuple[Pattern, ...]:
@@ -96,13 +114,14 @@ def _referred(profile: Profile, asked: Question, patterns: tuple[Pattern, ...]) 
     return Verdict((held,), reasons, refer=True, patterns=patterns)
 
 
-def _scheduled(profile: Profile, asked: Question) -> Verdict:
-    """Give back at once what the instant cap allows, and the rest on the schedule (R6, R14)."""
+def _scheduled(profile: Profile, asked: Question, guard: Guard = NONE) -> Verdict:
+    """Give back at once what the instant cap allows, nothing under a guard, the rest on the schedule (R6, R14)."""
     hold = profile.hold["REVERSIBLE"]
     struck = asked.strikes >= hold.strikes.hold_from
-    instant = 0 if struck else min(asked.restorable_minor, asked.instant_left_minor)
+    barred = struck or bool(guard.reasons)
+    instant = 0 if barred else min(asked.restorable_minor, asked.instant_left_minor)
     held = asked.restorable_minor - instant
-    why = _rail_reason(asked)
+    why = Reason.HOLD_UNDER_REVIEW if guard.patterns else _rail_reason(asked)
     parts = [(instant, asked.now, Reason.RELEASE_WITHIN_CAP)] if instant else []
     rests = shares_of(hold, asked.amount_minor, verified=asked.verified)
     parts += [
@@ -112,13 +131,14 @@ def _scheduled(profile: Profile, asked: Question) -> Verdict:
     if all(due <= asked.now for _, due, _ in parts):
         return Verdict(tranches, _reasons(*(reason for _, _, reason in parts)))
     large = hold.large is not None and rests is hold.large.rest
-    fired = (
+    stated = (
+        *guard.reasons,
         *((Reason.HOLD_PRIOR_RETURN,) if struck else ()),
-        why,
-        *(() if struck and (asked.instant_left_minor or profile.formula) else (Reason.HOLD_OVER_INSTANT_CAP,)),
+        _rail_reason(asked),
+        *(() if barred and (asked.instant_left_minor or profile.formula) else (Reason.HOLD_OVER_INSTANT_CAP,)),
         *((Reason.HOLD_AMOUNT_UNUSUAL,) if large else ()),
     )
-    return Verdict(tranches, _reasons(*fired))
+    return Verdict(tranches, _reasons(*stated), bool(guard.patterns), guard.patterns)
 
 
 def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
@@ -189,7 +209,7 @@ def faster(profile: Profile, asked: Question, given: Verdict) -> tuple[Faster, .
     if not given.held_at(asked.now):
         return ()
     ways: list[Faster] = ["final_rail"]  # such a rail gives all back at once, whatever is asked
-    had, now = _course(given, asked.now), asked.now
+    had, now = course(given, asked.now), asked.now
     if not asked.verified and _sooner(judge(profile, replace(asked, verified=True)), had, now):
         ways.append("verified_account")
     smaller = min(asked.restorable_minor, asked.instant_left_minor)
@@ -200,32 +220,19 @@ def faster(profile: Profile, asked: Question, given: Verdict) -> tuple[Faster, .
     return tuple(ways)
 
 
-Course = list[tuple[datetime, int]]
-"""What is back by each date; a date already past means now."""
-
-
 def _sooner(other: Verdict, had: Course, now: datetime) -> bool:
     """Tell whether ``other`` gives all back at once, or never later than ``had`` and once sooner."""
     if not other.tranches:
         return False
-    course = _course(other, now)
-    last = course[-1][0]
+    gives = course(other, now)
+    last = gives[-1][0]
     if last == now:
         return True
     if last > had[-1][0]:
         return False
-    given = [(_until(course, due), amount) for due, amount in had]
+    given = [(given_until(gives, due), amount) for due, amount in had]
     never_later = all(more >= less for more, less in given)
     return never_later and (last < had[-1][0] or any(more > less for more, less in given))
-
-
-def _course(verdict: Verdict, now: datetime) -> Course:
-    ordered = sorted([(max(now, tranche.due_at), tranche.amount_minor) for tranche in verdict.tranches])
-    return list(zip([due for due, _ in ordered], accumulate([amount for _, amount in ordered]), strict=True))
-
-
-def _until(course: Course, due: datetime) -> int:
-    return max([amount for at, amount in course if at <= due], default=0)
 
 
 def instant_left(profile: Profile, state: Account, now: datetime) -> int:
@@ -241,7 +248,7 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
     left = min(instant_left(profile, state, now), left_to_customer(profile, state))
     rail = profile.rail(event.rail).rail_class
     budget = None if rail == "FINAL" else left_to_portfolio(profile, state)
-    return Question(
+    asked = Question(
         amount_minor=event.amount_minor,
         restorable_minor=event.restorable_minor,
         credit_balance_minor=event.credit_balance_minor,
@@ -257,6 +264,7 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
         tier=state.tier,
         over_budget=budget is not None and budget < min(left, event.restorable_minor),
     )
+    return given_to_guards(profile, state, event, asked)
 
 
 def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
@@ -318,6 +326,7 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
         state = replace(state, cycle=cycle)
     if asked.rail == "FINAL":
         return state
+    state = remembered(state, event)
     hold = fact if fact.outcome == "observe" else None
     at_once = verdict.at_once_minor(asked.now)
     kept = Assessment(event.repayment_id, event.funding_account_id, asked.now, at_once, hold, event.repaid_at)

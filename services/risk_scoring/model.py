@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
 from schemas.reasons import Reason
 from schemas.risk import Given, Pattern, RiskAssessed, Tier, Tranche
@@ -21,6 +23,23 @@ WHY: Mapping[Feature, Reason] = {
     "cycled": Reason.HOLD_MULTIPLE_REPAYMENTS,
 }
 """What raised the odds, as it is said; that an account is not verified is said by what would be faster."""
+
+
+class Warned(NamedTuple):
+    """Billing said that a repayment is disputed, or an account overdue elsewhere; from ``ended_at`` on no more."""
+
+    kind: Literal["disputed", "overdue_elsewhere"]
+    name: str
+    at: datetime
+    ended_at: datetime | None = None
+
+
+class Use(NamedTuple):
+    """When an account first repaid from a funding account, None for never, and how many accounts did, at most nine."""
+
+    name: str
+    first_at: datetime | None = None
+    users: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +155,8 @@ class Account:
     in force, None for the shipped one. ``version`` counts what was written of it, for the store alone. ``outcomes`` are
     those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
     ``portfolio_minor`` that of each product as the batch found it. ``trial`` is the candidate beside the champion,
-    ``compared`` what both said of this batch's repayments.
+    ``compared`` what both said of this batch's repayments. ``uses`` are of the funding accounts this batch's repayments
+    come from, ``lately`` when what of the last two days was repaid, and how much.
     """
 
     account_id: str
@@ -154,6 +174,9 @@ class Account:
     portfolio_minor: Mapping[str, int] = field(default_factory=dict)
     trial: Trial | None = None
     compared: Mapping[str, Comparison] = field(default_factory=dict)
+    warned: Mapping[str, Warned] = field(default_factory=dict)
+    uses: Mapping[str, Use] = field(default_factory=dict)
+    lately: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
 
     def deciding(self, profile: Profile) -> Profile:
         """Return ``profile`` with the table of returns that decides for this account: the champion's, or a canary's."""
@@ -214,7 +237,8 @@ class Question:
     ``instant_left_minor`` is what is left of the instant cap, ``settled_minor`` what was restorable in this statement
     cycle before (R15), ``strikes`` how often its funding account returned a repayment lately, ``unused_minor`` the
     credit that could be spent before the repayment, None when nobody said. ``over_budget`` says that the cap is what
-    the portfolio's budget left of it.
+    the portfolio's budget left of it. ``lately_count`` and ``lately_minor`` were repaid in the 24 hours before, with
+    ``shared_with`` others the funding account is shared: what guards ask (guards.py).
     """
 
     amount_minor: int
@@ -232,16 +256,26 @@ class Question:
     unused_minor: int | None = None
     tier: Tier = "unknown"
     over_budget: bool = False
+    disputes: int = 0
+    overdue_elsewhere: bool = False
+    shared_with: int = 0
+    new_funding: bool = False
+    young: bool = False
+    lately_count: int = 0
+    lately_minor: int = 0
 
     @property
     def inputs(self) -> tuple[Given, ...]:
-        """Return what the event told of the verdict does not say itself."""
-        return tuple([Given(name, value) for name, value in self.__dict__.items() if name not in SAID])
+        """Return what the event told of the verdict does not say itself; what guards ask only where there is any."""
+        known = self.__dict__.items()
+        return tuple([Given(name, it) for name, it in known if name not in SAID and (it or name not in GUARDS)])
 
     @property
     def digest(self) -> str:
         """Return what tells these inputs from any others."""
-        plain = [value.isoformat() if isinstance(value, datetime) else value for value in self.__dict__.values()]
+        known = self.__dict__.items()
+        plain = [it.isoformat() if isinstance(it, datetime) else it for name, it in known if name not in GUARDS]
+        plain += [(name, it) for name, it in known if it and name in GUARDS]
         return blake2b(repr(plain).encode(), digest_size=16).hexdigest()
 
 
@@ -249,6 +283,12 @@ SAID = frozenset(
     ("amount_minor", "restorable_minor", "credit_balance_minor", "rail", "repaid_at", "now", "rail_name", "tier")
 )
 """The inputs of a verdict that its event says; the class of a rail is the policy's."""
+
+
+GUARDS = frozenset(
+    ("disputes", "overdue_elsewhere", "shared_with", "new_funding", "young", "lately_count", "lately_minor")
+)
+"""The inputs that guards ask: of most repayments there is none of them."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +307,21 @@ class Verdict:
     def at_once_minor(self, now: datetime) -> int:
         """Return what is due at once."""
         return sum(tranche.amount_minor for tranche in self.tranches if tranche.due_at <= now)
+
+
+Course = list[tuple[datetime, int]]
+"""What is back by each date; a date already past means now."""
+
+
+def course(verdict: Verdict, now: datetime) -> Course:
+    """Return when what of a verdict is back, in all."""
+    ordered = sorted([(max(now, tranche.due_at), tranche.amount_minor) for tranche in verdict.tranches])
+    return list(zip([due for due, _ in ordered], accumulate([amount for _, amount in ordered]), strict=True))
+
+
+def given_until(course: Course, due: datetime) -> int:
+    """Return what is back by a date."""
+    return max([amount for at, amount in course if at <= due], default=0)
 
 
 def features(asked: Question) -> dict[Feature, float | None]:

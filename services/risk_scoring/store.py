@@ -15,7 +15,7 @@ from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsRe
 from services.decision import Input
 from services.prior import ANY_RAIL, Prior
 from services.risk_scoring.credit import Credit
-from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial
+from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial, Use, Warned
 from services.risk_scoring.outcomes import Outcome, Part, changed
 from services.risk_scoring.trials import (
     Comparison,
@@ -28,7 +28,7 @@ from services.risk_scoring.trials import (
     place_of,
     summed,
 )
-from services.runtime.postgres import Row, instant, listed
+from services.runtime.postgres import Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
 from services.statements import Month
 from services.values import replace
@@ -37,9 +37,10 @@ T = TypeVar("T")
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
-# became of both; what is exposed today of the accounts ($2) and of everything. And the return model in force and the
+# became of both; what is exposed today of the accounts ($2) and of everything. The return model in force and the
 # candidate that is tried, seen at the same instant: no batch decides an account by two. What a canary came to so far is
-# of the last 14 days, by age; it is asked with every batch whether that ends it.
+# of the last 14 days, by age; it is asked with every batch whether that ends it. And what guards ask: what billing
+# warned of ($2), the use of the funding accounts ($5) accounts ($6) repay from, what those ($7) repaid lately.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
@@ -83,7 +84,19 @@ READS = """
       AND hour > statement_timestamp() - interval '14 days' GROUP BY 1, 2) AS c) AS stages
   FROM risk_scoring.risk_models AS m
   WHERE kind = 'return' AND status IN ('shadow', 'canary') AND cardinality($2::text[]) > 0 AND NOT EXISTS (
-    SELECT FROM risk_scoring.risk_trial_stop WHERE version = m.version AND began_at = m.activated_at)) AS t) AS trial
+    SELECT FROM risk_scoring.risk_trial_stop WHERE version = m.version AND began_at = m.activated_at)) AS t) AS trial,
+(SELECT json_agg(w) FROM (
+  SELECT account_id, kind, name, at, ended_at FROM risk_scoring.warning
+  WHERE account_id = ANY($2::text[]) AND at > clock_timestamp() - interval '400 days') AS w) AS warned,
+(SELECT json_agg(u) FROM (
+  SELECT n.account_id, n.name, (SELECT first_at FROM risk_scoring.funding_use
+      WHERE funding_account_id = n.name AND account_id = n.account_id) AS first_at,
+    (SELECT count(*) FROM (SELECT FROM risk_scoring.funding_use
+      WHERE funding_account_id = n.name LIMIT 9) AS f) AS users
+  FROM unnest($5::text[], $6::text[]) AS n (name, account_id)) AS u) AS uses,
+(SELECT json_agg(l) FROM (
+  SELECT account_id, repayment_id, repaid_at, amount_minor FROM risk_scoring.risk_outcome
+  WHERE account_id = ANY($7::text[]) AND repaid_at > clock_timestamp() - interval '2 days') AS l) AS lately
 """
 # Keeps accounts as they were read, and funding accounts, strikes, assessments and outcomes that changed; exposure is
 # added to, in the order of its keys, so that two workers never wait for each other in a circle.
@@ -143,7 +156,13 @@ tried AS (
 stopped AS (
   INSERT INTO risk_scoring.risk_trial_stop (version, began_at, rule, figures)
   SELECT version, began_at, rule, figures FROM unnest($10::risk_scoring.risk_trial_stop[])
-  ON CONFLICT (version, began_at) DO NOTHING)
+  ON CONFLICT (version, began_at) DO NOTHING),
+warned AS (
+  INSERT INTO risk_scoring.warning SELECT * FROM unnest($11::risk_scoring.warning[])
+  ON CONFLICT (account_id, kind, name) DO UPDATE SET at = excluded.at, ended_at = excluded.ended_at),
+used AS (
+  INSERT INTO risk_scoring.funding_use SELECT * FROM unnest($12::risk_scoring.funding_use[])
+  ON CONFLICT DO NOTHING)
 """
 
 
@@ -153,12 +172,15 @@ def key(event: Input) -> str:
 
 
 def ask(inputs: Sequence[Input]) -> Sequence[object]:
-    """Return the accounts of the inputs, those whose verdict may need more, those linked, and the repayments named."""
+    """Return the accounts of the inputs, those whose verdict may need more, those linked, and what they name."""
     accounts = {event.account_id for event in inputs}
     whole = {event.account_id for event in inputs if not _final(event)}
     linked = {event.account_id for event in inputs if isinstance(event, FundingAccountLinked)}
     named = {name for event in inputs for name in _named(event)}
-    return (sorted(accounts), sorted(whole), sorted(linked), sorted(named))
+    paid = [event for event in inputs if isinstance(event, RepaymentSettled) and not _final(event)]
+    sources = sorted({(event.funding_account_id, event.account_id) for event in paid if event.funding_account_id})
+    settled = sorted({event.account_id for event in paid})
+    return (sorted(accounts), sorted(whole), sorted(linked), sorted(named), *columns(sources, 2), settled)
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
@@ -173,7 +195,27 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
     if trial is not None:
         found = {at: replace(state, trial=trial) for at, state in found.items()}
-    return _exposed(found, row)
+    return _exposed(_guarded(found, row), row)
+
+
+def _guarded(found: dict[str, Account], row: Row) -> dict[str, Account]:
+    """Add what guards ask; most accounts have a recent repayment and nothing else of it."""
+    for each in listed(row.get("warned")):
+        word = Warned(each["kind"], each["name"], _sure(each["at"]), instant(each["ended_at"]))
+        state = found[each["account_id"]]
+        found[state.account_id] = replace(state, warned={**state.warned, f"{word.kind}:{word.name}": word})
+    for each in listed(row.get("uses")):
+        if each["users"]:
+            state, use = found[each["account_id"]], Use(each["name"], instant(each["first_at"]), each["users"])
+            found[state.account_id] = replace(state, uses={**state.uses, use.name: use})
+    for each in listed(row.get("lately")):
+        state, at = found[each["account_id"]], (_sure(each["repaid_at"]), each["amount_minor"])
+        found[state.account_id] = replace(state, lately={**state.lately, each["repayment_id"]: at})
+    return found
+
+
+def _sure(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _trial(told: str | None) -> Trial | None:
@@ -228,7 +270,19 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
         assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
     kept = (accounts or None, linked or None, struck or None, assessed or None)
-    return Saved((*kept, *_became(changes), *_tried(changes)), guarded=len(accounts))
+    return Saved((*kept, *_became(changes), *_tried(changes), *_warned(changes)), guarded=len(accounts))
+
+
+def _warned(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
+    """Return what billing warned of, and the funding accounts that were used for the first time."""
+    words = [(after.account_id, *one) for before, after in changes for one in _changed(before.warned, after.warned)]
+    uses = [
+        (one.name, after.account_id, one.first_at)
+        for before, after in changes
+        for one in _changed(before.uses, after.uses)
+        if one.first_at is not None
+    ]
+    return (words or None, sorted(uses) or None)
 
 
 def _became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:

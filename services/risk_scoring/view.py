@@ -8,7 +8,7 @@ from schemas.settlement import RepaymentSettled
 from services.decision import Moment
 from services.policy import Profile
 from services.risk_scoring.domain import judge, revised, told
-from services.risk_scoring.model import SAID, Question
+from services.risk_scoring.model import GUARDS, SAID, Question
 
 
 def asked_of(profile: Profile, fact: RiskAssessed) -> Question:
@@ -20,7 +20,8 @@ def asked_of(profile: Profile, fact: RiskAssessed) -> Question:
         "now": fact.occurred_at,
     }
     given: dict[str, Any] = dict(fact.inputs)
-    kept = {each.name: given[each.name] for each in fields(Question) if each.name not in SAID}
+    names = [each.name for each in fields(Question) if each.name not in SAID]
+    kept = {name: given[name] for name in names if name in given or name not in GUARDS}
     return Question(**said, **kept)
 
 

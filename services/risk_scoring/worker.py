@@ -8,6 +8,7 @@ from schemas.account import (
     CreditLimitChanged,
     FundingAccountLinked,
     PurchaseRefunded,
+    RepaymentDisputed,
     StatementIssued,
 )
 from schemas.review import HoldExtended, HoldReleaseApproved, LimitReviewConcluded, LimitReviewRequested
@@ -41,6 +42,7 @@ WORKER = Worker(
             StatementIssued,
             AccountStatusChanged,
             PurchaseRefunded,
+            RepaymentDisputed,
             HoldReleaseApproved,
             HoldExtended,
             LimitReviewRequested,

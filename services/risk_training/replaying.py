@@ -11,7 +11,7 @@ from schemas.reasons import Reason
 from services.policy import Profile, Profiles
 from services.prior import Prices
 from services.risk_scoring.domain import judge
-from services.risk_scoring.model import SAID, Question, Verdict, features
+from services.risk_scoring.model import GUARDS, SAID, Question, Verdict, features
 from services.risk_scoring.outcomes import Outcome
 from services.values import replace
 
@@ -200,7 +200,8 @@ def _pair(outcome: Outcome, in_force: Profiles, other: Profiles) -> tuple[Course
 def question(profile: Profile, outcome: Outcome) -> Question:
     """Return what a verdict was about; raise KeyError naming an input that was not stored."""
     given: dict[str, Any] = dict(outcome.inputs)
-    kept = {each.name: given[each.name] for each in fields(Question) if each.name not in SAID}
+    names = [each.name for each in fields(Question) if each.name not in SAID]
+    kept = {name: given[name] for name in names if name in given or name not in GUARDS}
     return Question(
         amount_minor=outcome.amount_minor,
         restorable_minor=outcome.restorable_minor,

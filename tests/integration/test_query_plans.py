@@ -67,6 +67,8 @@ INSERT INTO risk_scoring.portfolio_exposure SELECT 'default', now()::date - n, n
   FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.strike SELECT 'repayment-' || n, 'account-' || n, 'f', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO risk_scoring.funding_account SELECT 'account-' || n, 'f', true FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.funding_use SELECT 'f-' || n % 1000, 'account-' || n, now() FROM generate_series(1, {ROWS}) n;
+INSERT INTO risk_scoring.warning SELECT 'account-' || n, 'disputed', 'r', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', 1,
   '', now() FROM generate_series(1, {ROWS}) n;
@@ -136,7 +138,11 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
         inbox.reading(ingest.READS),
         ("keys", ["core"] * 40, [f"ref-{n}" for n in range(40)]),
     ),
-    "risk": ("risk_scoring", inbox.reading(risk.READS), ("keys", ACCOUNTS, ACCOUNTS, ACCOUNTS, REPAYMENTS)),
+    "risk": (
+        "risk_scoring",
+        inbox.reading(risk.READS),
+        ("keys", *[ACCOUNTS] * 3, REPAYMENTS, ["f-1"] * len(ACCOUNTS), ACCOUNTS, ACCOUNTS),
+    ),
     "notifier": ("notifier", inbox.reading(notifier.READS), ("keys", ACCOUNTS, [f"n-{n}" for n in range(40)])),
     "console": (
         "console",

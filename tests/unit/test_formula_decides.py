@@ -11,8 +11,8 @@ from schemas.risk import RiskAssessed
 from services.decision import Decision
 from services.prior import DAYS, Feature, loss
 from services.profiles import returns
-from services.risk_scoring.domain import _course, _sooner, decide, faster, judge
-from services.risk_scoring.model import Account, Question
+from services.risk_scoring.domain import _sooner, decide, faster, judge
+from services.risk_scoring.model import Account, Question, course
 from services.values import replace
 from tests import builders
 from tests.unit.given import FRIDAY, moment, only, profile, profiles
@@ -155,7 +155,7 @@ def test_faster_is_what_the_same_policy_says_with_one_input_changed(asked: Quest
     if not verdict.held_at(asked.now):
         assert faster(policy, asked, verdict) == ()
         return
-    had = _course(verdict, asked.now)
+    had = course(verdict, asked.now)
     sooner = tuple(way for way, other in changed if _sooner(judge(policy, other), had, asked.now))
     assert faster(policy, asked, verdict) == sooner
 

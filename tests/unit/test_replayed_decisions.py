@@ -15,7 +15,7 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
 from services.decision import Moment
 from services.risk_scoring.domain import decide
-from services.risk_scoring.model import SAID, Account, Question
+from services.risk_scoring.model import GUARDS, SAID, Account, Question
 from services.risk_scoring.view import asked_of, revised_again, told_again
 from services.runtime.codec import encode
 from services.values import replace
@@ -121,7 +121,7 @@ def test_a_changed_input_changes_what_is_decided_again_and_its_digest() -> None:
 def test_no_input_of_a_verdict_is_neither_stored_nor_said() -> None:
     ((_, fact),) = told("schedule", [("settled", 500_001, "direct_debit", 1, 5, False)])
     given = dict(fact.inputs)
-    assert given.keys() | SAID == {each.name for each in fields(Question)}
+    assert given.keys() | SAID | GUARDS == {each.name for each in fields(Question)}
     assert given.keys().isdisjoint(SAID)
     for name in given:
         short = fact.model_copy(update={"inputs": tuple(each for each in fact.inputs if each.name != name)})

@@ -1,0 +1,147 @@
+"""What keeps all of a repayment back before any price is asked: few plain rules, each with its reason (risk 4.5)."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from schemas.account import AccountStatusChanged, RepaymentDisputed
+from schemas.ids import repayment_id
+from schemas.reasons import Reason
+from schemas.risk import Pattern
+from schemas.settlement import RepaymentReturned, RepaymentSettled
+from services.decision import Decision, Input
+from services.policy import Profile
+from services.risk_scoring.model import (
+    Account,
+    Question,
+    Use,
+    Verdict,
+    Warned,
+    course,
+    given_until,
+    window,
+)
+from services.values import replace
+
+DAY: Final = timedelta(hours=24)
+WHOLE: Final = 10_000
+
+
+class Guard(NamedTuple):
+    """Why all of a repayment is kept back, most important first, and what of it a person should look at."""
+
+    reasons: tuple[Reason, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+
+
+NONE: Final = Guard()
+
+
+def fired(profile: Profile, asked: Question) -> Guard:
+    """Return the guards that fire on a repayment that a formula prices.
+
+    The schedule needs none: it never gives back more than its cap. What a person should look at is said to the customer
+    as an additional check, never as what was seen (risk 8).
+    """
+    if profile.formula is None or asked.rail != "REVERSIBLE":
+        return NONE
+    rules = profile.hold["REVERSIBLE"].guards
+    patterns: list[Pattern] = ["disputed"] if asked.disputes else []
+    patterns += ["overdue_elsewhere"] if asked.overdue_elsewhere else []
+    patterns += ["shared_funding_account"] if asked.shared_with + 1 >= rules.shared_from else []
+    reasons = [Reason.HOLD_UNDER_REVIEW] if patterns else []
+    if asked.new_funding and asked.credit_balance_minor:
+        reasons += [Reason.HOLD_NEW_FUNDING_ACCOUNT, Reason.HOLD_OVERPAYMENT]
+    if asked.young and _hurried(profile, asked):
+        reasons += [Reason.HOLD_MULTIPLE_REPAYMENTS, Reason.HOLD_SHORT_HISTORY]
+    return Guard(tuple(reasons), tuple(patterns))
+
+
+def _hurried(profile: Profile, asked: Question) -> bool:
+    """Tell whether so many repayments within 24 hours, this one included, come to more than a share of the limit."""
+    rules, together = profile.hold["REVERSIBLE"].guards, asked.lately_minor + asked.amount_minor
+    enough = asked.lately_count + 1 >= rules.lately_count
+    return enough and WHOLE * together > rules.lately_bps * asked.credit_limit_minor
+
+
+def sooner_anywhere(one: Verdict, other: Verdict, asked: Question) -> bool:
+    """Tell whether ``one`` has given back more than ``other`` at any time."""
+    had = course(other, asked.now)
+    return any(amount > given_until(had, due) for due, amount in course(one, asked.now))
+
+
+def given_to_guards(profile: Profile, state: Account, event: RepaymentSettled, asked: Question) -> Question:
+    """Return a question with what the guards ask of it."""
+    if profile.formula is None or asked.rail != "REVERSIBLE":
+        return asked
+    rules, name = profile.hold["REVERSIBLE"].guards, event.funding_account_id
+    since = window(asked.now, days=rules.disputed_days)
+    open_ones = [one for one in state.warned.values() if one.ended_at is None]
+    near = list(_lately(state, event))
+    opened = state.credit.opened_at
+    use = Use("") if name is None else state.uses.get(name, Use(name))
+    return replace(
+        asked,
+        disputes=sum(one.kind == "disputed" and one.at > since for one in open_ones),
+        overdue_elsewhere=any(one.kind == "overdue_elsewhere" for one in open_ones),
+        shared_with=use.users - (use.first_at is not None),
+        new_funding=name is not None and _new(state, use, asked, rules.new_days),
+        young=opened is not None and opened > window(asked.now, days=rules.young_days),
+        lately_count=len(near),
+        lately_minor=sum(near),
+    )
+
+
+def _new(state: Account, use: Use, asked: Question, days: int) -> bool:
+    """Tell whether a funding account is known for less than so many days, by its first use or by billing's word."""
+    linked_at = state.funding_account(use.name).linked_at
+    since = min([at for at in (use.first_at, linked_at) if at is not None], default=asked.now)
+    return since > window(asked.now, days=days)
+
+
+def _lately(state: Account, event: RepaymentSettled) -> Iterator[int]:
+    for name, (at, minor) in state.lately.items():
+        if name != event.repayment_id and event.repaid_at - DAY < at <= event.repaid_at:
+            yield minor
+
+
+def remembered(state: Account, event: RepaymentSettled) -> Account:
+    """Keep when a funding account was first used, and what was repaid lately, for the guards of what comes next."""
+    lately = {**state.lately, event.repayment_id: (event.repaid_at, event.amount_minor)}
+    name = event.funding_account_id
+    use = None if name is None else state.uses.get(name, Use(name))
+    if use is None or use.first_at is not None:
+        return replace(state, lately=lately)
+    first = use._replace(first_at=event.repaid_at, users=use.users + 1)
+    return replace(state, lately=lately, uses={**state.uses, first.name: first})
+
+
+def warned(decision: Decision[Account], event: Input) -> Decision[Account]:
+    """Return a decision with what billing warns of: a dispute until it is returned, an account overdue elsewhere."""
+    state, word = decision.state, _word(decision.state, event)
+    if word is None:
+        return decision
+    after = replace(state, warned={**state.warned, f"{word.kind}:{word.name}": word})
+    if decision.outcome == "applied":
+        return replace(decision, state=after)
+    return Decision(after)
+
+
+def _word(state: Account, event: Input) -> Warned | None:
+    """Return what an event says of a warning that is news; an older word is none."""
+    match event:
+        case RepaymentDisputed(source=source, external_ref=ref, occurred_at=at):
+            word = Warned("disputed", repayment_id(source, ref), at)
+            before = state.warned.get(f"disputed:{word.name}")
+            return word if before is None or before.at < at else None
+        case RepaymentReturned(repayment_id=ref, occurred_at=at):
+            before = state.warned.get(f"disputed:{ref}")
+            return None if before is None or before.ended_at is not None else before._replace(ended_at=at)
+        case AccountStatusChanged(status=status, reason=reason, occurred_at=at):
+            elsewhere = status == "frozen" and reason == "overdue_elsewhere"
+            before = state.warned.get("overdue_elsewhere:")
+            if (before is None and not elsewhere) or (before is not None and before.at >= at):
+                return None
+            return Warned("overdue_elsewhere", "", at, None if elsewhere else at)
+        case _:
+            return None

@@ -1,0 +1,82 @@
+"""What guards ask is kept and read on a real database: warnings, who shares a funding account, what came lately."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from schemas.event import Event
+from schemas.risk import RiskAssessed
+from services.profiles import FOLDER
+from services.risk_scoring.worker import WORKER
+from services.runtime.batch import Committed
+from services.runtime.clock import utc_now
+from services.runtime.settings import Settings
+from services.runtime.worker import AnyWorker
+from tests import builders
+from tests.integration.support import Feed
+
+MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
+
+
+@pytest.fixture
+async def feed(settings: Settings, tmp_path: Path, feed_of: MakeFeed) -> Feed:
+    """Let the formula decide for the default product."""
+    text = (FOLDER / "default.toml").read_text().replace('method = "schedule"', 'method = "formula"')
+    (tmp_path / "default.toml").write_text(text)
+    feed = await feed_of(WORKER)
+    feed.policy = WORKER.policy(settings.model_copy(update={"policy_dir": tmp_path}))
+    for n in range(4):
+        old = utc_now() - timedelta(days=400 if n else 10)
+        await feed.deliver(builders.account_opened(account_id=f"a{n}", credit_limit_minor=600_000, occurred_at=old))
+    return feed
+
+
+def paid(account: int, name: str, amount: int = 5_000, source: str | None = "fund_1") -> Event:
+    at = utc_now() - timedelta(seconds=30)
+    return builders.repayment_settled(
+        account_id=f"a{account}", repayment_id=name, amount_minor=amount, restorable_minor=amount,
+        funding_account_id=source, repaid_at=at, settled_at=at + timedelta(seconds=1),
+    )  # fmt: skip
+
+
+def told(done: Committed) -> list[tuple[str, tuple[str, ...]]]:
+    facts = [RiskAssessed.model_validate_json(each.payload) for each in done.outgoing]
+    return [(fact.outcome, fact.patterns) for fact in facts]
+
+
+async def test_the_third_customer_of_a_funding_account_is_looked_at(feed: Feed) -> None:
+    assert told(await feed.deliver(paid(1, "r1"))) == [("clear", ())]
+    assert told(await feed.deliver(paid(2, "r2"))) == [("clear", ())]
+    assert told(await feed.deliver(paid(3, "r3"), paid(3, "r3b"))) == [("refer", ("shared_funding_account",))] * 2
+    assert told(await feed.deliver(paid(1, "r4"))) == [("refer", ("shared_funding_account",))]
+    assert told(await feed.deliver(paid(1, "r5", source="other"), paid(2, "r6", source=None))) == [("clear", ())] * 2
+    assert await feed.value("SELECT count(*) FROM funding_use") == 4
+
+
+async def test_a_dispute_and_a_standing_elsewhere_count_until_they_end(feed: Feed) -> None:
+    ref = builders.repayment_disputed(account_id="a1", occurred_at=utc_now() - timedelta(days=2))
+    await feed.deliver(ref, ref)
+    assert told(await feed.deliver(paid(1, "r1"))) == [("refer", ("disputed",))]
+    at = utc_now() - timedelta(days=1)
+    changed = {"account_id": "a1", "occurred_at": at}
+    await feed.deliver(builders.account_status_changed(status="frozen", reason="overdue_elsewhere", **changed))
+    assert told(await feed.deliver(paid(1, "r2"))) == [("refer", ("disputed", "overdue_elsewhere"))]
+    back = builders.repayment_returned(account_id="a1", repayment_id=builders.REPAYMENT, occurred_at=utc_now())
+    paid_up = builders.account_status_changed(account_id="a1", status="active", reason="paid", occurred_at=utc_now())
+    await feed.deliver(back, paid_up)
+    assert await feed.value("SELECT count(*) FROM warning WHERE ended_at IS NOT NULL") == 2
+    assert told(await feed.deliver(paid(1, "r3"))) == [("clear", ())]
+
+
+async def test_what_was_repaid_lately_counts_across_batches_and_within_one(feed: Feed) -> None:
+    within = await _of(feed, paid(0, "r1", 200_000), paid(0, "r2", 200_000))
+    assert [dict(fact.inputs).get("lately_minor") for fact in within] == [None, 200_000]
+    (later,) = await _of(feed, paid(0, "r3", 1_000))
+    assert (dict(later.inputs)["lately_count"], dict(later.inputs)["lately_minor"]) == (2, 400_000)
+    assert later.reasons[:2] == ("HOLD_MULTIPLE_REPAYMENTS", "HOLD_SHORT_HISTORY")
+
+
+async def _of(feed: Feed, *events: Event) -> list[RiskAssessed]:
+    return [RiskAssessed.model_validate_json(each.payload) for each in (await feed.deliver(*events)).outgoing]

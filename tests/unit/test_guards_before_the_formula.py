@@ -1,0 +1,193 @@
+"""What keeps all of a repayment back before any price is asked: each guard with worked numbers (risk 4.5)."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.account import AccountStatusChanged, RepaymentDisputed
+from schemas.event import Event
+from schemas.ids import repayment_id
+from schemas.reasons import Reason
+from schemas.risk import RiskAssessed
+from services.console.domain import decide as console_decides
+from services.console.model import Desk
+from services.policy import Profiles
+from services.prior import Guards
+from services.risk_scoring.credit import Credit
+from services.risk_scoring.domain import decide, judge
+from services.risk_scoring.model import Account, Question, Use
+from services.risk_scoring.view import asked_of
+from services.values import replace
+from tests import builders
+from tests.unit.given import FRIDAY, moment, only, profile, profiles
+
+FORMULA = {"hold.REVERSIBLE.method": "formula"}
+NOW = FRIDAY + timedelta(seconds=5)
+LIMIT = 600_000
+KNOWN = Account(builders.ACCOUNT, LIMIT, credit=Credit("default", "CNY", FRIDAY - timedelta(days=400)))
+LONG_USED = Use("fund_1", FRIDAY - timedelta(days=300), 1)
+SMALL = {"amount_minor": 5_000, "restorable_minor": 5_000, "funding_account_id": "fund_1"}
+
+
+def settled(name: str = "r_1", days: float = 0, **changes: Any) -> Any:
+    at = FRIDAY + timedelta(days=days)
+    when = {"repaid_at": at, "settled_at": at + timedelta(seconds=2)}
+    return builders.repayment_settled(**{**SMALL, **when, "repayment_id": name, **changes})
+
+
+def after(state: Account, *events: Event, policy: Profiles | None = None) -> Account:
+    for event in events:
+        at = max(event.occurred_at, getattr(event, "settled_at", event.occurred_at))
+        state = decide(policy or profiles(FORMULA), state, event, moment(at + timedelta(seconds=3))).state
+    return state
+
+
+def verdict(state: Account, event: Any = None, policy: Profiles | None = None) -> RiskAssessed:
+    event = event or settled()
+    found = decide(policy or profiles(FORMULA), state, event, moment(event.settled_at + timedelta(seconds=3)))
+    return only(found.events, RiskAssessed)
+
+
+def used(state: Account = KNOWN, *, users: int = 1, first_days: int | None = 300) -> Account:
+    first = None if first_days is None else FRIDAY - timedelta(days=first_days)
+    return replace(state, uses={"fund_1": Use("fund_1", first, users)})
+
+
+def test_without_a_guard_a_small_repayment_comes_back_at_once() -> None:
+    fact = verdict(used())
+    assert (fact.outcome, fact.reasons, fact.patterns) == ("clear", (Reason.RELEASE_LOW_RISK,), ())
+    assert not {name for name, _ in fact.inputs} & {"disputes", "young", "new_funding", "shared_with", "lately_count"}
+
+
+def disputed(days: float, ref: str = "earlier") -> RepaymentDisputed:
+    at = FRIDAY - timedelta(days=days)
+    return builders.repayment_disputed(source="core", external_ref=ref, code="R10", occurred_at=at)
+
+
+def test_a_dispute_keeps_everything_back_for_sixty_days_or_until_the_return() -> None:
+    warned = after(used(), disputed(59))
+    fact = verdict(warned)
+    assert (fact.outcome, fact.patterns) == ("refer", ("disputed",))
+    assert fact.reasons == (Reason.HOLD_UNDER_REVIEW, Reason.HOLD_RAIL_REVERSIBLE)
+    assert [part.amount_minor for part in fact.tranches] == [2_500, 2_500]
+    assert all(part.due_at > NOW for part in fact.tranches)
+    assert verdict(after(used(), disputed(60))).outcome == "clear"
+    back = builders.repayment_returned(repayment_id=repayment_id("core", "earlier"), occurred_at=FRIDAY - timedelta(1))
+    assert verdict(after(warned, back)).outcome == "clear"
+    assert verdict(after(warned, disputed(1, "another"), back)).patterns == ("disputed",)
+
+
+def standing(status: Any, reason: str, days: float) -> AccountStatusChanged:
+    return builders.account_status_changed(status=status, reason=reason, occurred_at=FRIDAY - timedelta(days=days))
+
+
+def test_an_account_overdue_elsewhere_gets_nothing_back_at_once_until_billing_says_otherwise() -> None:
+    elsewhere = after(used(), standing("frozen", "overdue_elsewhere", 3))
+    assert (verdict(elsewhere).outcome, verdict(elsewhere).patterns) == ("refer", ("overdue_elsewhere",))
+    assert verdict(after(elsewhere, standing("active", "paid", 2))).outcome == "clear"
+    late = after(elsewhere, standing("active", "paid", 4))
+    assert verdict(late).patterns == ("overdue_elsewhere",), "an older word changes nothing"
+    assert verdict(after(used(), standing("frozen", "overdue", 3))).outcome == "clear"
+
+
+@pytest.mark.parametrize(("users", "known", "held"), [(1, True, False), (2, True, False), (3, True, True)])
+def test_a_funding_account_of_three_customers_is_looked_at(users: int, known: bool, held: bool) -> None:
+    fact = verdict(used(users=users))
+    assert (fact.outcome == "refer", fact.patterns == ("shared_funding_account",)) == (held, held)
+
+
+def test_the_customer_who_comes_third_counts_at_the_first_repayment() -> None:
+    assert verdict(used(users=1, first_days=None)).outcome == "clear"
+    assert verdict(used(users=2, first_days=None)).patterns == ("shared_funding_account",)
+
+
+def test_a_new_funding_account_and_an_overpayment_together_keep_everything_back() -> None:
+    over = settled(amount_minor=6_000, credit_balance_minor=1_000)
+    new = used(first_days=29)
+    assert verdict(new, over).reasons == (
+        Reason.HOLD_NEW_FUNDING_ACCOUNT,
+        Reason.HOLD_OVERPAYMENT,
+        Reason.HOLD_RAIL_REVERSIBLE,
+    )
+    assert verdict(new, over).outcome == "observe"
+    assert verdict(new).outcome == verdict(used(first_days=30), over).outcome == "clear"
+    never = replace(KNOWN, uses={"fund_1": Use("fund_1")})
+    assert verdict(never, over).outcome == "observe"
+    linked = builders.funding_account_linked(
+        funding_account_id="fund_1", verified=False, occurred_at=FRIDAY - timedelta(days=31)
+    )
+    assert verdict(after(never, linked), over).outcome == "clear", "billing knows it for long"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "hours", "age", "held"),
+    [
+        (180_000, 180_000, 23, 100, False),  # 60 % of 600,000 is 360,000: not more
+        (180_000, 180_001, 23, 100, True),
+        (180_000, 180_001, 24, 100, False),
+        (180_000, 180_001, 23, 180, False),
+        (180_000, 180_001, 23, 179, True),
+    ],
+)
+def test_two_repayments_in_a_day_over_sixty_per_cent_of_the_limit_on_a_young_account(
+    first: int, second: int, hours: int, age: int, held: bool
+) -> None:
+    young = used(replace(KNOWN, credit=Credit("default", "CNY", NOW - timedelta(days=age))))
+    one = settled("r_0", -hours / 24, amount_minor=first, restorable_minor=first)
+    state = after(young, one)
+    two = settled(amount_minor=second, restorable_minor=second)
+    fact = verdict(state, two)
+    why = (Reason.HOLD_MULTIPLE_REPAYMENTS, Reason.HOLD_SHORT_HISTORY)
+    assert (fact.reasons[:2] == why) is held, fact.reasons
+    if held:
+        assert all(part.due_at > two.settled_at for part in fact.tranches)
+    assert verdict(young, settled(amount_minor=400_000, restorable_minor=400_000)).reasons[:2] != why, "one is no two"
+
+
+def test_a_rail_that_is_final_knows_no_guard_and_neither_does_the_schedule() -> None:
+    warned = after(used(users=3), disputed(1))
+    assert verdict(warned, settled(rail="wallet", finality="final")).outcome == "clear"
+    plain = profiles()
+    assert verdict(warned, policy=plain) == verdict(used(), policy=plain)
+
+
+def test_a_guard_never_gives_credit_back_sooner_and_is_not_said_where_it_changes_nothing() -> None:
+    given = profile(FORMULA)
+    asked = Question(
+        amount_minor=5_000, restorable_minor=5_000, credit_balance_minor=0, rail="REVERSIBLE", verified=True,
+        strikes=0, instant_left_minor=0, settled_minor=0, credit_limit_minor=LIMIT, repaid_at=FRIDAY, now=NOW,
+        rail_name="direct_debit", disputes=1,
+    )  # fmt: skip
+    kept, usual = judge(given, asked), judge(given, replace(asked, disputes=0))
+    assert kept.at_once_minor(NOW) == 0
+    if kept != usual:
+        assert max(part.due_at for part in kept.tranches) >= max(part.due_at for part in usual.tranches)
+        assert Reason.HOLD_UNDER_REVIEW in kept.reasons
+    pending = replace(asked, rail="PENDING")
+    assert judge(given, pending) == judge(given, replace(pending, disputes=0)), "nothing came back at once anyway"
+
+
+def test_what_a_guard_saw_is_for_the_person_and_the_audit_not_for_the_customer() -> None:
+    fact = verdict(after(used(users=3), disputed(1)))
+    assert fact.patterns == ("disputed", "shared_funding_account")
+    assert dict(fact.inputs)["disputes"] == 1
+    assert dict(fact.inputs)["shared_with"] == 2
+    (case,) = console_decides(None, Desk(builders.ACCOUNT), fact, moment(NOW)).state.cases.values()
+    assert (case.kind, case.detail) == ("referred", "disputed+shared_funding_account")
+
+
+def test_a_guarded_verdict_is_reached_again_from_its_inputs_and_its_digest_tells_guards_apart() -> None:
+    fact = verdict(after(used(users=3), disputed(1)))
+    given = profiles(FORMULA).of("default")
+    asked = asked_of(given, fact)
+    assert asked.digest == fact.inputs_digest
+    assert (judge(given, asked).tranches, judge(given, asked).patterns) == (fact.tranches, fact.patterns)
+    one, other = replace(asked, disputes=1, lately_count=0), replace(asked, disputes=0, lately_count=1)
+    assert one.digest != other.digest
+
+
+def test_the_bounds_are_those_of_the_profile() -> None:
+    calm = profiles({**FORMULA, "hold.REVERSIBLE.guards": {"shared_from": 4}})
+    assert verdict(used(users=3), policy=calm).outcome == "clear"
+    assert profile().hold["REVERSIBLE"].guards == Guards()
