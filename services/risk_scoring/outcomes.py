@@ -41,7 +41,8 @@ class Outcome:
     """A repayment its rail may take back, from its verdict on.
 
     ``fast_until`` is the end of the fifth banking day, ``fast_at`` and ``slow_at`` are when each label is mature.
-    ``over_budget`` says that the portfolio's budget kept back what else would have been given at once.
+    ``over_budget`` says that the portfolio's budget kept back what else would have been given at once. ``rule`` is the
+    first reason of a hold, None where nothing was held or before it was kept.
     """
 
     repayment_id: str
@@ -68,6 +69,7 @@ class Outcome:
     policy_version: str
     returned_at: datetime | None = None
     returned_by: By | None = None
+    rule: Reason | None = None
 
     @property
     def spans(self) -> dict[Span, int]:
@@ -146,6 +148,7 @@ def outcome_of(profile: Profile, event: RepaymentSettled, fact: RiskAssessed) ->
         over_budget=dict(fact.inputs).get("over_budget") is True,
         model_version=fact.model_version,
         policy_version=fact.policy_version,
+        rule=None if fact.outcome == "clear" else fact.reasons[0],
     )
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from schemas.account import FundingAccountLinked
+from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Given, RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
@@ -393,8 +394,8 @@ def outcome(row: Row) -> Outcome:
     parts = [Part(minor, date.fromisoformat(day)) for minor, day in json.loads(row["parts"])]
     inputs = [Given(name, value) for name, value in json.loads(row["inputs"])]
     instants = {name: instant(row[name]) for name in INSTANTS}
-    final_on = date.fromisoformat(row["final_on"])
-    return Outcome(**{**told, **instants, "final_on": final_on, "parts": tuple(parts), "inputs": tuple(inputs)})
+    told |= {"final_on": date.fromisoformat(row["final_on"]), "parts": tuple(parts), "inputs": tuple(inputs)}
+    return Outcome(**{**told, **instants, "rule": None if row["rule"] is None else Reason(row["rule"])})
 
 
 def _outcome_row(one: Outcome) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
-from tests.integration.support import Feed, another_table
+from tests.integration.support import Feed, another_table, owner
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 
@@ -85,6 +85,32 @@ async def test_past_repayments_are_decided_again_by_another_policy_and_nothing_i
     assert "no version of the registry" in await asked("--model", "nobody", code=4)
     assert "no profile of" in await asked("--policy", str(_one(tmp_path)), code=4)
     assert await decided.value(kept) == before
+
+
+async def test_hold_yield_counts_what_the_holds_of_a_rule_caught_and_cost(
+    decided: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def asked(code: int) -> dict[str, Any]:
+        assert await asyncio.to_thread(answer, ["risk", "yield", "--json"]) == code
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    assert await asked(0) == {"months": [], "removable": []}, "a label that is not mature says nothing"
+    async with owner(settings) as connection:
+        await connection.execute("UPDATE risk_scoring.risk_outcome SET fast_until = assessed_at, fast_at = assessed_at")
+    (month,) = (await asked(0))["months"]
+    assert (month["rule"], month["holds"], month["caught"], month["good"]) == ("HOLD_RAIL_REVERSIBLE", 10, 1, 9)
+    assert (month["yield"], month["kept_minor"]) == (0.1, 200_000)
+    waited = "SELECT parts, assessed_at FROM risk_outcome WHERE returned_at IS NULL"
+    expected = 0
+    for row in await decided.connection.fetch(waited):
+        for minor, day in json.loads(row["parts"]):
+            expected += minor * (date.fromisoformat(day) - row["assessed_at"].date()).days
+    assert month["good_minor_days"] == expected > 0
+    async with owner(settings) as connection:
+        moved = "SET assessed_at = assessed_at - interval '100 days', returned_at = returned_at - interval '100 days'"
+        await connection.execute(f"UPDATE risk_scoring.risk_outcome {moved}")
+    assert (await asked(1))["removable"] == ["HOLD_RAIL_REVERSIBLE"]
 
 
 def _one(tmp_path: Path) -> Path:

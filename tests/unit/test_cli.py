@@ -26,7 +26,8 @@ COMMANDS = (
     "dlq list", "dlq show", "dlq replay", "dlq discard",
     "case list", "case show", "case resolve", "case hear", "case move", "hold release", "hold extend",
     "policy show", "policy diff", "policy check", "risk replay-decision",
-    "risk status", "risk add", "risk promote", "risk rollback", "risk train", "risk evaluate", "risk replay",
+    "risk status", "risk add", "risk promote", "risk rollback",
+    "risk train", "risk evaluate", "risk replay", "risk yield",
     "stack up", "stack status", "stack down", "stack reset", "stack logs",
 )  # fmt: skip
 WHO = ("--actor", "agent_1", "--reason", "customer_called")
@@ -51,6 +52,7 @@ LOOKING = (
     ("case", "show", "abcd"),
     ("risk", "status"),
     ("risk", "replay"),
+    ("risk", "yield"),
     ("risk", "rollback", "--actor", "a", "--reason", "r"),
 )
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.event import Event
 from schemas.reasons import Reason
+from services.cli.hold_yield import removable
 from services.policy import Profiles
 from services.risk_scoring.domain import decide
 from services.risk_scoring.model import Account
@@ -144,6 +145,23 @@ def test_a_return_after_the_hold_was_over_is_not_its_catch() -> None:
     late = again(outcome(taken_back=TUESDAY + timedelta(days=30)), by=IN_FORCE)
     side = late.whole[0]
     assert (side.holds, side.caught, side.good_held, side.exposed_minor) == (1, 0, 0, 500_000)
+
+
+def test_an_outcome_keeps_what_held_it() -> None:
+    assert outcome().rule == Reason.HOLD_RAIL_REVERSIBLE
+    assert outcome(minor=5_000).rule is None
+
+
+def test_what_is_removable_was_known_for_90_days_and_caught_nothing_in_them() -> None:
+    days = {name: NOW - timedelta(days=n) for name, n in (("old", 91), ("new", 89))}
+    rows = [
+        {"rule": "young", "first_at": days["new"], "last_caught_at": None},
+        {"rule": "idle", "first_at": days["old"], "last_caught_at": None},
+        {"rule": "idle", "first_at": days["new"], "last_caught_at": None},
+        {"rule": "was busy", "first_at": days["old"], "last_caught_at": days["old"]},
+        {"rule": "is busy", "first_at": days["old"], "last_caught_at": days["new"]},
+    ]
+    assert removable(rows, NOW) == ["idle", "was busy"]
 
 
 @pytest.mark.parametrize(
