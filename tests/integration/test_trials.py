@@ -84,6 +84,7 @@ def _settled(number: int, now: datetime) -> Event:
     return builders.repayment_settled(
         repayment_id=f"r{number}",
         account_id=f"account-{number}",
+        funding_account_id=f"funding-{number}",
         amount_minor=60_000,
         restorable_minor=60_000,
         repaid_at=now - timedelta(seconds=9),
