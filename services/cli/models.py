@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from deploy.embedded import Part
 from services.cli.acting import Actor, Why, referenced
+from services.cli.evidence import Aim, checked
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, local, print_json, stdout, table
-from services.cli.trials import ALONE, NOTE, Tried, begun, ended, show, tried
+from services.cli.trials import ALONE, NOTE, Tried, allowed, begun, ended, show, show_checks, tried
 from services.prior import Prior
 from services.profiles import returns
+from services.risk_training.promotion import Check
 from services.runtime.settings import Settings
 
 SCHEMA_VERSION: Final = 1
@@ -29,8 +31,8 @@ ORDER BY status = 'champion' DESC, activated_at DESC NULLS LAST, version
 """
 # The last changes of the registry, the newest first.
 CHANGES = """
-SELECT version, became, goes_back, actor, reason, activated_at FROM risk_scoring.risk_activation WHERE kind = 'return'
-ORDER BY id DESC LIMIT $1
+SELECT version, became, goes_back, unproven, actor, reason, activated_at FROM risk_scoring.risk_activation
+WHERE kind = 'return' ORDER BY id DESC LIMIT $1
 """
 # Every champion there was, the oldest first: there are a few a month; no version: the shipped table.
 HISTORY = """
@@ -55,7 +57,7 @@ SHIPPED: Final = "(shipped)"
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    for command in (status, add, shadow, canary, stop, promote, rollback):
+    for command in (status, add, shadow, canary, checks, stop, promote, rollback):
         app.command(command.__name__, epilog=EPILOG)(command)
 
 
@@ -97,17 +99,34 @@ def add(file: Annotated[Path, typer.Argument(help="A table of returns as JSON.")
     return _tell({"version": prior.version, "changed": kept}, f"{prior.version}: {words}", as_json=as_json)
 
 
+Unproven = Annotated[bool, typer.Option("--unproven", help="Although the checks do not allow it; this is kept.")]
 Version = Annotated[str, typer.Argument(help="A version of the registry.")]
 
 
 def shadow(version: Version, actor: Actor, reason: Why, as_json: Json = False) -> int:
     """Let a model judge beside the one in force, without effect; what both say is compared in `otb risk status`."""
-    return _try(version, "shadow", actor, reason, as_json=as_json)
+    return _try(version, "shadow", actor, reason, unproven=False, as_json=as_json)
 
 
-def canary(version: Version, actor: Actor, reason: Why, as_json: Json = False) -> int:
+def canary(version: Version, actor: Actor, reason: Why, unproven: Unproven = False, as_json: Json = False) -> int:
     """Let a model decide for 5 % of the accounts, always the same ones; each decision names the model that made it."""
-    return _try(version, "canary", actor, reason, as_json=as_json)
+    return _try(version, "canary", actor, reason, unproven=unproven, as_json=as_json)
+
+
+def checks(
+    version: Version,
+    aim: Annotated[str, typer.Option("--for", help="What it shall become: canary or champion.")] = "canary",
+    as_json: Json = False,
+) -> int:
+    """Say what must be so before a model may decide for 5 % of the accounts, or for all; 1 when it is not all so."""
+    if aim not in ("canary", "champion"):
+        raise Problem("--for is canary or champion", USAGE)
+    found = asyncio.run(_checks(attached(BOOKS), version, "canary" if aim == "canary" else "champion"))
+    if as_json:
+        print_json([check._asdict() for check in found])
+    else:
+        show_checks(found)
+    return OK if all(check.passed for check in found) else FOUND
 
 
 def stop(actor: Actor, reason: Why, as_json: Json = False) -> int:
@@ -120,22 +139,19 @@ def stop(actor: Actor, reason: Why, as_json: Json = False) -> int:
     return _tell({"version": version, "changed": True}, f"{version} is tried no more", as_json=as_json)
 
 
-def _try(version: str, became: Literal["shadow", "canary"], actor: str, reason: str, *, as_json: bool) -> int:
+def _try(
+    version: str, became: Literal["shadow", "canary"], actor: str, reason: str, *, unproven: bool, as_json: bool
+) -> int:
     referenced(actor, "--actor")
     referenced(reason, "--reason")
-    asyncio.run(begun(attached(BOOKS), version, became, actor, reason))
+    asyncio.run(begun(attached(BOOKS), version, became, actor, reason, unproven=unproven))
     words = {"shadow": "judges beside, without effect", "canary": "decides for 5 % of the accounts"}[became]
     return _tell({"version": version, "became": became, "changed": True}, f"{version} {words}", as_json=as_json)
 
 
-def promote(
-    version: Version,
-    actor: Actor,
-    reason: Why,
-    as_json: Json = False,
-) -> int:
+def promote(version: Version, actor: Actor, reason: Why, unproven: Unproven = False, as_json: Json = False) -> int:
     """Put a model in force: from its commit on every batch decides by it, and each decision names it."""
-    before, after = _change(version, actor, reason)
+    before, after = _change(version, actor, reason, unproven=unproven)
     return _tell({"before": before, "in_force": after, "changed": True}, f"{after} decides", as_json=as_json)
 
 
@@ -145,18 +161,21 @@ def rollback(actor: Actor, reason: Why, as_json: Json = False) -> int:
     return _tell({"before": before, "in_force": after, "changed": True}, f"{after} decides again", as_json=as_json)
 
 
-def _change(version: str | None, actor: str, reason: str) -> tuple[str, str]:
+def _change(version: str | None, actor: str, reason: str, *, unproven: bool = False) -> tuple[str, str]:
     referenced(actor, "--actor")
     referenced(reason, "--reason")
-    before, after = asyncio.run(activate(attached(BOOKS), version, actor, reason))
+    before, after = asyncio.run(activate(attached(BOOKS), version, actor, reason, unproven=unproven))
     return before or SHIPPED, after or SHIPPED
 
 
-async def activate(settings: Settings, version: str | None, actor: str, reason: str) -> tuple[str | None, str | None]:
+async def activate(
+    settings: Settings, version: str | None, actor: str, reason: str, *, unproven: bool = False
+) -> tuple[str | None, str | None]:
     """Make ``version`` the champion, or go one promotion back; return (before, after).
 
     None is the shipped table; as what to make champion it asks to go back. One transaction: no batch sees two
-    champions, or none between two.
+    champions, or none between two. A model has to pass its checks first, unless a person takes it on themselves:
+    ``unproven`` is kept.
     """
     async with connected(settings, writing=True) as connection, connection.transaction():
         await connection.execute(ALONE)
@@ -164,12 +183,14 @@ async def activate(settings: Settings, version: str | None, actor: str, reason: 
         *earlier, before = promoted(changes)
         if version is None and not earlier:
             raise Problem("there is nothing to go back to: the shipped table decides", FOUND)
+        if version is not None and not unproven:
+            allowed(await checked(connection, settings, version, "champion"))
         after = earlier[-1] if version is None else version
         await _crown(connection, after, actor)
         if version is None:
             await connection.execute(WENT_BACK, after, actor, reason)
         else:
-            await connection.execute(NOTE, after, "champion", actor, reason)
+            await connection.execute(NOTE, after, "champion", actor, reason, unproven)
         return before, after
 
 
@@ -197,6 +218,11 @@ async def _known(settings: Settings) -> tuple[list[dict[str, object]], list[dict
     async with connected(settings) as connection:
         models, changes = await connection.fetch(MODELS), await connection.fetch(CHANGES, SHOWN)
         return [dict(row) for row in models], [dict(row) for row in changes], await tried(connection)
+
+
+async def _checks(settings: Settings, version: str, aim: Aim) -> tuple[Check, ...]:
+    async with connected(settings) as connection:
+        return await checked(connection, settings, version, aim)
 
 
 async def _add(settings: Settings, version: str, text: str) -> bool:

@@ -1,9 +1,12 @@
 """A model tried beside the one in force: begun and ended by people, and what it came to so far."""
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
+from services.cli.evidence import checked
 from services.cli.servers import Connection, connected
 from services.cli.terminal import FOUND, NOT_FOUND, Problem, local, stdout, table
+from services.risk_training.promotion import Check
 from services.runtime.settings import Settings
 
 Tried = dict[str, Any]
@@ -20,7 +23,8 @@ WHERE kind = 'return' AND version = $1 RETURNING version
 """
 IN_FORCE: Final = "SELECT version FROM risk_scoring.risk_models WHERE kind = 'return' AND status = 'champion'"
 NOTE: Final = """
-INSERT INTO risk_scoring.risk_activation (kind, version, became, actor, reason) VALUES ('return', $1, $2, $3, $4)
+INSERT INTO risk_scoring.risk_activation (kind, version, became, actor, reason, unproven)
+VALUES ('return', $1, $2, $3, $4, $5)
 """
 # Counts of hours nobody asks for any more: longer ago than comparisons are kept.
 FORGET: Final = "DELETE FROM risk_scoring.risk_trial_count WHERE hour < clock_timestamp() - interval '128 days'"
@@ -47,17 +51,24 @@ ORDER BY assessed_at DESC, repayment_id LIMIT 5
 """
 
 
-async def begun(settings: Settings, version: str, became: Literal["shadow", "canary"], actor: str, reason: str) -> None:
-    """Begin a trial of a version of the registry, in place of any other; raise Problem when it is not there."""
+async def begun(
+    settings: Settings, version: str, became: Literal["shadow", "canary"], actor: str, reason: str, *, unproven: bool
+) -> None:
+    """Begin a trial of a version of the registry, in place of any other; raise Problem when it is not there.
+
+    A canary has to pass its checks first, unless a person takes it on themselves: ``unproven`` is kept.
+    """
     async with connected(settings, writing=True) as connection, connection.transaction():
         await connection.execute(ALONE)
         if await connection.fetchval(IN_FORCE) == version:
             raise Problem(f"{version} is in force", FOUND)
+        if became == "canary" and not unproven:
+            allowed(await checked(connection, settings, version, "canary"))
         await connection.execute(END)
         await connection.execute(FORGET)
         if await connection.fetchval(BEGIN, version, became, actor) is None:
             raise Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
-        await connection.execute(NOTE, version, became, actor, reason)
+        await connection.execute(NOTE, version, became, actor, reason, unproven)
 
 
 async def ended(settings: Settings, actor: str, reason: str) -> str | None:
@@ -66,7 +77,7 @@ async def ended(settings: Settings, actor: str, reason: str) -> str | None:
         await connection.execute(ALONE)
         version: str | None = await connection.fetchval(END)
         if version is not None:
-            await connection.execute(NOTE, version, "challenger", actor, reason)
+            await connection.execute(NOTE, version, "challenger", actor, reason, False)
         return version
 
 
@@ -82,6 +93,21 @@ async def tried(connection: Connection) -> Tried | None:
         "counted": [dict(row) for row in counted],
         "differences": [dict(row) for row in differences],
     }
+
+
+def allowed(checks: Sequence[Check]) -> None:
+    """Raise Problem with what does not pass, if anything does not."""
+    failed = [f"{check.name}: {check.seen}, wanted {check.wanted}" for check in checks if not check.passed]
+    if failed:
+        raise Problem(f"the checks do not allow it (--unproven does, and is kept): {'; '.join(failed)}", FOUND)
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print checks."""
+    made = table("check", "passed", "seen", "wanted")
+    for check in checks:
+        made.add_row(check.name, "yes" if check.passed else "NO", check.seen, check.wanted)
+    stdout().print(made)
 
 
 def show(trial: Tried | None) -> None:

@@ -53,6 +53,8 @@ FROM lag_monitor.dead_letter_open GROUP BY 1, 2
 """
 UNPUBLISHED = "SELECT service, publications, oldest_at FROM lag_monitor.outbox_waiting"
 CASES = "SELECT kind, priority, cases, oldest_due_at FROM lag_monitor.case_waiting"
+TRIALS = "SELECT outcome, trials FROM lag_monitor.model_trial"
+OVER_BUDGET = "SELECT repayments FROM lag_monitor.over_budget"
 IMBALANCE = "SELECT currency, minor FROM lag_monitor.imbalance"
 # How far billing's and the broker's clocks were ahead in the last five minutes, seconds; and what time it is.
 CLOCKS = """
@@ -95,6 +97,7 @@ async def read(connection: Connection, known: Mapping[str, tuple[str, ...]]) -> 
         _add(values, catalogue.SLA_OVERDUE, (row["slo"], row["cause"]), row["n"])
     for row in await connection.fetch(RETURNABLE):
         _add(values, catalogue.RETURNABLE, (rail_label(row["rail"]), row["currency"]), row["minor"])
+    await _models(connection, values, known)
     for row in await connection.fetch(IMBALANCE):
         _add(values, catalogue.IMBALANCE, (row["currency"],), row["minor"])
     for stage, at in (await connection.fetch(PROBED))[0].items():
@@ -108,6 +111,15 @@ async def read(connection: Connection, known: Mapping[str, tuple[str, ...]]) -> 
     _add(values, catalogue.PROJECTION_DELAY, (), await projector.delay_seconds(connection))
     _add(values, catalogue.EXPORTER_SUCCESS, (), clocks["now"])
     return values
+
+
+async def _models(connection: Connection, values: Values, known: Mapping[str, tuple[str, ...]]) -> None:
+    """Add what is tried beside the return model in force, and what its budget kept back."""
+    values |= _zeros(catalogue.MODEL_TRIALS, known)
+    for row in await connection.fetch(TRIALS):
+        _add(values, catalogue.MODEL_TRIALS, (row["outcome"],), row["trials"])
+    for row in await connection.fetch(OVER_BUDGET):
+        _add(values, catalogue.OVER_BUDGET, (), row["repayments"])
 
 
 def _pending(values: Values, waiting: Sequence[Row], oldest: Sequence[Row]) -> None:

@@ -83,6 +83,7 @@ _MET: Final = (("outcome", ("met", "breached")),)
 _TOLD: Final = (("outcome", ("requested", "delivered", "undeliverable", "suppressed")),)
 _HANDLED: Final = ("applied", "duplicate", "stale", "conflict", "parked", "ignored", "dead_lettered", "retried")
 _ASKED: Final = (("topic", ("why_not_restored", "when", "amount", "limit", "other")),)
+_TRIED: Final = (("outcome", ("shadow", "canary", "ended")),)
 _CLOCKS: Final = (("source", ("billing", "broker")),)
 
 
@@ -227,6 +228,19 @@ OLDEST_CASE: Final = _gauge(
     "unix seconds",
     ("kind", "priority"),
     "The earliest due time of an open case; absent where there is none.",
+)
+MODEL_TRIALS: Final = _gauge(
+    "model_trials",
+    "",
+    ("outcome",),
+    "Return models tried beside the one in force; ended is one that broke a rule and decides nothing any more.",
+    values=_TRIED,
+)
+OVER_BUDGET: Final = _gauge(
+    "over_budget_repayments",
+    "",
+    (),
+    "Repayments of the last 15 minutes that the portfolio's spent budget kept back.",
 )
 INVARIANTS: Final = _gauge(
     "invariant_violations", "", ("invariant",), "Rows that break an invariant; anything but 0 is a defect."

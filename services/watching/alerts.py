@@ -87,6 +87,16 @@ def skew(limit: Limit) -> str:
     return f"max by (source) (abs({catalogue.CLOCK_SKEW.name})) > {_number(limit)}"
 
 
+def over_budget(limit: Limit) -> str:
+    """Return: the portfolio's budget is spent and keeps repayments back."""
+    return f"max({catalogue.OVER_BUDGET.name}) > {_number(limit)}"
+
+
+def ended(limit: Limit) -> str:
+    """Return: a model on trial broke a rule and was ended by it."""
+    return f'max({catalogue.MODEL_TRIALS.name}{{outcome="ended"}}) > {_number(limit)}'
+
+
 def unfair(limit: Limit) -> str:
     """Return: a tier's or a rail's credit is held several times as long as usual for it, by amount."""
     parts = (f"{by}:credit_hold_amount_weighted_seconds:ratio_rate1d" for by in ("tier", "rail"))
@@ -174,6 +184,22 @@ ALERTS: Final = (
         "Stamps of two clocks are joined in each repayment's lag. Figures stay non-negative and add up, but time is"
         " booked to the wrong stage while clocks differ.",
         "otb check",
+    ),
+    Alert(
+        "CreditBudgetSpent",
+        over_budget,
+        "{{ $value }} repayments are held because the budget is spent",
+        "More is given back and not final yet than the product's budget allows, so nothing is given back at once any"
+        " more on rails that may take it back. Customers who would have had their credit at once wait.",
+        "otb risk status",
+    ),
+    Alert(
+        "CreditCanaryEnded",
+        ended,
+        "A return model on trial ended by itself",
+        "It held twice as many as the model in force, or more came back than chance allows. The model in force decides"
+        " for every account again; what it decided before stands.",
+        "otb risk status",
     ),
     Alert(
         UNFAIR,

@@ -1,4 +1,7 @@
-"""Another return model is put in force and taken back while repayments flow: none is lost, none is judged by two."""
+"""Another return model is put in force and taken back, or tried and ended by itself, while repayments flow.
+
+No repayment is lost, and none is judged by two.
+"""
 
 import asyncio
 import json
@@ -9,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from schemas.ids import repayment_id
+from schemas.risk import RiskAssessed
 from schemas.topics import RISK
 from services.billing_simulator.load import Load, accounts_plan, repayments_plan
 from services.billing_simulator.send import Sent, play
 from services.cli.commands import answer
 from services.cli.system import System, environment, start_workers, wait_ready
 from services.profiles import FOLDER, returns
+from services.risk_scoring.trials import HELD_LEAST, in_canary
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
 from tests.conftest import run_apart
@@ -24,6 +29,8 @@ from tests.integration.support import another_table, owner, violations
 NEXT = "return-prior-2"
 WHO = ("--actor", "risk_lead", "--reason", "replay_better")
 LOAD = Load(seed=8, run="swap", count=900, rate=30.0, rails=(("direct_debit", 1.0),), product="default", accounts=60)
+TIMID = "timid"
+TRIAL = Load(seed=8, run="trial", count=900, rate=30.0, rails=(("direct_debit", 1.0),), product="default", accounts=400)
 SECONDS = 60.0
 POLL_SECONDS = 0.05
 # The version of the last verdict, and how many there are.
@@ -82,7 +89,7 @@ async def played(settings: Settings) -> tuple[Sent, list[float]]:
     try:
         for _ in range(2):
             await wait_for(settings, more_than=await wait_for(settings, version=returns().version) + 60)
-            seconds.append(await swapped(settings, "promote", NEXT, to=NEXT))
+            seconds.append(await swapped(settings, "promote", NEXT, "--unproven", to=NEXT))
             await wait_for(settings, more_than=await wait_for(settings, version=NEXT) + 60)
             seconds.append(await swapped(settings, "rollback", to=returns().version))
         return await sending, seconds
@@ -109,6 +116,51 @@ async def test_a_promotion_and_a_rollback_under_traffic_lose_nothing_and_judge_n
     with capsys.disabled():
         changes = ", ".join(f"{each:.2f}" for each in seconds)
         print(f"\nuntil the first verdict by the other model, promote and rollback by turns: {changes} s; {dict(by)}")
+
+
+def timid(folder: Path) -> Path:
+    """Write a table that takes every repayment for lost, so that it holds them all."""
+    told = json.loads(returns().model_dump_json())
+    told["version"], told["bank"] = TIMID, {**told["bank"], "base": 0.5, "respent": 1.0, "lost": 1.0}
+    path = folder / "timid.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+@pytest.mark.timeout(300)
+async def test_a_canary_that_holds_too_much_ends_by_itself_under_traffic(
+    deciding: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = deciding.settings
+    assert await asyncio.to_thread(answer, ["risk", "add", str(timid(tmp_path))]) == 0
+    assert await asyncio.to_thread(answer, ["risk", "canary", TIMID, "--unproven", *WHO]) == 0
+    await play(settings, accounts_plan(TRIAL))
+    sent = await play(settings, repayments_plan(TRIAL))
+    await wait_for(settings, more_than=TRIAL.repayments - 1)
+    verdicts = [RiskAssessed.model_validate_json(seen.value or b"") for seen in await records(settings, RISK.name)]
+    told: dict[str, str] = {each.repayment_id: each.model_version for each in verdicts}
+    assert len(verdicts) == len(told), "a repayment was judged twice"
+    assert told.keys() == {repayment_id(*reference) for reference in sent.acknowledged}
+    async with owner(settings) as connection:
+        (stop,) = await connection.fetch("SELECT * FROM risk_scoring.risk_trial_stop")
+        counted = await connection.fetchval("SELECT sum(judged)::bigint FROM risk_scoring.risk_trial_count")
+    ours = [each for each in verdicts if in_canary(TIMID, each.account_id)]
+    by_candidate = [each for each in ours if each.model_version == TIMID]
+    back = [each for each in ours if each.model_version != TIMID]
+    assert (stop["version"], stop["rule"]) == (TIMID, "hold_rate")
+    assert {each.model_version for each in verdicts if each not in ours} == {returns().version}
+    assert len(by_candidate) >= HELD_LEAST
+    assert back
+    assert max(each.occurred_at for each in by_candidate) < min(each.occurred_at for each in back)
+    assert max(each.occurred_at for each in by_candidate) <= stop["stopped_at"]
+    assert counted < len(verdicts), "it was compared after its end"
+    await released(settings, told)
+    assert await violations(settings) == {}
+    with capsys.disabled():
+        held = sorted(each.occurred_at for each in by_candidate if each.outcome != "clear")
+        seconds = (stop["stopped_at"] - held[HELD_LEAST - 1]).total_seconds()
+        print(f"\nfrom the hold that is too many until the canary's end: {seconds:.2f} s; {stop['figures']}; ", end="")
+        print(f"{len(by_candidate)} verdicts by it, {len(back)} on its accounts after it")
 
 
 async def released(settings: Settings, told: dict[str, str]) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from schemas.event import Event
 from schemas.reasons import Reason
+from services.lag_monitor import gauges
+from services.lag_monitor.worker import WORKER as LAG_MONITOR
+from services.metrics.catalogue import OVER_BUDGET
 from services.profiles import FOLDER
 from services.risk_scoring.worker import WORKER
 from services.runtime.clock import utc_now
@@ -115,6 +118,8 @@ async def test_a_spent_budget_holds_what_the_rail_may_take_back_from_the_next_ba
     for n in range(12):
         await feed.deliver(settled(n, f"acct_{n}"))
     assert await feed.value("SELECT count(*) FROM risk_outcome WHERE over_budget") == 2
+    async with role(budget, LAG_MONITOR.package) as connection:
+        assert (await gauges.read(connection, {}))[OVER_BUDGET.name, ()] == 2
     held = "SELECT count(*) FROM risk_outcome WHERE verdict = 'observe'"
     assert await feed.value(held) == 2
     await feed.deliver(returned(0, "acct_0"))

@@ -155,6 +155,7 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "what waits": ("lag_monitor", gauges.PENDING, ()),
     "what is held": ("lag_monitor", gauges.HELD, ()),
     "what is overdue": ("lag_monitor", gauges.OVERDUE, ()),
+    "what the budget kept back": ("lag_monitor", gauges.OVER_BUDGET, ()),
     "restorations": ("lag_monitor", projector.RESTORATIONS, (500, projector.EDGES_MS, "restoration")),
     "tallies": ("lag_monitor", projector.TALLIES, (500, projector.EDGES_MS, "tally")),
     "projection delay": ("lag_monitor", projector.DELAY, ()),

@@ -100,7 +100,7 @@ async def test_a_verdict_of_a_model_that_decides_no_more_is_reached_again_by_tha
     settings, folder = decided
     formula = 'method = "formula"' in (folder / "default.toml").read_text()
     assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, "return-prior-2"))]) == 0
-    await activate(settings, "return-prior-2", "risk_lead", "replay_better")
+    await activate(settings, "return-prior-2", "risk_lead", "replay_better", unproven=True)
     at = await verdicts(settings)
     await activate(settings, None, "risk_lead", "drill")
     capsys.readouterr()

@@ -57,7 +57,7 @@ async def test_a_promotion_and_a_rollback_are_in_force_from_the_next_batch_on(
     await settled(feed, 0, 3)
     assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))]) == 0
     await settled(feed, 3, 3)
-    assert await asyncio.to_thread(answer, ["risk", "promote", NEXT, *WHO]) == 0
+    assert await asyncio.to_thread(answer, ["risk", "promote", NEXT, "--unproven", *WHO]) == 0
     await settled(feed, 6, 3)
     assert await asyncio.to_thread(answer, ["risk", "rollback", *WHO]) == 0
     await settled(feed, 9, 3)
@@ -77,14 +77,14 @@ async def test_a_second_rollback_goes_further_back_and_never_forward(
     third = "return-prior-3"
     for version in (NEXT, third):
         await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, version))])
-    assert await activate(formula, NEXT, "risk_lead", "better") == (None, NEXT)
-    assert await activate(formula, third, "risk_lead", "better") == (NEXT, third)
-    assert await activate(formula, third, "risk_lead", "again") == (third, third)
+    assert await activate(formula, NEXT, "risk_lead", "better", unproven=True) == (None, NEXT)
+    assert await activate(formula, third, "risk_lead", "better", unproven=True) == (NEXT, third)
+    assert await activate(formula, third, "risk_lead", "again", unproven=True) == (third, third)
     assert await activate(formula, None, "risk_lead", "worse") == (third, NEXT)
     assert await activate(formula, None, "risk_lead", "worse") == (NEXT, None)
     assert await asyncio.to_thread(answer, ["risk", "rollback", *WHO]) == 1
     assert "nothing to go back to" in capsys.readouterr().err
-    assert await activate(formula, third, "risk_lead", "mended") == (None, third)
+    assert await activate(formula, third, "risk_lead", "mended", unproven=True) == (None, third)
     assert await activate(formula, None, "risk_lead", "worse") == (third, None)
     async with owner(formula) as connection:
         champions = "SELECT count(*) FROM risk_scoring.risk_models WHERE status = 'champion'"
@@ -104,7 +104,7 @@ async def test_under_traffic_no_repayment_is_lost_and_no_batch_is_judged_by_two(
     async def changing() -> int:
         changes = 0
         while not running.is_set():
-            await activate(formula, None if changes % 2 else NEXT, "risk_lead", "drill")
+            await activate(formula, None if changes % 2 else NEXT, "risk_lead", "drill", unproven=True)
             changes += 1
         return changes
 
@@ -126,7 +126,7 @@ async def test_the_registry_has_one_champion_and_no_text_but_the_one_that_was_ha
     path = another_table(tmp_path, NEXT)
     assert await asyncio.to_thread(answer, ["risk", "add", str(path)]) == 0
     assert await asyncio.to_thread(answer, ["risk", "add", str(path)]) == 1
-    await activate(formula, NEXT, "risk_lead", "trial")
+    await activate(formula, NEXT, "risk_lead", "trial", unproven=True)
     copy = "INSERT INTO risk_scoring.risk_models SELECT kind, 'x', {}, {}, 1, '{{}}', NULL, 'champion', 'a', now() "
     copy += "FROM risk_scoring.risk_models"
     async with owner(formula) as connection:
@@ -143,7 +143,7 @@ async def test_what_is_not_there_changes_nothing(formula: Settings, tmp_path: Pa
     with pytest.raises(Problem, match="nothing to go back to"):
         await activate(formula, None, "risk_lead", "r")
     with pytest.raises(Problem, match="no return model other"):
-        await activate(formula, "other", "risk_lead", "r")
+        await activate(formula, "other", "risk_lead", "r", unproven=True)
     broken = tmp_path / "broken.json"
     broken.write_text("{}")
     assert await asyncio.to_thread(answer, ["risk", "add", str(broken)]) == 2

@@ -13,6 +13,9 @@ from schemas.event import Event
 from schemas.reasons import Reason
 from services.cli.commands import answer
 from services.cli.system import environment
+from services.lag_monitor import gauges
+from services.lag_monitor.worker import WORKER as LAG_MONITOR
+from services.metrics.catalogue import MODEL_TRIALS
 from services.profiles import FOLDER, returns
 from services.risk_scoring.trials import in_canary, place_of
 from services.risk_scoring.worker import WORKER
@@ -20,7 +23,7 @@ from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
-from tests.integration.support import Feed, another_table, violations
+from tests.integration.support import Feed, another_table, owner, role, violations
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 WHO = ("--actor", "risk_lead", "--reason", "trial")
@@ -94,6 +97,13 @@ def _settled(number: int, now: datetime) -> Event:
     )
 
 
+async def tried(settings: Settings) -> dict[str, float]:
+    """Return what the exporter tells of models on trial."""
+    async with role(settings, LAG_MONITOR.package) as connection:
+        found = await gauges.read(connection, {})
+    return {outcome: found[MODEL_TRIALS.name, (outcome,)] for outcome in ("shadow", "canary", "ended")}
+
+
 async def versions(feed: Feed) -> dict[str, str]:
     rows = [json.loads(row["fact"]) for row in await feed.connection.fetch(TOLD)]
     found = {row["account_id"]: row["model_version"] for row in rows}
@@ -130,7 +140,7 @@ async def test_a_shadow_is_compared_and_decides_nothing(
 
 
 async def test_a_canary_decides_for_its_accounts_and_no_other(feed: Feed, settings: Settings) -> None:
-    await otb("canary", NEXT, *WHO)
+    await otb("canary", NEXT, "--unproven", *WHO)
     await settled(feed, 0, 100)
     judged = await versions(feed)
     assert len(judged) == 100
@@ -150,7 +160,7 @@ ARM = [n for n in range(1_500) if in_canary(NEXT, f"account-{n}")]
 async def test_a_canary_that_holds_twice_as_many_decides_nothing_from_the_next_batch_on(
     feed: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await otb("canary", NEXT, *WHO)
+    await otb("canary", NEXT, "--unproven", *WHO)
     for n in range(0, 40, 10):
         await of_accounts(feed, ARM[n : n + 10])
     judged = list((await versions(feed)).values())
@@ -159,7 +169,9 @@ async def test_a_canary_that_holds_twice_as_many_decides_nothing_from_the_next_b
     assert (told["status"], told["rule"]) == ("canary", "hold_rate")
     assert told["figures"] == "20 held, the model in force would have held 0"
     assert told["stopped_at"] is not None
-    await otb("canary", NEXT, *WHO)
+    assert await tried(settings) == {"shadow": 0, "canary": 0, "ended": 1}
+    await otb("canary", NEXT, "--unproven", *WHO)
+    assert await tried(settings) == {"shadow": 0, "canary": 1, "ended": 0}
     await of_accounts(feed, ARM[40:45])
     assert list((await versions(feed)).values())[40:] == [NEXT] * 5
     assert await violations(settings) == {}
@@ -173,7 +185,7 @@ async def test_a_canary_whose_repayments_come_back_too_often_ends(
     told["version"], told["bank"]["base"] = "bold", 0.000001
     (tmp_path / "bold.json").write_text(json.dumps(told))
     await otb("add", str(tmp_path / "bold.json"))
-    await otb("canary", "bold", *WHO)
+    await otb("canary", "bold", "--unproven", *WHO)
     ours = [n for n in range(1_000) if in_canary("bold", f"account-{n}")]
     await of_accounts(feed, ours[:8])
     assert set((await versions(feed)).values()) == {"bold"}
@@ -185,6 +197,44 @@ async def test_a_canary_whose_repayments_come_back_too_often_ends(
     (found,) = await feed.connection.fetch("SELECT rule, figures FROM risk_trial_stop")
     assert (found["rule"], found["figures"]) == ("returns", "3 came back, 0.00 were due: by chance at most 0")
     assert await violations(settings) == {}
+
+
+# As a week later: what was sampled is matured.
+MATURE = """
+UPDATE risk_scoring.risk_outcome SET fast_until = now(), fast_at = now()
+"""
+SAMPLED = "SELECT account_id, repayment_id FROM risk_comparison ORDER BY place LIMIT 40"
+CHECKS = ["enough", "ranks", "calibration", "cost", "hold rate", "groups", "shift", "segments", "budget", "latency"]
+
+
+async def test_a_shadow_becomes_a_canary_only_by_its_checks_or_by_a_person_who_says_so(
+    feed: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await otb("shadow", NEXT, *WHO)
+    assert await asyncio.to_thread(answer, ["risk", "canary", NEXT, *WHO]) == 1
+    for n in range(0, 2_000, 500):
+        await settled(feed, n, 500)
+    await feed.deliver(*[back(row["account_id"], row["repayment_id"]) for row in await feed.connection.fetch(SAMPLED)])
+    async with owner(settings) as connection:
+        await connection.execute(MATURE)
+    capsys.readouterr()
+    assert await asyncio.to_thread(answer, ["risk", "checks", NEXT, "--json"]) == 1
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert list(found) == CHECKS
+    assert found["enough"]["passed"]
+    assert not found["hold rate"]["passed"], "it holds what the model in force gives back"
+    assert await asyncio.to_thread(answer, ["risk", "canary", NEXT, *WHO]) == 1
+    assert (await status(capsys))["trial"]["status"] == "shadow"
+    await otb("canary", NEXT, "--unproven", *WHO)
+    told = await status(capsys)
+    assert told["trial"]["status"] == "canary"
+    assert [(change["became"], change["unproven"]) for change in told["changes"]] == [
+        ("canary", True),
+        ("shadow", False),
+    ]
+    assert await asyncio.to_thread(answer, ["risk", "promote", NEXT, *WHO]) == 1
+    await otb("promote", NEXT, "--unproven", *WHO)
+    assert (await status(capsys))["in_force"] == NEXT
 
 
 async def test_the_sample_of_a_day_never_outgrows_its_places(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:

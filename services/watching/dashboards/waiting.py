@@ -60,6 +60,23 @@ WAITING: Final = Board(
             ),
         ),
         Section(
+            "Risk",
+            (
+                graph(
+                    "Models on trial",
+                    "Return models tried beside the one in force; ended is one that broke a rule.",
+                    "short",
+                    Ask(total(of(catalogue.MODEL_TRIALS), "outcome"), "{{outcome}}"),
+                ),
+                graph(
+                    "Over budget",
+                    "Repayments of the last 15 minutes that the portfolio's spent budget kept back.",
+                    "short",
+                    Ask(f"max({of(catalogue.OVER_BUDGET)})", "kept back"),
+                ),
+            ),
+        ),
+        Section(
             "The oldest",
             (
                 rows(
