@@ -1,12 +1,10 @@
 """What risk-scoring keeps of accounts, by the batch."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from schemas.account import FundingAccountLinked
 from schemas.reasons import Reason
@@ -15,20 +13,11 @@ from schemas.risk import Given, RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input
 from services.prior import ANY_RAIL, Prior
+from services.risk_scoring import rows
 from services.risk_scoring.credit import Credit
 from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial, Use, Warned
-from services.risk_scoring.outcomes import Outcome, Part, changed
-from services.risk_scoring.trials import (
-    Comparison,
-    Slot,
-    Stage,
-    Tally,
-    broken,
-    came_back,
-    counted,
-    place_of,
-    summed,
-)
+from services.risk_scoring.outcomes import Outcome, Part
+from services.risk_scoring.trials import Stage, broken
 from services.runtime.postgres import Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
 from services.statements import Month
@@ -265,69 +254,13 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
         at, cycle = after.account_id, after.cycle
         sums = (cycle.started_at, cycle.settled_minor, cycle.before_minor)
         limit = (after.credit_limit_minor, *sums, before.version + 1, after.limit_at)
-        accounts.append((at, *limit, *_credit(after)))
-        for source in _changed(before.funding, after.funding):
+        accounts.append((at, *limit, *rows.credit_columns(after)))
+        for source in rows.news(before.funding, after.funding):
             linked.append((at, source.name, source.verified, source.linked_at))
             struck += [(strike.repayment_id, at, source.name, strike.struck_at) for strike in source.strikes]
-        assessed += [_assessment(at, one) for one in _changed(before.assessments, after.assessments)]
+        assessed += [rows.assessment_row(at, one) for one in rows.news(before.assessments, after.assessments)]
     kept = (accounts or None, linked or None, struck or None, assessed or None)
-    return Saved((*kept, *_became(changes), *_tried(changes), *_warned(changes)), guarded=len(accounts))
-
-
-def _warned(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
-    """Return what billing warned of, and the funding accounts that were used for the first time."""
-    words = [(after.account_id, *one) for before, after in changes for one in _changed(before.warned, after.warned)]
-    uses = [
-        (one.name, after.account_id, one.first_at)
-        for before, after in changes
-        for one in _changed(before.uses, after.uses)
-        if one.first_at is not None
-    ]
-    return (words or None, sorted(uses) or None)
-
-
-def _became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
-    """Return the outcomes that changed, and by how much the exposure did: of accounts, and of everything."""
-    outcomes: list[tuple[object, ...]] = []
-    accounts: Counter[tuple[str, date, date]] = Counter()
-    portfolio: Counter[tuple[str, date, date]] = Counter()
-    for before, after in changes:
-        for one in _changed(before.outcomes, after.outcomes):
-            outcomes.append(_outcome_row(one))
-            for (since, until), minor in changed(before.outcomes.get(one.repayment_id), one).items():
-                accounts[one.account_id, until, since] += minor
-                portfolio[one.product, until, since] += minor
-    by_account = [(*at, minor) for at, minor in sorted(accounts.items()) if minor]
-    of_all = [(*at, 0, minor) for at, minor in sorted(portfolio.items()) if minor]
-    return (outcomes or None, by_account or None, of_all or None)
-
-
-def _tried(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
-    """Return the sample of what was compared, the first of each place; what is counted of the trial; and its end."""
-    compared = [one for before, after in changes for one in _changed(before.compared, after.compared)]
-    found: list[tuple[Slot, Tally]] = [counted(one) for one in compared]
-    for before, after in changes:
-        if after.trial is not None and after.trial.canary:
-            named = (after.trial.version, after.trial.began_at)
-            outcomes = _changed(before.outcomes, after.outcomes)
-            news = [came_back(*named, before.outcomes.get(one.repayment_id), one) for one in outcomes]
-            found += [each for each in news if each is not None]
-    sample = {row[0]: row for row in map(_comparison, reversed(compared))}
-    tallies = [(*slot, 0, *tally) for slot, tally in summed(found).items()]
-    kept = [sample[place] for place in sorted(sample)]
-    trials = [after.trial for _, after in changes[:1] if after.trial is not None]
-    ends = [(one.version, one.began_at, *one.broken, None) for one in trials if one.broken is not None]
-    return (kept or None, tallies or None, ends or None)
-
-
-def _comparison(one: Comparison) -> tuple[Any, ...]:
-    said = (*one.champion, *one.candidate)
-    about = [value for name, value in one.__dict__.items() if name not in ("champion", "candidate")]
-    return (place_of(one.repayment_id, one.assessed_at), *about, *said)
-
-
-def _changed(before: Mapping[str, T], after: Mapping[str, T]) -> Iterable[T]:
-    return [value for name, value in after.items() if value is not before.get(name)]
+    return Saved((*kept, *rows.became(changes), *rows.tried(changes), *rows.warned(changes)), guarded=len(accounts))
 
 
 def account(row: Row, champion: Table | None = None) -> Account:
@@ -360,15 +293,6 @@ def _months(figures: Sequence[int]) -> tuple[Month, ...]:
     return tuple(Month(*figures[n : n + size]) for n in range(0, len(figures), size))
 
 
-def _credit(state: Account) -> tuple[object, ...]:
-    """Return the columns of how an account was used and repaid."""
-    one = state.credit
-    figures = list(chain.from_iterable(one.months))
-    scored = (figures, one.score, state.tier)
-    since = (one.returned_at, one.refused_at, one.closed_at)
-    return (one.product, one.currency, one.opened_at, *scored, *since, one.review_on, one.reviews)
-
-
 def _with(state: Account, row: Row, at: datetime | None) -> Account:
     """Add one row to the account it is of; of two about one assessment the one with its hold comes last."""
     if row["kind"] == "funding" or at is None:
@@ -381,13 +305,6 @@ def _with(state: Account, row: Row, at: datetime | None) -> Account:
     return state.put(Assessment(row["repayment_id"], row["name"], at, row["minor"], hold, instant(row["repaid_at"])))
 
 
-def _assessment(account_id: str, one: Assessment) -> tuple[object, ...]:
-    until = None if one.hold is None else max(tranche.due_at for tranche in one.hold.tranches)
-    hold = None if one.hold is None else one.hold.model_dump_json()
-    when = (one.assessed_at, one.instant_minor, hold, until, one.repaid_at)
-    return (one.repayment_id, account_id, one.funding_account_id, *when)
-
-
 def outcome(row: Row) -> Outcome:
     """Return what became of a repayment, of its row as JSON."""
     told = {name: row[name] for name in Outcome.__dataclass_fields__}
@@ -396,11 +313,6 @@ def outcome(row: Row) -> Outcome:
     instants = {name: instant(row[name]) for name in INSTANTS}
     told |= {"final_on": date.fromisoformat(row["final_on"]), "parts": tuple(parts), "inputs": tuple(inputs)}
     return Outcome(**{**told, **instants, "rule": None if row["rule"] is None else Reason(row["rule"])})
-
-
-def _outcome_row(one: Outcome) -> tuple[object, ...]:
-    parts = json.dumps([(part.minor, part.from_on.isoformat()) for part in one.parts])
-    return tuple({**one.__dict__, "parts": parts, "inputs": json.dumps(one.inputs)}.values())
 
 
 def _final(event: Input) -> bool:
