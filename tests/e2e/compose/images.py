@@ -37,7 +37,7 @@ FILES: Final = {
 OURS: Final = "otb-test-ours:local"
 NAMES: Final = {"OTB_IMAGE": OURS, **{f"{name.upper()}_IMAGE": f"otb-test-{name}:local" for name in FILES}}
 """What the compose file takes as names of its images."""
-BUILD: Final = ("docker", "build", "--network", "host", "--build-arg", f"BASE_IMAGE={BASE}")
+BUILD: Final = ("docker", "build", "--build-arg", f"BASE_IMAGE={BASE}")
 DEBOOTSTRAP_TRIES: Final = 2
 
 
@@ -53,7 +53,7 @@ def make_images(run: Run, folder: Path) -> None:
     ours = ("-f", "deploy/Dockerfile", "-t", OURS, "--build-arg", "EXTRA_CA=extra-ca.pem", ".")
     with ThreadPoolExecutor(1) as beside:
         stand_ins = [beside.submit(_stand_in, run, folder / name, name) for name in FILES]
-        run(*BUILD, *ours)
+        run(*BUILD, "--network", "host", *ours)
         for built in stand_ins:
             built.result()
 
@@ -94,7 +94,7 @@ def _stand_in(run: Run, context: Path, name: str) -> None:
     context.mkdir()
     shutil.copy(STANDINS / f"{FILES[name]}.Dockerfile", context / "Dockerfile")
     _fill(context, name)
-    run(*BUILD, "-t", f"otb-test-{name}:local", str(context))
+    run(*BUILD, "--network", "none", "-t", f"otb-test-{name}:local", str(context))
 
 
 def _fill(context: Path, name: str) -> None:
