@@ -16,6 +16,7 @@ PACKAGE_OF: Final = {
     "iptables-restore": "iptables",
     "ip": "iproute2",
     "umount": "mount",
+    "rm": "coreutils",
 }
 
 

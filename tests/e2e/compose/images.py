@@ -5,6 +5,7 @@ paths, users, environment and commands of the official images; Grafana only answ
 """
 
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
@@ -87,7 +88,7 @@ def _debootstrap(run: Run, root: Path) -> None:
 def remove(folder: Path) -> None:
     """Remove a folder, unless something is still mounted in it."""
     assert str(folder) not in Path("/proc/mounts").read_text(), f"left alone, as something is mounted in {folder}"
-    shutil.rmtree(folder)
+    subprocess.run([program("rm"), "-rf", "--one-file-system", str(folder)], check=True)
 
 
 def _stand_in(run: Run, context: Path, name: str) -> None:
