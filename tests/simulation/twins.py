@@ -1,6 +1,7 @@
 """The same batches on the real PostgreSQL and on the simulated one, at one pinned instant: no difference is seen."""
 
 import json
+import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from tests.simulation.service_books import OWN
 from tests.simulation.world import policy_of
 
 NOW: Final = "current_setting('otb.now')::timestamptz"
+SHARD: Final = re.compile(r"pg_backend_pid\(\) % \d+")
 # Columns that are filled by the database's clock.
 CLOCKED = """
 SELECT format('ALTER TABLE %I.%I ALTER COLUMN %I SET DEFAULT current_setting(''otb.now'')::timestamptz',
@@ -71,7 +73,8 @@ class Pinned:
 
 
 def _pinned(query: str) -> str:
-    return query.replace("clock_timestamp()", NOW)
+    """Return a statement that reads the pinned clock, and of whichever session writes into the first shard."""
+    return SHARD.sub("0", query.replace("clock_timestamp()", NOW).replace("statement_timestamp()", NOW))
 
 
 class InMemory:
