@@ -190,15 +190,15 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
 
 def _guarded(found: dict[str, Account], row: Row) -> dict[str, Account]:
     """Add what guards ask; most accounts have a recent repayment and nothing else of it."""
-    for each in listed(row.get("warned")):
+    for each in listed(row["warned"]):
         word = Warned(each["kind"], each["name"], _sure(each["at"]), instant(each["ended_at"]))
         state = found[each["account_id"]]
         found[state.account_id] = replace(state, warned={**state.warned, f"{word.kind}:{word.name}": word})
-    for each in listed(row.get("uses")):
+    for each in listed(row["uses"]):
         if each["users"]:
             state, use = found[each["account_id"]], Use(each["name"], instant(each["first_at"]), each["users"])
             found[state.account_id] = replace(state, uses={**state.uses, use.name: use})
-    for each in listed(row.get("lately")):
+    for each in listed(row["lately"]):
         state, at = found[each["account_id"]], (_sure(each["repaid_at"]), each["amount_minor"])
         found[state.account_id] = replace(state, lately={**state.lately, each["repayment_id"]: at})
     return found
@@ -211,7 +211,8 @@ def _sure(text: str) -> datetime:
 def _trial(told: str | None) -> Trial | None:
     if told is None:
         return None
-    row, table = json.loads(told), _table(json.loads(told)["artefact"])
+    row = json.loads(told)
+    table = _table(row["artefact"])
     stages = [Stage(*[each[name] for name in Stage._fields]) for each in row["stages"] or ()]
     found = broken(stages, table.prior.bank.survivor[ANY_RAIL]) if row["canary"] else None
     began_at = instant(row["began_at"])

@@ -10,9 +10,8 @@ import pytest
 
 from services.cli.commands import answer
 from services.cli.models import activate
-from services.cli.system import environment
 from services.cli.terminal import Problem
-from services.profiles import FOLDER, returns
+from services.profiles import returns
 from services.risk_scoring.worker import WORKER
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
@@ -24,17 +23,6 @@ WHO = ("--actor", "risk_lead", "--reason", "replay_better")
 NEXT = "return-prior-2"
 # The verdicts of a feed in the order they were committed.
 TOLD = "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox ORDER BY publication_id, n"
-
-
-@pytest.fixture
-def formula(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Let the formula decide for the default product, and point the command line at this database."""
-    text = (FOLDER / "default.toml").read_text().replace('method = "schedule"', 'method = "formula"')
-    (tmp_path / "default.toml").write_text(text)
-    asked = settings.model_copy(update={"policy_dir": tmp_path})
-    for name, value in environment(asked).items():
-        monkeypatch.setenv(name, value)
-    return asked
 
 
 async def settled(feed: Feed, first: int, count: int) -> None:

@@ -12,11 +12,10 @@ import pytest
 from schemas.event import Event
 from schemas.reasons import Reason
 from services.cli.commands import answer
-from services.cli.system import environment
 from services.lag_monitor import gauges
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.metrics.catalogue import MODEL_TRIALS
-from services.profiles import FOLDER, returns
+from services.profiles import returns
 from services.risk_scoring.trials import in_canary, place_of
 from services.risk_scoring.worker import WORKER
 from services.runtime.clock import utc_now
@@ -29,17 +28,6 @@ MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 WHO = ("--actor", "risk_lead", "--reason", "trial")
 NEXT = "return-prior-2"
 TOLD = "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox ORDER BY publication_id, n"
-
-
-@pytest.fixture
-def formula(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Let the formula decide for the default product, and point the command line at this database."""
-    text = (FOLDER / "default.toml").read_text().replace('method = "schedule"', 'method = "formula"')
-    (tmp_path / "default.toml").write_text(text)
-    asked = settings.model_copy(update={"policy_dir": tmp_path})
-    for name, value in environment(asked).items():
-        monkeypatch.setenv(name, value)
-    return asked
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ SET_ASIDE = (
     "first_seen_at last_seen_at closed_reason published_at"
 )
 PUBLICATIONS_MAX = 200
-OWN_PARTS = 7
+OWN_PARTS = 12
 RECORDINGS: dict[tuple[str, str], list[int]] = {}
 """Which parts each statement that writes has, once it was recognised."""
 _PART = re.compile(r"(\w+) AS \(")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -200,6 +200,7 @@ class RiskBooks:
         "opened_at months score tier returned_at refused_at closed_at review_on reviews"
     )
     ASSESSMENT = "repayment_id account_id funding_account_id assessed_at instant_minor hold held_until repaid_at"
+    LATELY = ("account_id", "repayment_id", "repaid_at", "amount_minor")
 
     def __init__(self, books: Books) -> None:
         self.account = books.table("account", self.ACCOUNT, 1)
@@ -209,6 +210,8 @@ class RiskBooks:
         self.outcome = books.table("risk_outcome", " ".join(Outcome.__dataclass_fields__), 1)
         self.exposure = books.table("exposure", "account_id until_on from_on minor", 3)
         self.portfolio = books.table("portfolio_exposure", "product until_on from_on shard minor", 4)
+        self.warning = books.table("warning", "account_id kind name at ended_at", 3)
+        self.use = books.table("funding_use", "funding_account_id account_id first_at", 2)
         books.serve(risk_scoring.READS, risk_scoring.WRITES, self)
 
     def read(self, values: Values, now: datetime) -> dict[str, Any]:
@@ -239,6 +242,24 @@ class RiskBooks:
             "champion": None,
             "trial": None,
             **self._exposed(whole, linked, named, now),
+            **self._guarded(whole, zipped(values[4:6]), set(listing(values[6])), now),
+        }
+
+    def _guarded(self, whole: set[str], sources: Iterable[RowTuple], paid: set[str], now: datetime) -> dict[str, Any]:
+        """Return what guards ask: warnings of accounts, the use of funding accounts, what was repaid lately."""
+        warned = [row for row in self.warning.rows.values() if row[0] in whole and row[3] > now - timedelta(days=400)]
+        used = Counter(name for name, _ in self.use.rows)
+        first = {key: row[2] for key, row in self.use.rows.items()}
+        uses = [
+            {"account_id": at, "name": name, "first_at": first.get((name, at)), "users": min(9, used[name])}
+            for name, at in sources
+        ]
+        known = [self.outcome.named(row) for row in self.outcome.rows.values() if row[1] in paid]
+        lately = [one for one in known if one["repaid_at"] > now - timedelta(days=2)]
+        return {
+            "warned": aggregated([self.warning.named(row) for row in warned]),
+            "uses": aggregated(uses),
+            "lately": aggregated([{name: one[name] for name in self.LATELY} for one in lately]),
         }
 
     def _exposed(self, whole: set[str], linked: set[str], named: set[str], now: datetime) -> dict[str, Any]:
@@ -296,7 +317,15 @@ class RiskBooks:
             for row in rows:
                 old = table.get(row[:-1])
                 table.put(row if old is None else (*row[:-1], old[-1] + row[-1]))
+        self._keep_for_guards(listing(parts[10]), listing(parts[11]))
         return guarded
+
+    def _keep_for_guards(self, warned: Sequence[RowTuple], used: Sequence[RowTuple]) -> None:
+        for row in warned:
+            self.warning.put(row)
+        for row in used:
+            if self.use.get((row[0], row[1])) is None:
+                self.use.insert(row)
 
     def _keep_outcome(self, row: RowTuple) -> None:
         made = self.outcome.named(row)
