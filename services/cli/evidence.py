@@ -51,11 +51,16 @@ NOW: Final = "SELECT clock_timestamp()"
 STOPPED: Final = "SELECT count(*) FROM risk_scoring.risk_trial_stop WHERE version = $1 AND began_at = $2"
 
 
+def absent(version: str) -> Problem:
+    """Return what is said of a version that the registry does not have."""
+    return Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
+
+
 async def checked(connection: Connection, settings: Settings, version: str, aim: Aim) -> tuple[Check, ...]:
     """Return what must be so before ``version`` may become ``aim``; raise Problem when it is not in the registry."""
     found = {row["version"]: row for row in await connection.fetch(ARTEFACTS, version)}
     if version not in found:
-        raise Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
+        raise absent(version)
     champion = next((Table(_prior(row)) for row in found.values() if row["status"] == "champion"), Table(returns()))
     candidate, profiles = Table(_prior(found[version])), load_profiles(settings)
     rows = await connection.fetch(MATURED, version, ROWS)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -12,10 +11,10 @@ from pydantic import ValidationError
 
 from deploy.embedded import Part
 from services.cli.acting import Actor, Why, referenced
-from services.cli.evidence import Aim, checked
+from services.cli.evidence import Aim, absent, checked
 from services.cli.servers import Connection, attached, connected
-from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, local, print_json, stdout, table
-from services.cli.trials import ALONE, NOTE, Tried, allowed, begun, ended, show, show_checks, tried
+from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, print_json, stdout
+from services.cli.trials import ALONE, NOTE, Tried, allowed, begun, ended, show, show_checks, show_rows, tried
 from services.prior import Prior
 from services.profiles import returns
 from services.risk_training.promotion import Check
@@ -72,12 +71,8 @@ def status(as_json: Json = False) -> int:
         )
         return OK
     stdout().print(f"return model in force: {in_force}{'' if champion else ' ' + SHIPPED}", markup=False)
-    for title, rows in (("registry", models), ("changes, newest first", changes)):
-        if rows:
-            made = table(*rows[0], title=title)
-            for row in rows:
-                made.add_row(*[_shown(value) for value in row.values()])
-            stdout().print(made)
+    show_rows("registry", models)
+    show_rows("changes, newest first", changes)
     show(trial)
     return OK
 
@@ -211,7 +206,7 @@ def promoted(changes: Iterable[tuple[str | None, bool]]) -> list[str | None]:
 async def _crown(connection: Connection, version: str | None, actor: str) -> None:
     await connection.execute(RETIRE)
     if version is not None and await connection.fetchval(CROWN, version, actor) is None:
-        raise Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
+        raise absent(version)
 
 
 async def _known(settings: Settings) -> tuple[list[dict[str, object]], list[dict[str, object]], Tried | None]:
@@ -229,12 +224,6 @@ async def _add(settings: Settings, version: str, text: str) -> bool:
     async with connected(settings, writing=True) as connection:
         digest = sha256(text.encode()).hexdigest()
         return await connection.fetchval(ADD, version, digest, text, SCHEMA_VERSION) is not None
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, datetime):
-        return local(value)
-    return "-" if value is None else str(value)
 
 
 def _tell(found: dict[str, object], words: str, *, as_json: bool) -> int:

@@ -1,11 +1,11 @@
 """A model tried beside the one in force: begun and ended by people, and what it came to so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from services.cli.evidence import checked
+from services.cli.evidence import absent, checked
 from services.cli.servers import Connection, connected
-from services.cli.terminal import FOUND, NOT_FOUND, Problem, local, stdout, table
+from services.cli.terminal import FOUND, Problem, local, stdout, table
 from services.risk_training.promotion import Check
 from services.runtime.settings import Settings
 
@@ -67,7 +67,7 @@ async def begun(
         await connection.execute(END)
         await connection.execute(FORGET)
         if await connection.fetchval(BEGIN, version, became, actor) is None:
-            raise Problem(f"no return model {version} in the registry: `otb risk status` lists them", NOT_FOUND)
+            raise absent(version)
         await connection.execute(NOTE, version, became, actor, reason, unproven)
 
 
@@ -117,12 +117,18 @@ def show(trial: Tried | None) -> None:
     ended = "" if trial["stopped_at"] is None else f", ended by itself {local(trial['stopped_at'])}: {trial['rule']}"
     words = f"tried: {trial['version']} as {trial['status']} since {local(trial['since'])}{ended}"
     stdout().print(words if trial["counted"] else f"{words}; nothing was compared yet", markup=False)
-    for title, rows in (("counted", trial["counted"]), ("last differences of the sample", trial["differences"])):
-        if rows:
-            made = table(*rows[0], title=title)
-            for row in rows:
-                made.add_row(*[_shown(value) for value in row.values()])
-            stdout().print(made)
+    show_rows("counted", trial["counted"])
+    show_rows("last differences of the sample", trial["differences"])
+
+
+def show_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as a table with their names above; nothing without rows."""
+    if not rows:
+        return
+    made = table(*rows[0], title=title)
+    for row in rows:
+        made.add_row(*[_shown(value) for value in row.values()])
+    stdout().print(made)
 
 
 def _shown(value: Any) -> str:
