@@ -38,10 +38,11 @@ class HoldExtended(DerivedEvent):
 
 
 class LimitReviewRequested(DerivedEvent):
-    """Somebody asked for a review of the credit limit."""
+    """Somebody asked for a review of the credit limit; as an appeal, for a person to look at it."""
 
     actor: Reference
     reason: Reference
+    appeal: bool = False
 
 
 class LimitReviewConcluded(DerivedEvent):

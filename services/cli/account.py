@@ -72,6 +72,9 @@ SELECT case_id, kind, priority, state, due_at FROM console.case_file
 WHERE account_id = $1 AND state NOT IN ('resolved', 'closed') ORDER BY due_at, case_id
 """
 NOW = "SELECT clock_timestamp()"
+Named = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="An id, a unique prefix, or the reference of a repayment of it.")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,7 @@ def register(app: typer.Typer) -> None:
     app.command("account", epilog=EPILOG)(account)
 
 
-def account(
-    named: Annotated[
-        str, typer.Argument(metavar="ACCOUNT", help="An id, a unique prefix, or the reference of a repayment of it.")
-    ],
-    as_json: Json = False,
-) -> None:
+def account(named: Named, as_json: Json = False) -> None:
     """Show how an account stands: credit, score and reasons, months, strikes, exposure, limit, what would help."""
     settings = attached(BOOKS)
     policy = WORKER.policy(settings)

@@ -26,6 +26,7 @@ from services.cli import (
     explain,
     holds,
     lag,
+    limits,
     load,
     look,
     pause,
@@ -69,6 +70,7 @@ for module in (
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(cases.app, name="case")
 app.add_typer(holds.app, name="hold")
+app.add_typer(limits.app, name="limit")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(risk.app, name="risk")

@@ -15,9 +15,11 @@ from schemas.review import (
     HoldExtended,
     HoldReleaseApproved,
     LimitReviewConcluded,
+    LimitReviewRequested,
 )
 from services.console.model import (
     ACTS_A_DAY_MAX,
+    ASKED_AGAIN,
     CONCLUDES,
     MOVES_MONEY,
     OURSELVES,
@@ -32,6 +34,7 @@ from services.console.model import (
     SourceDiffers,
     card_like,
     differs_id,
+    review_subject,
     way,
 )
 from services.console.opening import FEEDBACK, TERMS, dead_letter_id, new_case, opening
@@ -95,6 +98,13 @@ class TakeFeedback(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class AskReview(Command):
+    """A customer wants more credit, or, with ``appeal_review``, a person to look at what was said of it."""
+
+    action: Literal["request_review", "appeal_review"]
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLettered(Internal):
     """A money service set a record aside that it cannot read: ``place`` is service:number, as `otb dlq` names it."""
 
@@ -104,7 +114,7 @@ class DeadLettered(Internal):
 def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[Desk]:
     """Open a case, follow its dates, or do what a person said; a case never blocks a lane."""
     match event:
-        case MoveCase() | ReleaseHold() | ExtendHold() | TakeFeedback():
+        case MoveCase() | ReleaseHold() | ExtendHold() | TakeFeedback() | AskReview():
             return _said(state, event, moment.now)
         case DeadLettered(place=place):
             case = new_case("dead_letter", dead_letter_id(place), moment.now, detail=place)
@@ -127,7 +137,9 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
             return Decision(state, outcome="ignored")
 
 
-def _said(state: Desk, command: MoveCase | ReleaseHold | ExtendHold | TakeFeedback, now: datetime) -> Decision[Desk]:
+def _said(
+    state: Desk, command: MoveCase | ReleaseHold | ExtendHold | TakeFeedback | AskReview, now: datetime
+) -> Decision[Desk]:
     """Do what a person said, who may do so much a day."""
     if state.acts.get(command.actor, 0) >= ACTS_A_DAY_MAX:
         return Decision(state, outcome="stale", reason="enough_for_a_day")
@@ -136,6 +148,8 @@ def _said(state: Desk, command: MoveCase | ReleaseHold | ExtendHold | TakeFeedba
             return _moved(state, command, now)
         case TakeFeedback():
             return _heard(state, command, now)
+        case AskReview():
+            return _asked(state, command, now)
         case _:
             return _reviewed(state, command, now)
 
@@ -287,6 +301,26 @@ def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
     audit = _audit(command, "take_feedback", case.case_id, {"kind": command.kind, "topic": command.topic}, now)
     decision = _opened(state, case, command.account_id)
     return replace(decision, state=decision.state.audited(audit), events=(fact,))
+
+
+def _asked(state: Desk, command: AskReview, now: datetime) -> Decision[Desk]:
+    """Ask for a review of a limit, unless the same was asked lately; the answer is risk-scoring's."""
+    subject = review_subject(command.account_id, command.action)
+    before = state.words.get(subject)
+    if before is not None and now - before.at < ASKED_AGAIN[command.action]:
+        return Decision(state, outcome="stale", reason="asked_lately")
+    cause = event_id("Command", "AskReview", subject, command.actor, command.reason, now.isoformat())
+    fact = LimitReviewRequested(
+        event_id=event_id("LimitReviewRequested", cause),
+        account_id=command.account_id,
+        occurred_at=now,
+        caused_by=cause,
+        actor=command.actor,
+        reason=command.reason,
+        appeal=command.action == "appeal_review",
+    )
+    audit = _audit(command, command.action, subject, {"event_id": fact.event_id}, now)
+    return Decision(state.audited(audit), (fact,))
 
 
 def _answered(

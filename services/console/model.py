@@ -40,8 +40,11 @@ CaseOutcome = Literal[
 CaseAction = Literal["assign", "review", "escalate", "resolve", "object"]
 Action = (
     CaseAction
-    | Literal["release_hold", "extend_hold", "take_feedback", "replay", "discard", "ask_release", "ask_resolve"]
-)
+    | Literal[
+        "release_hold", "extend_hold", "take_feedback", "replay", "discard", "ask_release", "ask_resolve",
+        "request_review", "appeal_review",
+    ]
+)  # fmt: skip
 _LEADS_TO: Final[Mapping[CaseAction, CaseState]] = {
     "assign": "assigned",
     "review": "in_review",
@@ -65,6 +68,15 @@ CONCLUDES: Final[Mapping[CaseOutcome, LimitOutcome]] = {
     "limit_refused": "refused",
 }
 """How a limit somebody was to look at is decided: a case of that kind ends so, and no other does."""
+ASKED_AGAIN: Final[Mapping[Action, timedelta]] = {
+    "request_review": timedelta(hours=24),
+    "appeal_review": timedelta(days=90),
+}
+"""How long after a customer asked for a review of a limit, or for a person to look, the same is asked again.
+
+A request is answered at once, so the day only keeps one answer from being told twice. A person who looked is not asked
+anew sooner than after a refusal (risk 7); what they said is objected to with its case (both are our assumptions).
+"""
 ANSWER_MAX: Final = 2_000
 """Characters of an answer."""
 _DIGITS: Final = re.compile(r"\d(?:[ -]?\d){12,18}")
@@ -191,6 +203,11 @@ def way(state: CaseState, action: CaseAction) -> tuple[CaseState, ...]:
     if state not in _FORWARD or to not in _FORWARD:
         return ()
     return _FORWARD[_FORWARD.index(state) + 1 : _FORWARD.index(to) + 1]
+
+
+def review_subject(account_id: str, action: Action) -> str:
+    """Return what the audit has a request for a review under."""
+    return f"{action}:{account_id}"
 
 
 def case_id(cause: str) -> str:

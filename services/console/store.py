@@ -8,13 +8,24 @@ from schemas.event import Event
 from schemas.ids import AccountId
 from services.console.domain import (
     PARKED_LONG,
+    AskReview,
     Command,
     DeadLettered,
     MoveCase,
     ReleaseHold,
     timed,
 )
-from services.console.model import CONCLUDES, Audit, Case, Desk, Limit, SourceDiffers, case_id, differs_id
+from services.console.model import (
+    CONCLUDES,
+    Audit,
+    Case,
+    Desk,
+    Limit,
+    SourceDiffers,
+    case_id,
+    differs_id,
+    review_subject,
+)
 from services.console.opening import dead_letter_id, opening
 from services.decision import Input, TimerFired
 from services.runtime.postgres import Connection, Row, columns, instant, listed
@@ -100,7 +111,8 @@ def ask(inputs: Sequence[Input]) -> Sequence[object] | None:
         return None
     holds = sorted({(event.repayment_id, event.tranche) for event in said if isinstance(event, ReleaseHold)})
     moved = {event.case_id for event in said if isinstance(event, MoveCase)}
-    subjects = sorted({f"{ref}:{number}" for ref, number in holds} | moved)
+    asked = {review_subject(event.account_id, event.action) for event in said if isinstance(event, AskReview)}
+    subjects = sorted({f"{ref}:{number}" for ref, number in holds} | moved | asked)
     actors = sorted({event.actor for event in said})
     ends = sorted({event.account_id for event in said if isinstance(event, MoveCase) and event.outcome in CONCLUDES})
     return (sorted(cases), *columns(parked, 2), *columns(holds, 2), subjects, actors, ends)

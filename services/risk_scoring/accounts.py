@@ -149,12 +149,18 @@ def _due(policy: Profiles, state: Account, timer: Timer, now: datetime) -> Decis
 
 
 def _requested(policy: Profiles, state: Account, event: LimitReviewRequested, now: datetime) -> Decision[Account]:
+    """Answer who asks; an appeal is for a person, whatever its product does on request, unless nothing is against it.
+
+    What is asked too soon after a change or a refusal is answered, too: that it is too soon.
+    """
     profile, table = _reviewable(policy, state), policy.credit
     if profile is None or table is None:
         return Decision(state, outcome="stale", reason="not_reviewed")
-    if not profile.limit_review.on_request:
+    if not (profile.limit_review.on_request or event.appeal):
         return Decision(state, outcome="stale", reason="not_on_request")
     answer = answered(profile, table, state, now, requested=True)
+    if event.appeal and answer.outcome == "refused":
+        answer = replace(answer, outcome="unchanged", refer=True)
     return _answered(table, profile, state, answer, event.event_id, now)
 
 
