@@ -27,10 +27,12 @@ from services.cli.load import run_label
 from services.cli.playing import open_accounts, send_rest, send_until
 from services.cli.servers import Connection, connected, stack_of
 from services.cli.story import books_line, stories
-from services.cli.system import System, open_system, provision, start_workers, wait_ready
+from services.cli.system import System, open_system, provision, start_probe, start_workers, wait_ready
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, print_json, seconds_since
 from services.cli.windows import address, start_picture
 from services.cli.workers import OBSERVERS, WORKERS
+from services.lag_monitor.probe import EVERY_SECONDS
+from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import load_settings
@@ -40,7 +42,7 @@ ACCOUNTS: Final = 60
 KILLED: Final = "settlement"
 RUNNING: Final = (*WORKERS, *(each for each in OBSERVERS if not each.writes))
 """The five, and who only watches them."""
-STOPPED: Final = (*(worker.name for worker in RUNNING), PICTURE)
+STOPPED: Final = (*(worker.name for worker in RUNNING), PICTURE, PROBE)
 # Restored parts the observer has not measured yet.
 UNMEASURED = """
 SELECT (SELECT count(*) FROM limit_release.tranche WHERE restored_at IS NOT NULL)
@@ -123,6 +125,8 @@ def _start(screen: Screen, result: Result) -> tuple[System, Mapping[str, int]]:
     result.ready_seconds = monotonic() - begun
     ports = {**ports, PICTURE: start_picture(system)}
     screen.say(f"live picture, windows in memory that no figure needs: {address(ports[PICTURE])}")
+    start_probe(system)
+    screen.say(f"synthetic probe: a repayment of 1 every {EVERY_SECONDS} s in books of its own, in no figure below")
     return system, ports
 
 
@@ -241,6 +245,7 @@ async def _answers_again(system: System, port: int, old: int) -> bool:
 async def _at_rest(screen: Screen, system: System, flow: Flow, connection: Connection, result: Result) -> None:
     """Wait until holds ended and nothing is in flight, then check every invariant."""
     begun = monotonic()
+    await asyncio.to_thread(system.stack.stop, [PROBE])
     screen.say("billing stopped; waiting for the last holds and for nothing to be in flight ...")
     while monotonic() - begun < REST_SECONDS_MAX:
         await flow.read(connection)

@@ -9,14 +9,11 @@ import yaml
 from schemas.topics import BILLING_REPAYMENT, TOPICS, dead_letter_topic
 from services.cli.relations import relations
 from services.cli.workers import EVERYONE, OBSERVERS, READERS
-from services.lag_monitor import windows
+from services.lag_monitor import probe, windows
 from services.runtime.worker import AnyWorker
 
 ROOT: Final = Path(__file__).parents[2]
 FILE: Final = ROOT / "deploy" / "access.yaml"
-
-
-PROBE: Final = "lag-probe"
 
 
 class Right(NamedTuple):
@@ -32,7 +29,7 @@ def access() -> dict[str, Any]:
     """Return who reads, writes and owns what: our services, those outside who write a topic, and people's tools."""
     ours = {worker.name for worker in EVERYONE}
     outside = sorted({topic.writer for topic in TOPICS.values()} - ours)
-    clients = [*(_client(name) for name in outside), _client(PROBE, writer=BILLING_REPAYMENT.writer), _picture()]
+    clients = [*(_client(name) for name in outside), _client(probe.NAME, writer=BILLING_REPAYMENT.writer), _picture()]
     readers = [{"name": name, "postgres": _postgres(name)} for name in READERS]
     return {"services": [_service(worker) for worker in EVERYONE], "clients": clients, "readers": readers}
 

@@ -12,7 +12,7 @@ import typer
 from deploy.embedded import Process, Stack
 from services.cli.grants import bring_up_to_date
 from services.cli.servers import attached, owner_dsn, stack_of
-from services.cli.system import System, make_topics, open_system, provision, start_workers, wait_ready
+from services.cli.system import System, make_topics, open_system, provision, start_probe, start_workers, wait_ready
 from services.cli.terminal import (
     EPILOG,
     NOT_FOUND,
@@ -28,6 +28,7 @@ from services.cli.terminal import (
 )
 from services.cli.windows import start_picture
 from services.cli.workers import EVERYONE
+from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.clock import monotonic
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
@@ -159,7 +160,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run workers in the foreground until Ctrl-C; servers that do not run are started, and stopped again."""
-    known = [*(worker.name for worker in EVERYONE), PICTURE]
+    known = [*(worker.name for worker in EVERYONE), PICTURE, PROBE]
     chosen = [name for name in known if everyone or name in (names or [])]
     if set(names or []) - set(known) or not chosen:
         raise Problem(f"name workers to run, or --all; there are: {', '.join(known)}", USAGE)
@@ -206,8 +207,10 @@ def version(as_json: Json = False) -> None:
 
 
 def _started(system: System, names: list[str]) -> dict[str, int]:
-    """Start workers and the live picture, as named; return each one's web port."""
+    """Start workers, the live picture and the probe, as named; return the web port of each that has one."""
     ports = dict(start_workers(system, [worker for worker in EVERYONE if worker.name in names]))
+    if PROBE in names:
+        start_probe(system)
     return {**ports, PICTURE: start_picture(system)} if PICTURE in names else ports
 
 

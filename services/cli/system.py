@@ -17,6 +17,7 @@ from schemas.topics import TOPICS, Topic, dead_letter_topic
 from services.cli.grants import bring_up_to_date
 from services.cli.kafka import administrator
 from services.cli.workers import EVERYONE, WORKERS
+from services.lag_monitor.probe import NAME as PROBE
 from services.runtime.clock import monotonic
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import PREFIX, Settings
@@ -122,6 +123,17 @@ def start_workers(system: System, workers: Iterable[AnyWorker] = WORKERS) -> Map
         for name, port in ports.items()
     )
     return ports
+
+
+def start_probe(system: System) -> None:
+    """Start the synthetic probe under the stack's supervisor, without the database's address."""
+    variables = {
+        **environment(system.settings.model_copy(update={"postgres_dsn": None})),
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "services.lag_monitor.probe"]
+    directory = str(system.settings.state_dir)
+    system.stack.run([Program(name=PROBE, command=command, environment=variables, directory=directory)])
 
 
 def faust_command(name: str) -> list[str]:

@@ -7,9 +7,11 @@ writer of billing's topics beside billing, with a principal of its own, and it e
 
 import asyncio
 import signal
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from schemas.account import AccountOpened, PurchasePosted
@@ -29,7 +31,10 @@ EVERY_SECONDS: Final = 10
 BOUGHT_BEFORE_SECONDS: Final = 5
 """A purchase is sent so long before the repayment that pays it: they are on two topics, read side by side."""
 SEND_SECONDS: Final = 5
-CLIENT: Final = "lag-probe"
+NAME: Final = "lag-probe"
+"""The process, and its principal in Kafka."""
+ALIVE: Final = Path(tempfile.gettempdir()) / "opentobuy-probe.alive"
+"""Touched whenever Kafka acknowledged: the container's health."""
 OPENED_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 PRODUCT: Final = "default"
 RAIL: Final = "wallet"
@@ -95,15 +100,17 @@ class Probe:
         self._producer: Any = None
 
     async def run(self) -> None:
-        """Open the account, then buy and pay in every slot."""
-        await self.send([opened()])
+        """Open the account, then buy and pay in every slot; what was not bought is not paid."""
+        while not (await self.send([opened()]) or self.stopping.is_set()):
+            await self._until(utc_now() + timedelta(seconds=EVERY_SECONDS))
         while not self.stopping.is_set():
             slot = slot_of(utc_now()) + 1
             due = datetime.fromtimestamp(slot * EVERY_SECONDS, UTC)
             await self._until(due - timedelta(seconds=BOUGHT_BEFORE_SECONDS))
-            await self.send([bought(slot, utc_now())])
+            known = await self.send([bought(slot, utc_now())])
             await self._until(due)
-            await self.send([paid(slot, utc_now())])
+            if known:
+                await self.send([paid(slot, utc_now())])
         await self._close()
 
     async def send(self, events: Sequence[BillingEvent]) -> bool:
@@ -113,14 +120,15 @@ class Probe:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 if self._producer is None:
-                    self._producer = producer_of(self.settings, CLIENT)
+                    self._producer = producer_of(self.settings, NAME)
                     await kafka_access.whole(self._producer.start())
                 for event in events:
                     await self._producer.send_and_wait(**message(event))
         except (*PUBLISH_FAILED, TimeoutError) as error:
-            logs.LOGGER.warning("probe_not_sent", service=CLIENT, error=repr(error))
+            logs.LOGGER.warning("probe_not_sent", service=NAME, error=repr(error))
             await self._close()
             return False
+        ALIVE.touch()
         return True
 
     async def _until(self, due: datetime) -> None:

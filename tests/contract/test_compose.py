@@ -13,6 +13,8 @@ from services.cli.registry import COMPATIBILITY
 from services.cli.rights import principals, read_access
 from services.cli.system import MEMORY
 from services.cli.workers import EVERYONE, READERS
+from services.lag_monitor.probe import ALIVE
+from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.settings import PREFIX, Settings
 
@@ -131,9 +133,21 @@ def test_the_live_picture_sees_one_topic_and_no_database() -> None:
     assert (known["group"], known["reads"], known["writes"]) == (PICTURE, ["credit.restoration.v1"], [])
 
 
+def test_the_probe_writes_what_billing_writes_and_knows_no_more() -> None:
+    service = SERVICES[PROBE]
+    assert service["command"] == ["python", "-m", "services.lag_monitor.probe"]
+    assert "profiles" not in service, "alerts on lost probes need one that runs"
+    assert service["secrets"] == ["kafka_lag_probe"]
+    assert service["environment"]["OTB_KAFKA_USERNAME"] == PROBE
+    assert not {"OTB_POSTGRES_DSN", "OTB_SECRETS_DIR"} & service["environment"].keys()
+    assert f"/{ALIVE.name}" in service["healthcheck"]["test"][-1]
+    known = {who["name"]: who["kafka"] for who in ACCESS["clients"]}
+    assert known[PROBE] == {"principal": f"User:{PROBE}", "writes": known["billing"]["writes"]}
+
+
 def test_every_worker_is_a_service_and_ready_waits_for_all_that_runs() -> None:
     assert SERVICES.keys() >= WORKERS
-    assert {"prometheus", "alertmanager", "grafana"} | SCRAPED == SERVICES["ready"]["depends_on"].keys()
+    assert {"prometheus", "alertmanager", "grafana", PROBE} | SCRAPED == SERVICES["ready"]["depends_on"].keys()
     assert {entry["condition"] for entry in SERVICES["ready"]["depends_on"].values()} == {"service_healthy"}
 
 

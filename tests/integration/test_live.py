@@ -1,4 +1,4 @@
-"""The live picture on a real Kafka: shown while it lives, and no figure is lost with it."""
+"""The live picture and the probe on a real Kafka: each has its rights only; no figure is lost with the picture."""
 
 import asyncio
 import os
@@ -16,9 +16,11 @@ from services.cli.access import administrator_of, change, differences, set_passw
 from services.cli.rights import read_access
 from services.cli.system import System, environment, free_port, hosted, make_topics, wait_ready
 from services.cli.windows import MODULE, address, start_picture
+from services.lag_monitor.probe import ALIVE, Probe, bought, opened, paid, slot_of
+from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME
 from services.lag_monitor.worker import WORKER
-from services.runtime.clock import monotonic
+from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
 from tests import builders
 from tests.conftest import run_apart
@@ -97,14 +99,29 @@ def looking(broker: Secured, folder: Path) -> Iterator[int]:
     assert "uthorization" not in log.read_text()
 
 
-@pytest.mark.timeout(400)
-async def test_the_live_picture_needs_no_right_but_its_own(tmp_path: Path) -> None:
-    with secured_broker(tmp_path) as broker:
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Run a broker on which each principal may do what deploy/access.yaml says and no more."""
+    with secured_broker(tmp_path_factory.mktemp("secured")) as broker:
         admin = broker.settings("admin")
-        await make_topics(admin)
+        run_apart(make_topics(admin))
         kafka, document = administrator_of(admin), read_access()
         set_passwords(kafka, document, broker.secrets_dir)
         change(kafka, *differences(kafka, document))
-        with looking(broker, tmp_path) as port:
-            await wait_ready({NAME: port})
-            assert await shown(address(port), broker.settings("limit-release")) > 0
+        yield broker
+
+
+@pytest.mark.timeout(400)
+async def test_the_live_picture_needs_no_right_but_its_own(secured: Secured, tmp_path: Path) -> None:
+    with looking(secured, tmp_path) as port:
+        await wait_ready({NAME: port})
+        assert await shown(address(port), secured.settings("limit-release")) > 0
+
+
+async def test_the_probe_needs_no_right_but_its_own(secured: Secured) -> None:
+    ALIVE.unlink(missing_ok=True)
+    probe, now = Probe(secured.settings(PROBE)), utc_now()
+    assert await probe.send([opened(), bought(slot_of(now), now), paid(slot_of(now), now)])
+    assert ALIVE.exists(), "what its container's health looks at"
+    probe.stopping.set()
+    await probe.run()

@@ -1,5 +1,7 @@
 """The synthetic probe: a repayment like any other, in books of its own and in no business figure."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,7 +12,8 @@ from schemas.notification import NotificationRequested, NotificationSuppressed
 from schemas.risk import RiskAssessed
 from services.billing_simulator.headers import billing_headers
 from services.lag_monitor.model import Journey
-from services.lag_monitor.probe import EVERY_SECONDS, bought, message, opened, paid, slot_of
+from services.lag_monitor.probe import EVERY_SECONDS, Probe, bought, message, opened, paid, slot_of
+from services.runtime.settings import Settings
 from tests import builders
 from tests.unit.given import FRIDAY, Pipe, all_of, only
 from tests.unit.test_lag_ledger import check_tiles, observed
@@ -93,6 +96,28 @@ def test_a_probe_writes_as_billing_does(event: BillingEvent) -> None:
     sent = message(event)
     assert sent["key"] == b"probe"
     assert sent["headers"] == billing_headers(event, "probe")
+
+
+async def test_an_account_is_opened_until_kafka_takes_it_and_what_was_not_bought_is_not_paid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probe, told = Probe(Settings()), list[str]()
+    answers = iter([False, True, False, True, True])
+
+    async def send(events: Sequence[BillingEvent]) -> bool:
+        told.extend(type(event).__name__ for event in events)
+        taken = next(answers, None)
+        if taken is None:
+            probe.stopping.set()
+        return bool(taken)
+
+    async def at_once(due: datetime) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(probe, "send", send)
+    monkeypatch.setattr(probe, "_until", at_once)
+    await probe.run()
+    assert told == [*2 * ["AccountOpened"], *2 * ["PurchasePosted"], "RepaymentReported", "PurchasePosted"]
 
 
 def test_slots_are_ten_seconds_of_the_clock() -> None:

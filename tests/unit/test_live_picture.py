@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from schemas.ids import PROBE_ACCOUNT
 from schemas.restoration import CreditRestored
 from services.cli.windows import said
 from services.lag_monitor.live import credentials, restored
@@ -36,6 +37,12 @@ def test_parts_are_counted_in_the_ten_seconds_they_were_restored_in() -> None:
     assert (first["parts"], first["mean_ms"], first["longest_ms"]) == (2, 2_000, 3_000)
     assert first["by_cause_ms"] == {cause: 4_000}
     assert (second["parts"], second["from"]) == (1, first["until"])
+
+
+def test_the_probe_is_in_no_picture() -> None:
+    picture = Picture()
+    picture.add([builders.credit_restored(account_id=PROBE_ACCOUNT), part(0)])
+    assert [window["parts"] for window in picture.described()] == [1]
 
 
 def test_a_window_is_said_in_a_line() -> None:
