@@ -43,6 +43,14 @@ SERVICES: Final = {
         ("model", "hazard", "domain"),
         (
             "test_risk_scoring",
+            "test_guards_before_the_formula",
+            "test_holds_decided_again",
+            "test_limit_reviews",
+            "test_referred_limits",
+            "test_credit_months",
+            "test_outcomes",
+            "test_trials",
+            "test_edges_of_reviews",
             "test_edges_of_risk",
             "test_rules_of_risk",
             "test_rules_of_time",
@@ -56,7 +64,10 @@ SERVICES: Final = {
     ),
     "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),
     "notifier": (("domain",), ("test_notifier", "test_edges_of_intake", "test_properties")),
-    "console": (("model", "domain"), ("test_cases", "test_edges_of_cases", "test_second_person")),
+    "console": (
+        ("model", "domain"),
+        ("test_cases", "test_edges_of_cases", "test_second_person", "test_referred_limits"),
+    ),
 }
 """The files of each service that are mutated, and the unit tests that hold them."""
 FILES: Final = {f"services/{service}/{name}.py": service for service, (names, _) in SERVICES.items() for name in names}

@@ -9,7 +9,8 @@ from schemas.risk import RiskAssessed, Tranche
 from services.decision import Decision
 from services.policy import Rest
 from services.prior import DAYS, Chance, Hazard, Prices, loss
-from services.risk_scoring.domain import _sooner, decide, due_at, faster, judge
+from services.profiles import returns
+from services.risk_scoring.domain import _sooner, decide, due_at, faster, judge, revised
 from services.risk_scoring.hazard import actions, cheapest_of, worth_a_look
 from services.risk_scoring.model import Account, Question, Verdict
 from services.values import replace
@@ -25,6 +26,7 @@ ASKED = Question(
     rail_name="direct_debit",
 )  # fmt: skip
 """Of this 53881 come back at once and 246119 on Tuesday."""
+SETTLED = builders.repayment_settled(repaid_at=FRIDAY)
 
 
 def test_a_person_looks_when_what_may_be_caught_is_more_than_the_look_and_not_when_it_is_as_much() -> None:
@@ -82,7 +84,7 @@ def test_no_banking_day_is_the_day_itself() -> None:
 
 
 def test_l05_a_repayment_within_the_cap_is_priced_as_the_smaller_one_it_would_be() -> None:
-    asked = replace(ASKED, amount_minor=540_000, restorable_minor=540_000, instant_left_minor=20_000)
+    asked = replace(ASKED, amount_minor=540_000, restorable_minor=540_000, instant_left_minor=70_000)
     assert "within_cap" in faster(PRICED, asked, judge(PRICED, asked))
 
 
@@ -91,6 +93,34 @@ def test_l05_what_gives_one_unit_back_later_is_not_faster() -> None:
     other = Verdict((Tranche(1, 300, middle, Reason.HOLD_RAIL_REVERSIBLE),), ())
     assert not _sooner(other, [(early, 1), (end, 300)], FRIDAY)
     assert _sooner(other, [(middle, 1), (end, 300)], FRIDAY)
+
+
+def test_l05_with_the_same_end_what_gives_one_unit_back_sooner_is_faster_and_what_ends_later_is_not() -> None:
+    early, end, later = FRIDAY + timedelta(days=1), FRIDAY + timedelta(days=5), FRIDAY + timedelta(days=6)
+    had = [(early, 100), (end, 300)]
+    why = Reason.HOLD_RAIL_REVERSIBLE
+    assert _sooner(Verdict((Tranche(1, 101, early, why), Tranche(2, 199, end, why)), ()), had, FRIDAY)
+    assert not _sooner(Verdict((Tranche(1, 100, early, why), Tranche(2, 200, end, why)), ()), had, FRIDAY)
+    assert not _sooner(Verdict((Tranche(1, 300, early, why), Tranche(2, 1, later, why)), ()), had, FRIDAY)
+
+
+def test_l05_with_nothing_left_under_the_cap_no_smaller_repayment_is_faster() -> None:
+    asked = replace(ASKED, instant_left_minor=0)
+    assert "within_cap" not in faster(PRICED, asked, judge(PRICED, asked))
+
+
+def test_a_rail_with_a_curve_of_its_own_is_priced_by_it() -> None:
+    """No return of a cheque comes within five banking days here: a hold would avoid nothing."""
+    table = returns()
+    bank, customer = (
+        kind.model_copy(update={"survivor": {**kind.survivor, "cheque": (1.0,) * 6}})
+        for kind in (table.bank, table.customer)
+    )
+    own = PRICED.model_copy(update={"returns": table.model_copy(update={"bank": bank, "customer": customer})})
+    assert [part.amount_minor for part in judge(own, ASKED).tranches] == [53_881, 246_119]
+    assert judge(own, replace(ASKED, rail_name="cheque")).tranches == (
+        Tranche(1, 300_000, NOW, Reason.RELEASE_LOW_RISK),
+    )
 
 
 def assessed(**changes: object) -> Decision[Account]:
@@ -113,3 +143,64 @@ def test_a_verified_account_ends_what_its_shorter_hold_would_have_ended_by_now(b
     fact = only(linked.events, RiskAssessed)
     assert fact.outcome == outcome
     assert linked.state.assessments[builders.REPAYMENT].hold == (fact if outcome == "observe" else None)
+
+
+@pytest.mark.parametrize(("exposed", "over"), [(900_000, False), (900_001, True)])
+def test_a_budget_that_leaves_exactly_what_the_cap_allows_takes_nothing_away(exposed: int, over: bool) -> None:
+    """Of a budget of 1,000,000 as much is left as the instant cap of 100,000, or one less."""
+    policy = profiles({"hold.REVERSIBLE.exposure": {"portfolio_max_minor": 1_000_000}})
+    state = Account(builders.ACCOUNT, portfolio_minor={"default": exposed})
+    inputs = dict(only(decide(policy, state, SETTLED, moment(FRIDAY)).events, RiskAssessed).inputs)
+    assert (inputs["over_budget"], inputs["instant_left_minor"]) == (over, 1_000_000 - exposed)
+
+
+@pytest.mark.parametrize(
+    ("rail", "model"), [("wallet", "rail-rule-1"), ("direct_debit", PRICED.returns.version if PRICED.returns else "")]
+)
+def test_a_verdict_names_the_table_of_returns_only_where_it_was_asked_and_says_what_is_past_due(
+    rail: str, model: str
+) -> None:
+    settled = builders.repayment_settled(rail=rail, repaid_at=FRIDAY, past_due_minor=700)
+    found = decide(profiles({"hold.REVERSIBLE.method": "formula"}), Account(builders.ACCOUNT), settled, moment(NOW))
+    fact = only(found.events, RiskAssessed)
+    assert (fact.model_version, fact.past_due_minor) == (model, 700)
+
+
+EARLIER = {"hold.REVERSIBLE.verified_funding_account": [{"share_bps": 10_000, "banking_days": 1}]}
+"""A verified account's hold ends on Monday, another's on Tuesday and on Friday."""
+
+
+@pytest.mark.parametrize(
+    ("day", "dates"),
+    [
+        ("2026-11-22", [("23", Reason.HOLD_RAIL_REVERSIBLE), ("23", Reason.HOLD_RAIL_REVERSIBLE)]),
+        ("2026-11-23", [("23", Reason.RELEASE_VERIFIED_ACCOUNT), ("23", Reason.RELEASE_VERIFIED_ACCOUNT)]),
+        ("2026-11-24", [("24", Reason.HOLD_RAIL_REVERSIBLE), ("23", Reason.RELEASE_VERIFIED_ACCOUNT)]),
+        ("2026-11-25", [("24", Reason.HOLD_RAIL_REVERSIBLE), ("23", Reason.RELEASE_VERIFIED_ACCOUNT)]),
+    ],
+)
+def test_a_part_whose_date_has_come_keeps_it_and_the_others_move_to_the_verified_date(
+    day: str, dates: list[tuple[str, Reason]]
+) -> None:
+    policy = profiles(EARLIER)
+    state = decide(policy, Account(builders.ACCOUNT), SETTLED, moment(FRIDAY)).state
+    linked = decide(policy, state, builders.funding_account_linked(), moment(china(day, "09:00")))
+    _, *held = only(linked.events, RiskAssessed).tranches
+    assert [(part.due_at, part.reason) for part in held] == [
+        (china(f"2026-11-{due}", "09:00"), reason) for due, reason in dates
+    ]
+
+
+def test_what_was_given_at_once_is_no_part_of_what_the_verified_schedule_splits() -> None:
+    """Of 500,000, 100,000 came at once: 200,000 move to Monday, with 250,000 a part the first would stay on Tuesday."""
+    halves = [{"share_bps": 5_000, "banking_days": 1}, {"share_bps": 5_000, "banking_days": 2}]
+    given = profile({"hold.REVERSIBLE.verified_funding_account": halves})
+    hold = only(assessed().events, RiskAssessed)
+    found = revised(given, hold.model_copy(update={"calendar_version": "old@1"}), hold.event_id, NOW)
+    assert found is not None
+    assert [(part.amount_minor, part.due_at) for part in found.tranches] == [
+        (100_000, FRIDAY),
+        (200_000, china("2026-11-23", "09:00")),
+        (200_000, TUESDAY),
+    ]
+    assert found.calendar_version == given.banking.name

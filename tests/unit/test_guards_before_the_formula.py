@@ -20,7 +20,7 @@ from services.risk_scoring.model import Account, Question, Use
 from services.risk_scoring.view import asked_of
 from services.values import replace
 from tests import builders
-from tests.unit.given import FRIDAY, moment, only, profile, profiles
+from tests.unit.given import FRIDAY, china, moment, only, profile, profiles
 
 FORMULA = {"hold.REVERSIBLE.method": "formula"}
 NOW = FRIDAY + timedelta(seconds=5)
@@ -166,6 +166,32 @@ def test_a_guard_never_gives_credit_back_sooner_and_is_not_said_where_it_changes
         assert Reason.HOLD_UNDER_REVIEW in kept.reasons
     pending = replace(asked, rail="PENDING")
     assert judge(given, pending) == judge(given, replace(pending, disputes=0)), "nothing came back at once anyway"
+
+
+@pytest.mark.parametrize(
+    ("days", "due", "why", "referred"),
+    [
+        (1, "2026-11-24", (Reason.HOLD_RAIL_REVERSIBLE, Reason.HOLD_OVER_INSTANT_CAP), False),
+        (2, "2026-11-24", (Reason.HOLD_RAIL_REVERSIBLE,), False),
+        (3, "2026-11-25", (Reason.HOLD_UNDER_REVIEW, Reason.HOLD_RAIL_REVERSIBLE), True),
+    ],
+)
+def test_beside_a_formula_that_holds_all_a_guard_counts_where_its_date_is_later_and_a_cap_where_it_alone_delays(
+    days: int, due: str, why: tuple[Reason, ...], referred: bool
+) -> None:
+    """By the formula all of it comes back on Tuesday; by the schedule after so many banking days."""
+    schedule = {
+        "hold.REVERSIBLE.rest": [{"share_bps": 10_000, "banking_days": days}],
+        "hold.REVERSIBLE.verified_funding_account": [{"share_bps": 10_000, "banking_days": 1}],
+    }
+    asked = Question(
+        amount_minor=300_000, restorable_minor=300_000, credit_balance_minor=0, rail="REVERSIBLE", verified=False,
+        strikes=0, instant_left_minor=0, settled_minor=0, credit_limit_minor=LIMIT, repaid_at=FRIDAY, now=NOW,
+        rail_name="direct_debit", disputes=1,
+    )  # fmt: skip
+    found = judge(profile({**FORMULA, **schedule}), asked)
+    assert [(part.amount_minor, part.due_at) for part in found.tranches] == [(300_000, china(due, "09:00"))]
+    assert (found.reasons, found.refer) == (why, referred)
 
 
 def test_what_a_guard_saw_is_for_the_person_and_the_audit_not_for_the_customer() -> None:
