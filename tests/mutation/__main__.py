@@ -18,7 +18,7 @@ from tests.mutation.outcome import KILLED_MIN, Outcome, known, outcome_of, recor
 
 ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / "build" / "mutate"
-COPIED: Final = ("services", "schemas", "deploy", "tests", "README.md", "Makefile")
+COPIED: Final = ("services", "schemas", "deploy", "tests", "README.md", "Makefile", "pyproject.toml")
 MONEY: Final = ("test_rules_of_money", "test_properties")
 SERVICES: Final = {
     "limit_release": (
@@ -47,6 +47,7 @@ SERVICES: Final = {
             "test_holds_decided_again",
             "test_limit_reviews",
             "test_referred_limits",
+            "test_asked_reviews",
             "test_credit_months",
             "test_outcomes",
             "test_trials",
@@ -66,8 +67,9 @@ SERVICES: Final = {
     "notifier": (("domain",), ("test_notifier", "test_edges_of_intake", "test_properties")),
     "console": (
         ("model", "domain"),
-        ("test_cases", "test_edges_of_cases", "test_second_person", "test_referred_limits"),
+        ("test_cases", "test_edges_of_cases", "test_second_person", "test_referred_limits", "test_asked_reviews"),
     ),
+    "lag_monitor": (("domain",), ("test_edges_of_lag", "test_lag_promises", "test_lag_ledger")),
 }
 """The files of each service that are mutated, and the unit tests that hold them."""
 FILES: Final = {f"services/{service}/{name}.py": service for service, (names, _) in SERVICES.items() for name in names}
@@ -135,7 +137,10 @@ def _mutated(service: str, files: Sequence[str], seconds: float, asked: Asked) -
         shutil.rmtree(work, ignore_errors=True)
     # Which tests reach which function is noted there: it would be that of the files and tests of last time.
     (work / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
-    _copy(work, files)
+    copied(work)
+    for file in files:
+        (work / file).write_text(undecorated((work / file).read_text()))
+        shutil.copystat(ROOT / file, work / file)
     _configure(work, service, files)
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(asked.children)]
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutate"}
@@ -150,7 +155,7 @@ def _mutated(service: str, files: Sequence[str], seconds: float, asked: Asked) -
     return [outcome_of(work, file) for file in files]
 
 
-def _copy(work: Path, files: Sequence[str]) -> None:
+def copied(work: Path) -> None:
     """Copy the checkout as it is now; what mutmut noted stays."""
     work.mkdir(parents=True, exist_ok=True)
     unwanted = shutil.ignore_patterns("__pycache__", ".*")
@@ -161,9 +166,6 @@ def _copy(work: Path, files: Sequence[str]) -> None:
             shutil.copytree(source, work / name, ignore=unwanted)
         else:
             shutil.copy(source, work / name)
-    for file in files:
-        (work / file).write_text(undecorated((work / file).read_text()))
-        shutil.copystat(ROOT / file, work / file)
 
 
 def _configure(work: Path, service: str, files: Sequence[str]) -> None:

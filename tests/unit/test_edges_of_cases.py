@@ -1,5 +1,6 @@
 """console: every id, step, timer and audit entry whole, and the numbers that pass for a card's."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from services.console.domain import (
     CASE_CLOSES,
     CASE_DUE,
     PARKED_LONG,
+    AskReview,
     DeadLettered,
     ExtendHold,
     MoveCase,
@@ -18,7 +20,18 @@ from services.console.domain import (
     decide,
     timed,
 )
-from services.console.model import Audit, Case, Desk, Step, card_like, case_id
+from services.console.model import (
+    SECOND_PERSON_MINOR,
+    Audit,
+    Case,
+    Desk,
+    Limit,
+    SourceDiffers,
+    Step,
+    card_like,
+    case_id,
+    differs_id,
+)
 from services.console.opening import dead_letter_id
 from services.decision import Decision, Input, Internal, Timer, TimerFired
 from tests import builders
@@ -128,6 +141,47 @@ def test_a_word_on_a_hold_is_told_and_audited_whole(kind: str) -> None:
         kept = f'{{"event_id":"{fact}","until":"{(NOW + DAY).isoformat()}"}}'
     action: Any = "release_hold" if releases else "extend_hold"
     assert decision.state.audits == (Audit(NOW, "reviewer_1", action, f"{R}:2", "why", kept),)
+
+
+@pytest.mark.parametrize(("action", "appeal"), [("request_review", False), ("appeal_review", True)])
+def test_a_word_on_a_limit_is_told_and_audited_whole(action: Any, appeal: bool) -> None:
+    decision = decided(AskReview(ME, "agent_1", "called", action))
+    subject = f"{action}:{ME}"
+    cause = event_id("Command", "AskReview", subject, "agent_1", "called", NOW.isoformat())
+    fact = event_id("LimitReviewRequested", cause)
+    about = {"account_id": ME, "occurred_at": NOW, "actor": "agent_1", "reason": "called", "appeal": appeal}
+    assert [said(told) for told in decision.events] == [{**about, "event_id": fact, "caused_by": cause}]
+    kept = f'{{"event_id":"{fact}"}}'
+    assert decision.state.audits == (Audit(NOW, "agent_1", action, subject, "called", kept),)
+
+
+def test_of_a_case_about_a_whole_repayment_all_of_it_is_at_stake_and_the_first_word_is_audited_whole() -> None:
+    opened = decided(builders.repayment_returned(after_final=True)).state
+    (case,) = opened.cases.values()
+    asked = move(replace(opened, stakes={(R, 0): SECOND_PERSON_MINOR}), "resolve", outcome="credit_restored")
+    said_first = '{"answer":"","outcome":"credit_restored"}'
+    word = Audit(NOW, "agent_1", "ask_resolve", case.case_id, "checked", said_first)
+    assert (asked.reason, asked.state.audits) == ("needs_another_person", (word,))
+    assert asked.state.cases[case.case_id].state == "open"
+    of_a_part = replace(opened, stakes={(R, 1): SECOND_PERSON_MINOR})
+    done = move(of_a_part, "resolve", outcome="credit_restored").state
+    assert done.cases[case.case_id].state == "resolved"
+
+
+def test_a_difference_with_billing_s_own_list_is_a_case_with_its_dates() -> None:
+    differs = SourceDiffers(ME, R, "amount_minor")
+    found = decided(differs)
+    at = case_id(differs_id(differs))
+    steps = (Step(None, "open", NOW, "console", "source_differs"),)
+    case = Case(at, "source_differs", "high", differs_id(differs), NOW, NOW + DAY, R, None, "amount_minor", steps=steps)
+    assert found.state.cases == {at: case}
+    assert found.timers == (Timer(ME, CASE_DUE, at, 0, NOW + DAY),)
+
+
+def test_a_case_of_another_kind_concludes_no_limit_though_one_is_known() -> None:
+    known = replace(decided(LATE).state, limit=Limit(3_000_000, "TWD"))
+    assert move(known, "resolve", outcome="explained").events == ()
+    assert move(known, "assign").events == ()
 
 
 CARDS = ("5500005555555559", "340000000000009", "6011000000000004", "378282246310005", "4222222222222")

@@ -182,6 +182,7 @@ def test_what_is_parked_has_no_date_and_keeps_what_was_promised_of_it() -> None:
     later = builders.restoration_parked(occurred_at=after(1), amount_minor=90_000)
     parked = heard(later, state=held)
     frozen: dict[str, Any] = {"state": "parked", "cause": "account_standing.frozen", "since": after(1)}
+    assert heard(later).decided_at == after(1), "to park it is to decide on it"
     assert parked.parts == {1: part(amount_minor=90_000, promised_by=after(4), basis="hold", **frozen)}
     assert (parked.account_id, parked.repaid_at, parked.decided_at) == (ACCOUNT, AT, TOLD_AT)
     assert (parked.promises["hold_promise", 1].outcome, parked.promises["hold_promise", 1].over_at) == (

@@ -1,6 +1,7 @@
 """The hold formula and its dates where one unit, one instant or one changed word decides."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -72,11 +73,31 @@ def test_a_person_looks_only_at_what_is_held_whole_and_is_worth_it() -> None:
 
 
 def test_of_five_reasons_the_four_most_important_are_said() -> None:
-    found = judge(
-        PRICED, replace(ASKED, strikes=1, credit_balance_minor=5, settled_minor=290_000, instant_left_minor=9)
+    known: dict[str, Any] = {
+        "strikes": 1,
+        "credit_balance_minor": 5,
+        "settled_minor": 50_000,
+        "credit_limit_minor": 60_000,
+    }
+    found = judge(PRICED, replace(ASKED, amount_minor=54_000, restorable_minor=54_000, instant_left_minor=9, **known))
+    assert found.reasons == (
+        Reason.HOLD_RAIL_REVERSIBLE,
+        Reason.HOLD_PRIOR_RETURN,
+        Reason.HOLD_AMOUNT_UNUSUAL,
+        Reason.HOLD_MULTIPLE_REPAYMENTS,
+    ), "that it was overpaid is the fifth"
+
+
+def test_from_two_returns_on_nothing_is_priced_any_more_and_the_schedule_holds_it_all() -> None:
+    why = Reason.HOLD_RAIL_REVERSIBLE
+    two = judge(PRICED, replace(ASKED, strikes=2))
+    assert two.tranches == (
+        Tranche(1, 150_000, TUESDAY, why),
+        Tranche(2, 150_000, china("2026-11-27", "09:00"), why),
     )
-    assert len(found.reasons) == 4
-    assert found.reasons[0] is Reason.HOLD_RAIL_REVERSIBLE
+    assert two.reasons == (Reason.HOLD_PRIOR_RETURN, why)
+    one = judge(PRICED, replace(ASKED, strikes=1))
+    assert [part.amount_minor for part in one.tranches] == [26_265, 273_735]
 
 
 def test_no_banking_day_is_the_day_itself() -> None:

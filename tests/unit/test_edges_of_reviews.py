@@ -156,13 +156,13 @@ def test_a_returned_repayment_leaves_its_month_by_the_day_it_had_counted_from(
     product: str | None, in_time: int
 ) -> None:
     """The repayment of the night came late and was never in time; of a product nobody knows the day is UTC's."""
-    late: dict[str, Any] = {"repayment_id": "late", "repaid_at": NIGHT, "credited_on": date(2026, 7, 6), "settled_at": NIGHT}
+    when: dict[str, Any] = {"repaid_at": NIGHT, "credited_on": date(2026, 7, 6), "settled_at": NIGHT}
     state = golden.told(
         golden.scored(),
         golden.opened(),
         golden.statement(0, 9_000),
         golden.repaid(0, 100),
-        golden.repaid(0, 200, **late),
+        golden.repaid(0, 200, repayment_id="late", **when),
     )
     assert (state.credit.months[0].paid_minor, state.credit.months[0].in_time_minor) == (30_000, 10_000)
     back = builders.repayment_returned(
