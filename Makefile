@@ -72,6 +72,7 @@ release: setup ## what takes minutes and is shown before a release, one line eac
 	@$(BIN)/python -m services.risk_training.simulator --repayments 400000 --seeds 3
 	@$(BIN)/python -m pytest tests/e2e/test_crash.py --repayments 12000 --kills 40
 	@$(BIN)/python -m pytest --release tests/e2e/test_upgrade.py tests/e2e/test_rotation.py tests/contract/test_image_arm64.py
+	@OTB_ENGINE=1 $(BIN)/python -m pytest --release tests/e2e/compose
 
 training: setup ## what only training needs, from its own lock (LightGBM, NumPy)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/training.lock

@@ -116,7 +116,7 @@ def test_a_worker_waits_for_the_jobs_and_runs_its_own_module_with_its_own_two_se
     ended = {"condition": "service_completed_successfully"}
     assert service["depends_on"] == {"migrate": ended, "topics": ended}
     assert f"services.{package}.worker" in service["command"]
-    assert "/readyz" in service["healthcheck"]["test"][-1]
+    assert service["healthcheck"]["test"][-2:] == ["/opt/otb/ready.py", "6066"]
     assert set(service["secrets"]) - {"webhook"} == {f"otb_{package}", f"kafka_{package}"}
     environment = service["environment"]
     assert environment["OTB_KAFKA_USERNAME"] == name

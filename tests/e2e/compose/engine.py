@@ -5,6 +5,7 @@ Nothing is pulled (tests/e2e/compose/images.py). The firewall is left as it was 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,12 +22,15 @@ from services.cli.system import free_port
 from tests.conftest import REPOSITORY
 from tests.debian import program
 from tests.e2e.compose.images import BASE, NAMES, make_images, remove
+from tests.tied import tied
 
 PROJECT: Final = "opentobuy"
 """The project's name in the Makefile."""
-START_SECONDS: Final = 60
-STOP_SECONDS: Final = 60
-RUN_SECONDS: Final = 600
+START_SECONDS: Final = 180
+STOP_SECONDS: Final = 180
+RUN_SECONDS: Final = 900
+"""Far beyond what any command takes: what hangs is found, a slow machine is not."""
+FOLDERS: Final = ("schemas", "services", "deploy")
 PORTS: Final = ("KAFKA_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT", "PUSH_SINK_PORT", "LIVE_PORT")
 SETTINGS: Final = {**NAMES, "BASE_IMAGE": BASE, "EXTRA_CA": "extra-ca.pem", "NOTIFY_CHANNELS": "log,webhook"}
 NO_RULES: Final = "*nat\nCOMMIT\n*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n"
@@ -75,6 +79,21 @@ class Engine:
         """Run a command in a service's container, whatever comes of it."""
         return self.ask("docker", "exec", "-i", *options, self.name(service), *command, given=given)
 
+    def start_demo(self) -> None:
+        """Start what sends the demo's scenarios, and the receiver of what customers are told."""
+        beside = ("up", "-d", "--no-build", "--no-deps", "push-sink", "billing-simulator")
+        self.run(*self.compose("--profile", "demo", *beside))
+
+    def start_load(self, count: int, rate: int) -> str:
+        """Let repayments come in, so many a second; return the name of the container that sends them."""
+        command = ("python", "-m", "services.billing_simulator", "load", "--count", str(count), "--rate", str(rate))
+        return self.run(*self.compose("run", "-d", "--no-deps", "billing-simulator", *command)).split()[-1]
+
+    def clear(self) -> None:
+        """Remove the project's containers, networks and data."""
+        down = ("--profile", "obs", "--profile", "demo", "down", "--volumes", "--remove-orphans", "--timeout", "5")
+        self.run(*self.compose(*down))
+
     def address(self, port: str) -> str:
         """Return where a published port of the compose file is."""
         return f"127.0.0.1:{self.environment[port]}"
@@ -93,14 +112,14 @@ def engine() -> Iterator[Engine]:
         "DOCKER_BUILDKIT": "0",
     }
     try:
-        with _firewall_as_before(), _dockerd(folder):
-            running = Engine(folder, _checkout(folder), environment)
+        with _termination_interrupts(), _firewall_as_before(), _dockerd(folder):
+            running = Engine(folder, folder / "checkout", environment)
+            lay_out(REPOSITORY, running.checkout)
             make_images(running.run, folder)
             try:
                 yield running
             finally:
-                down = ("--profile", "obs", "--profile", "demo", "down", "--volumes", "--remove-orphans")
-                running.run(*running.compose(*down, "--timeout", "5"))
+                running.clear()
         assert left_running(folder) == []
     finally:
         remove(folder)
@@ -113,8 +132,18 @@ def left_running(folder: Path) -> list[str]:
 
 
 @contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Take a time limit's SIGTERM for Ctrl-C, which a shell's background job does not get: it ends what was started."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _dockerd(folder: Path) -> Iterator[None]:
-    command = [program("dockerd"), "--host", f"unix://{folder}/docker.sock", "--data-root", f"{folder}/data"]
+    command = [*tied(program("dockerd")), "--host", f"unix://{folder}/docker.sock", "--data-root", f"{folder}/data"]
     command += ["--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/docker.pid"]
     log = folder / "dockerd.log"
     with log.open("wb") as written:
@@ -128,7 +157,11 @@ def _dockerd(folder: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(STOP_SECONDS)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         for mounted in (line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()):
             if mounted.startswith(f"{folder}/"):  # the name of the host's network, kept by every engine
                 subprocess.run([program("umount"), mounted], check=True)
@@ -146,17 +179,19 @@ def _firewall_as_before() -> Iterator[None]:
             subprocess.run([program("ip"), "link", "delete", "docker0"], check=True)
 
 
-def _checkout(folder: Path) -> Path:
-    """Copy what the image and the compose file need, so that secrets made there are this test's alone."""
-    checkout = folder / "checkout"
+def lay_out(source: Path, checkout: Path) -> None:
+    """Copy what the image and the compose file need over what is there, as git would; secrets made there stay."""
     left_out = shutil.ignore_patterns("__pycache__", "secrets")
-    for name in ("schemas", "services", "deploy"):
-        shutil.copytree(REPOSITORY / name, checkout / name, ignore=left_out)
+    for name in FOLDERS:
+        shutil.copytree(source / name, checkout / name, ignore=left_out, dirs_exist_ok=True)
+        for path in list((checkout / name).rglob("*")):
+            here = path.relative_to(checkout)
+            if path.is_file() and "secrets" not in here.parts and not (source / here).exists():
+                path.unlink()
     for name in ("pyproject.toml", "README.md", "Makefile", ".dockerignore"):
-        shutil.copy(REPOSITORY / name, checkout)
+        shutil.copy(source / name, checkout)
     authorities = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt"
     shutil.copy(authorities, checkout / "extra-ca.pem")
-    return checkout
 
 
 if __name__ == "__main__":  # pragma: no cover  # look around by hand: python -m tests.e2e.compose.engine

@@ -4,9 +4,9 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 import pytest
@@ -15,12 +15,13 @@ from services.cli.rights import principals, read_access
 from services.cli.workers import EVERYONE, READERS
 from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
-from tests.e2e.compose.engine import Done, Engine, engine
+from tests.e2e.compose.asking import eventually, healthy, psql, sent, settled, taken
+from tests.e2e.compose.engine import Done, Engine
 from tests.e2e.compose.images import OURS
 from tests.integration.secured import Secured
 from tests.integration.test_access import TOPICS, allowed, described, read, written
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 WORKERS: Final = tuple(worker.name for worker in EVERYONE)
 OBSERVERS: Final = ("prometheus", "alertmanager")
 RUNNING: Final = ("postgres", "kafka", *WORKERS, PICTURE, PROBE, *OBSERVERS, "push-sink")
@@ -33,77 +34,54 @@ WAITS: Final = "SELECT count(*) FROM lag_monitor.journey WHERE stage = 'settleme
 PAUSED: Final = """
 SELECT coalesce(sum(ms) > 0, false) FROM lag_monitor.lag_segment
 WHERE stage = 'settlement' AND cause = 'system_delay.operator_pause'"""
-TAKEN: Final = "SELECT count(*) FROM repayment_ingest.reference WHERE source <> 'probe'"
 PROBED: Final = "SELECT count(*) > 1 FROM lag_monitor.restoration_fact WHERE account_id = 'probe'"
-PATIENCE_SECONDS: Final = 180
 IMAGE_BYTES_MAX: Final = 250 * 10**6
 MESSAGES_MIN: Final = 5
 LOAD: Final = 300
 LOAD_RATE: Final = 3
 PROMISED: Final = {"all healthy": 90, "all healthy, from down": 90, "postgres": 10, "kafka": 30}
-"""Seconds until healthy that the design names; any other container 15. Shown beside what was measured."""
+"""Seconds until healthy that the design names; any other container 15. Shown beside what was measured and the load."""
+
+
+class Took(NamedTuple):
+    """Seconds until something was so, what the design names for it, and how busy the machine was by then."""
+
+    seconds: float
+    named: int
+    load: float
+
+
+class Measured(dict[str, Took]):
+    """What took how long."""
+
+    def since(self, begun: float, what: str) -> None:
+        """Write down how long ago ``begun`` is."""
+        self[what] = Took(time.monotonic() - begun, PROMISED.get(what, 15), os.getloadavg()[0])
 
 
 @pytest.fixture(scope="module")
-def measured(pytestconfig: pytest.Config) -> Iterator[dict[str, float]]:
+def measured(pytestconfig: pytest.Config) -> Iterator[Measured]:
     """Collect seconds, and show them beside what the design names."""
-    found: dict[str, float] = {}
+    found = Measured()
     yield found
-    shown = "".join(f"\n  {what}: {took:.1f} s (named: {PROMISED.get(what, 15)} s)" for what, took in found.items())
+    shown = "".join(
+        f"\n  {what}: {took.seconds:.1f} s (named: {took.named} s; load {took.load:.0f})"
+        for what, took in found.items()
+    )
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(f"\nuntil healthy, from the start or the kill:{shown}")
 
 
 @pytest.fixture(scope="module")
-def up(measured: dict[str, float]) -> Iterator[Engine]:
+def up(running: Engine, measured: Measured) -> Iterator[Engine]:
     """Start the whole system as a platform team does, then the demo's two beside it."""
-    with engine() as running:
-        begun = time.monotonic()
-        running.run("make", "up")
-        eventually(lambda: all(healthy(running, service) for service in RUNNING[:-1]), "all healthy")
-        measured["all healthy"] = time.monotonic() - begun
-        beside = ("up", "-d", "--no-build", "--no-deps", "push-sink", "billing-simulator")
-        running.run(*running.compose("--profile", "demo", *beside))
-        yield running
-
-
-def eventually(met: Callable[[], bool], what: str) -> float:
-    """Wait until something is so, and return how long it took."""
     begun = time.monotonic()
-    while not met():
-        assert time.monotonic() - begun < PATIENCE_SECONDS, f"not in time: {what}"
-        time.sleep(0.2)
-    return time.monotonic() - begun
-
-
-def healthy(up: Engine, service: str) -> bool:
-    return up.inspect(service, "{{.State.Status}} {{.State.Health.Status}}") == "running healthy"
-
-
-def otb(up: Engine, *command: str) -> Any:
-    """Run an otb command as the owner and return its JSON; its exit code says what it found."""
-    return json.loads(up.ask(*up.compose("run", "--rm", "-T", "--no-deps", "otb", *command, "--json")).stdout)
-
-
-def settled(up: Engine, repayments: int) -> None:
-    """Wait until the books know so many repayments beside the probe's and every invariant holds."""
-    found: dict[str, Any] = {}
-
-    def so() -> bool:
-        found.update(otb(up, "check"))
-        return bool(found["ok"]) and taken(up) == repayments
-
-    try:
-        eventually(so, "the invariants hold")
-    except AssertionError:
-        broken = [finding for finding in found["findings"] if finding["violations"]]
-        pytest.fail(f"wanted {repayments} repayments: {found['counts']} {broken}")
-
-
-def taken(up: Engine) -> int:
-    """Return how many repayments of billing the books know."""
-    ((count,), _) = psql(up, "otb_owner", TAKEN)
-    return int(count)
+    running.run("make", "up")
+    eventually(lambda: all(healthy(running, service) for service in RUNNING[:-1]), "all healthy")
+    measured.since(begun, "all healthy")
+    running.start_demo()
+    yield running
+    running.clear()
 
 
 def refused_as_root_or_writer(up: Engine, service: str) -> None:
@@ -155,20 +133,13 @@ def test_the_image_is_small_and_has_no_compiler(up: Engine) -> None:
 
 
 def test_the_demo_s_scenarios_run_and_the_invariants_hold(up: Engine) -> None:
-    eventually(lambda: up.inspect("billing-simulator", "{{.State.Status}}") == "exited", "the scenarios were sent")
-    assert up.inspect("billing-simulator", "{{.State.ExitCode}}") == "0"
+    repayments = sent(up, up.name("billing-simulator"))
     eventually(lambda: len(inbox(up)) >= MESSAGES_MIN, "customers were told")
-    settled(up, sent(up.run("docker", "logs", up.name("billing-simulator"))))
+    settled(up, repayments)
 
 
 def test_the_probe_s_repayments_come_back(up: Engine) -> None:
     eventually(lambda: psql(up, "otb_owner", PROBED) == (["t"], []), "probes were restored")
-
-
-def sent(said: str) -> int:
-    """Return how many distinct repayments the simulator reports last."""
-    count: int = json.loads(said.splitlines()[-1])["distinct_repayments"]
-    return count
 
 
 def inbox(up: Engine) -> list[dict[str, Any]]:
@@ -199,16 +170,6 @@ def test_a_principal_is_refused_on_each_topic_of_others(up: Engine, name: str) -
     assert described(broker, name) == allowed(name, "write") | allowed(name, "read")
     assert written(broker, name, not_written) == set()
     assert read(broker, name, not_read) == set()
-
-
-def psql(up: Engine, role: str, *statements: str) -> tuple[list[str], list[str]]:
-    """Run statements one by one as a role, its password from its secret; return its answers and what was refused."""
-    password = (up.checkout / "deploy" / "secrets" / role).read_text()
-    asked = ("psql", "-qAt", "-h", "127.0.0.1", "-U", role, "-d", "otb", "-f", "-")
-    options = ("-e", f"PGPASSWORD={password}")
-    done = up.inside("postgres", *asked, given="".join(f"{line};\n" for line in statements), options=options)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines(), [line for line in done.stderr.splitlines() if "ERROR:" in line]
 
 
 @pytest.fixture(scope="module")
@@ -267,8 +228,7 @@ def test_a_wrong_password_gives_one_clear_line(refused: dict[str, Done], what: s
 @pytest.fixture(scope="module")
 def load(up: Engine) -> str:
     """Let repayments come in while containers are killed; return the name of what sends them."""
-    command = ("python", "-m", "services.billing_simulator", "load", "--count", str(LOAD), "--rate", str(LOAD_RATE))
-    return up.run(*up.compose("run", "-d", "--no-deps", "billing-simulator", *command)).split()[-1]
+    return up.start_load(LOAD, LOAD_RATE)
 
 
 @pytest.mark.usefixtures("load")
@@ -284,27 +244,32 @@ def test_a_paused_container_stands_still_and_its_queue_is_the_pause_s(up: Engine
 
 @pytest.mark.usefixtures("load")
 @pytest.mark.parametrize("service", RUNNING)
-def test_a_killed_container_comes_back(up: Engine, service: str, measured: dict[str, float]) -> None:
+def test_a_killed_container_comes_back(up: Engine, service: str, measured: Measured) -> None:
     started, pid = (up.inspect(service, f"{{{{.State.{field}}}}}") for field in ("StartedAt", "Pid"))
     begun = time.monotonic()
     os.kill(int(pid), signal.SIGKILL)
     eventually(lambda: up.inspect(service, "{{.State.StartedAt}}") != started, f"started again: {service}")
     eventually(lambda: healthy(up, service), f"healthy again: {service}")
-    measured[service] = time.monotonic() - begun
+    measured.since(begun, service)
 
 
 def test_what_came_in_while_they_were_killed_is_in_the_books_once(up: Engine, load: str) -> None:
-    eventually(lambda: up.run("docker", "inspect", "--format", "{{.State.Status}}", load).strip() == "exited", "sent")
-    before = sent(up.run("docker", "logs", up.name("billing-simulator")))
-    settled(up, before + sent(up.run("docker", "logs", load)))
+    settled(up, sent(up, up.name("billing-simulator")) + sent(up, load))
 
 
-def test_down_and_up_keep_the_data_and_the_secrets(up: Engine, measured: dict[str, float]) -> None:
+def test_down_and_up_keep_the_data_and_the_secrets(up: Engine, measured: Measured) -> None:
     eventually(lambda: all(healthy(up, service) for service in RUNNING), "all healthy")
     before = taken(up)
     up.run("make", "down")
     assert up.run("docker", "ps", "--all", "--quiet") == ""
     begun = time.monotonic()
     up.run("make", "up")
-    measured["all healthy, from down"] = time.monotonic() - begun
+    measured.since(begun, "all healthy, from down")
     settled(up, before)
+
+
+@pytest.mark.release
+def test_every_time_that_the_design_names_is_kept(measured: Measured) -> None:
+    """Before a release, on a machine that does nothing else."""
+    assert measured.keys() > PROMISED.keys()
+    assert {what: took for what, took in measured.items() if took.seconds > took.named} == {}
