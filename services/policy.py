@@ -230,8 +230,8 @@ class Profile(_Table):
         hold = self.hold["REVERSIBLE"]
         same_day = self.calendar.banking_cut_off == END_OF_DAY
         for key, shares in hold.schedules.items():
-            if self.product != "demo" and any(rest.seconds for rest in shares):
-                raise _wrong(f"hold.REVERSIBLE.{key}", "has rests in seconds: they are for the demo's profile only")
+            if not self.product.startswith("demo") and (hold.prices.day_seconds or any(one.seconds for one in shares)):
+                raise _wrong(f"hold.REVERSIBLE.{key}", "counts in seconds: that is for the demo's profiles only")
             self._ends_in_time(key, max(rest.banking_days or 0 for rest in shares), same_day=same_day)
         self._ends_in_time("refer_banking_days", hold.refer_banking_days, same_day=same_day)
         if hold.method == "formula":

@@ -85,7 +85,7 @@ class Prices(_Table):
     """What the formula weighs, in minor units; every default is assumed until the product's owner measured it.
 
     A held day, a declined purchase, the margin on one, a customer's mean need over ``need_days`` banking days, a
-    person's look and the share of returns it catches.
+    person's look and the share of returns it catches. In a demo a banking day of a hold lasts ``day_seconds``.
     """
 
     day_minor: ShareMinor = 25
@@ -95,6 +95,7 @@ class Prices(_Table):
     need_days: Annotated[int, Field(ge=1, le=30)] = 3
     review_minor: ShareMinor = 2_000
     caught: Annotated[float, Field(gt=0, le=1)] = 0.8
+    day_seconds: Annotated[int, Field(ge=1, le=3_600)] | None = None
 
     def need(self, days: int) -> float:
         """Return the mean need to spend over ``days`` banking days."""

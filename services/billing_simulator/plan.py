@@ -6,7 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal, get_args
 
-from schemas.account import AccountOpened, AccountStatusChanged, Language, PurchasePosted
+from schemas.account import (
+    AccountOpened,
+    AccountStatusChanged,
+    FundingAccountLinked,
+    Language,
+    PurchasePosted,
+    StatementIssued,
+)
 from schemas.event import Event, to_millisecond
 from schemas.ids import AccountId, event_id
 from schemas.reasons import AccountStatus
@@ -17,6 +24,8 @@ from services.billing_simulator.headers import billing_headers
 SOURCE: Final = "billing"
 CURRENCY: Final = "CNY"
 TIMEZONE: Final = "Asia/Shanghai"
+DUE_DAYS: Final = 20
+"""A statement is to be paid within so many days."""
 
 Kind = Literal["account", "report", "duplicate", "conflict", "return", "poison"]
 """What a message is to the plan: each reference has exactly one ``report``; its repeats are duplicates or conflicts."""
@@ -58,6 +67,7 @@ class Repayment:
     rail: str
     repaid_seconds: float
     method: Method = "auto"
+    funding_account_id: str | None = None
 
     @property
     def reference(self) -> Reference:
@@ -99,6 +109,30 @@ class Billing:
         )
         return self._message(at, "account", event)
 
+    def linked(self, at: float, account_id: str, funding_account_id: str) -> Planned:
+        """Say that repayments may come from a bank account, and that it is the customer's own."""
+        event = FundingAccountLinked(
+            event_id=event_id("FundingAccountLinked", account_id, funding_account_id),
+            account_id=AccountId(account_id),
+            occurred_at=self._instant(at),
+            funding_account_id=funding_account_id,
+            verified=True,
+        )
+        return self._message(at, "account", event)
+
+    def statement(self, at: float, account_id: str, *, due_minor: int, minimum_minor: int, number: int) -> Planned:
+        """Say that a statement closed; ``number`` tells an account's statements apart."""
+        event = StatementIssued(
+            event_id=event_id("StatementIssued", account_id, str(number)),
+            account_id=AccountId(account_id),
+            occurred_at=self._instant(at),
+            due_minor=due_minor,
+            minimum_minor=minimum_minor,
+            due_on=(self.start + timedelta(days=DUE_DAYS)).date(),
+            currency=CURRENCY,
+        )
+        return self._message(at, "account", event)
+
     def status(self, at: float, account_id: str, status: AccountStatus, *, reason: str) -> Planned:
         """Say that an account was frozen, closed or made active again."""
         event = AccountStatusChanged(
@@ -124,6 +158,7 @@ class Billing:
             method=repayment.method,
             status="succeeded",
             repaid_at=self._instant(repayment.repaid_seconds),
+            funding_account_id=repayment.funding_account_id,
         )
         return self._message(at, kind, event, repayment.reference)
 

@@ -12,6 +12,13 @@ CASE_B_LIMIT: Final = 30_000
 CASE_B_MONTHS: Final = ((0, 0), (24_159, 1_141), (5_907, 1_010), (660, 1_700), (1_537, 1_767), (746, 0))
 """What six statements made due and what was repaid after each, oldest first, in New Taiwan dollars: row 925 of the data
 set the credit score is trained on (deploy/policy/models/NOTICE), always on time and below the threshold."""
+CASE_B_UNIT: Final = 25
+"""Minor units of the demo's money that are worth one New Taiwan dollar of the data set (limit_review.unit_minor)."""
+CASE_B_MINIMUM: Final = 1_000
+CASE_B_MONTH_SECONDS: Final = 0.9
+"""A month of Case B lasts so long when it is played."""
+FORMULA: Final = "demo_formula"
+"""The demo's product in which prices decide (deploy/policy/demo_formula.toml)."""
 REPAID_BEFORE_SECONDS: Final = 0.4
 """A scenario's repayment succeeds this long before billing reports it."""
 
@@ -21,12 +28,14 @@ class Scenario:
     """A short story about named repayments; ``about`` says what to watch.
 
     ``repayments`` and ``accounts`` are known before it is played; ``run`` keeps two plays in one stack apart.
+    ``reviewed``: what it tells is the review of its account's limit, which somebody has to ask for.
     """
 
     name: str
     about: str
     repayments: tuple[Repayment, ...]
     write: Callable[[Billing, Sequence[Repayment]], list[Planned]]
+    reviewed: bool = False
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -192,6 +201,77 @@ def frozen_then_active(run: str) -> Scenario:
     return Scenario("frozen_then_active", about, (_repayment("frozen", run, 24_000),), write)
 
 
+def priced_at_once(run: str) -> Scenario:
+    """A small risk: waiting costs more than what may be lost (risk 4.2)."""
+
+    def write(billing: Billing, repayments: Sequence[Repayment]) -> list[Planned]:
+        (repayment,) = repayments
+        priced = replace(billing, product=FORMULA)
+        linked = billing.linked(0.2, repayment.account_id, repayment.funding_account_id or "")
+        return [*_in_debt(priced, repayment, 1_000_000, 400_000), linked, billing.report(1, repayment)]
+
+    about = "2000.00 by direct debit from the customer's own bank account: prices decide, and all of it is back at once"
+    repayment = _repayment("priced_at_once", run, 200_000, rail="direct_debit", bank="own_bank")
+    return Scenario("priced_at_once", about, (repayment,), write)
+
+
+def priced_in_part(run: str) -> Scenario:
+    """Nobody vouches for the bank account: a part now spares declined purchases, the rest waits (risk 4.3)."""
+
+    def write(billing: Billing, repayments: Sequence[Repayment]) -> list[Planned]:
+        (repayment,) = repayments
+        priced = replace(billing, product=FORMULA)
+        return [*_in_debt(priced, repayment, 1_000_000, 400_000, "en"), billing.report(1, repayment)]
+
+    about = "3000.00 by direct debit from an account nobody verified: 538.81 at once, the rest two days of 6 s later"
+    repayment = _repayment("priced_in_part", run, 300_000, rail="direct_debit", bank="a_bank")
+    return Scenario("priced_in_part", about, (repayment,), write)
+
+
+def priced_held(run: str) -> Scenario:
+    """Repaid, spent and repaid again from an account nobody verified: all of it waits (risk 4.3)."""
+
+    def write(billing: Billing, repayments: Sequence[Repayment]) -> list[Planned]:
+        first, again = repayments
+        priced = replace(billing, product=FORMULA)
+        return [
+            *_in_debt(priced, first, 150_000, 100_000),
+            billing.report(1, first),
+            billing.purchase(3, first.account_id, amount_minor=100_000, number=2),
+            billing.report(5, again),
+        ]
+
+    about = "1000.00 repaid, spent and repaid again by direct debit, of a limit of 1500.00: held three days of 6 s"
+    first = _repayment("priced_held", run, 100_000)
+    again = replace(
+        _repayment("priced_held_again", run, 100_000, rail="direct_debit", bank="a_bank"),
+        account_id=first.account_id,
+        repaid_seconds=5 - REPAID_BEFORE_SECONDS,
+    )
+    return Scenario("priced_held", about, (first, again), write)
+
+
+def case_b(run: str) -> Scenario:
+    """Always on time, and the limit does not grow: a month of the golden customer lasts a second (risk 7)."""
+    about = (
+        "285.25, 252.50, 425.00 and 441.75 repaid of six bills, always on time: the customer asks why the limit of "
+        "7500.00 does not grow"
+    )
+    named = [(n, CASE_B_UNIT * paid) for n, (_, paid) in enumerate(CASE_B_MONTHS) if paid]
+    first = _repayment("case_b", run, 0).account_id
+    repayments = tuple(
+        replace(_repayment(f"case_b_{n}", run, minor), account_id=first, repaid_seconds=_case_b_seconds(n) + 0.2)
+        for n, minor in named
+    )
+
+    def write(billing: Billing, repayments: Sequence[Repayment]) -> list[Planned]:
+        months = [message for n, (due, _) in enumerate(CASE_B_MONTHS) for message in _month(billing, first, n, due)]
+        reports = [billing.report(each.repaid_seconds + 0.3, each) for each in repayments]
+        return [billing.opened(0, first, limit_minor=CASE_B_UNIT * CASE_B_LIMIT), *months, *reports]
+
+    return Scenario("case_b", about, repayments, write, reviewed=True)
+
+
 SCENARIOS: Final[dict[str, Callable[[str], Scenario]]] = {
     write.__name__: write
     for write in (
@@ -204,13 +284,36 @@ SCENARIOS: Final[dict[str, Callable[[str], Scenario]]] = {
         conflict,
         frozen_then_active,
         case_a,
+        priced_at_once,
+        priced_in_part,
+        priced_held,
+        case_b,
     )
 }
 
 
-def _repayment(label: str, run: str, amount_minor: int, *, rail: str = "wallet") -> Repayment:
+def _case_b_seconds(month: int) -> float:
+    """Return when the statement of a month is issued."""
+    return 1 + CASE_B_MONTH_SECONDS * month
+
+
+def _month(billing: Billing, account_id: str, month: int, due: int) -> list[Planned]:
+    """Return what is bought before a statement, the first of it before anything else, and the statement."""
+    due_minor, at = CASE_B_UNIT * due, _case_b_seconds(month)
+    minimum_minor = min(due_minor, CASE_B_UNIT * CASE_B_MINIMUM)
+    issued = billing.statement(at, account_id, due_minor=due_minor, minimum_minor=minimum_minor, number=month)
+    if not due:
+        return [issued]
+    bought_at = 0.1 if month == 1 else at - 0.2
+    return [billing.purchase(bought_at, account_id, amount_minor=due_minor, number=month), issued]
+
+
+def _repayment(label: str, run: str, amount_minor: int, *, rail: str = "wallet", bank: str | None = None) -> Repayment:
     name = f"demo_{label}_{run}" if run else f"demo_{label}"
-    return Repayment(f"acct_{name}", f"rep_{name}", amount_minor, rail, 1 - REPAID_BEFORE_SECONDS)
+    funding = None if bank is None else f"{bank}_{name}"
+    return Repayment(
+        f"acct_{name}", f"rep_{name}", amount_minor, rail, 1 - REPAID_BEFORE_SECONDS, funding_account_id=funding
+    )
 
 
 def _in_debt(

@@ -24,7 +24,7 @@ from services.cli.lag import Flow, begin, described
 from services.cli.lag_report import Mark
 from services.cli.live import Screen, Watch
 from services.cli.load import run_label
-from services.cli.playing import open_accounts, send_rest, send_until
+from services.cli.playing import ask_for_review, open_accounts, send_rest, send_until
 from services.cli.servers import Connection, connected, stack_of
 from services.cli.story import books_line, stories
 from services.cli.system import System, open_system, provision, start_probe, start_workers, wait_ready
@@ -34,6 +34,7 @@ from services.cli.workers import OBSERVERS, WORKERS
 from services.lag_monitor.probe import EVERY_SECONDS
 from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
+from services.profiles import load_profiles
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import load_settings
 
@@ -141,11 +142,12 @@ async def _show(
         scene = Scene(connection, flow, ledger, result)
         await _scenarios(screen, system, played, scene)
         await _traffic(screen, system, ports, scene, seconds=seconds, rate=rate)
+        await _review(screen, system, played, connection)
         result.lag = described(flow, TRAFFIC_SECONDS_MAX)
         await _at_rest(screen, system, flow, connection, result)
         await _lag_report(screen, system, connection, result)
         screen.title("4. What became of each named repayment")
-        for heading, lines in await stories(connection, played):
+        for heading, lines in await stories(connection, load_profiles(system.settings), played):
             screen.story(heading, lines)
         result.acknowledged = len(ledger.acknowledged)
         result.missing, words = await books_line(connection, ledger.acknowledged)
@@ -196,6 +198,16 @@ async def _traffic(
             await sending
     finally:
         sending.cancel()
+
+
+async def _review(screen: Screen, system: System, played: Sequence[Scenario], connection: Connection) -> None:
+    """Let the customer who always paid on time ask why the limit does not grow."""
+    for each in played:
+        if each.reviewed:
+            begun = monotonic()
+            answered = await ask_for_review(system.settings, connection, each)
+            came = f"answered and told after {seconds_since(begun)}" if answered else "not told within a minute"
+            screen.say(f"{each.name.replace('_', ' ')}: a review of the limit is asked for; {came}")
 
 
 async def _kill_and_recover(watch: Watch, system: System, ports: Mapping[str, int], result: Result) -> None:

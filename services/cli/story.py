@@ -6,15 +6,18 @@ from typing import Final
 
 from schemas.account import Language
 from schemas.ids import repayment_id
+from schemas.review import LimitIncreaseDecided
 from services.billing_simulator.plan import Reference, Repayment
 from services.billing_simulator.scenarios import Scenario
 from services.cli.explain import explanation
 from services.cli.journey import Found, Journey, told_of
 from services.cli.lag import phase_of
 from services.cli.look import standing_of
+from services.cli.pricing import price_lines, priced
 from services.cli.servers import Connection
+from services.policy import Profiles
 from services.runtime.postgres import Row
-from services.wording import customer_text, duration_text, money_text
+from services.wording import customer_text, duration_text, limit_text, money_text
 
 REFERENCE = """
 SELECT source, external_ref, account_id, amount_minor, currency, rail, kinds FROM repayment_ingest.reference
@@ -42,24 +45,38 @@ SELECT (SELECT count(*) FROM settlement.repayment WHERE repayment_id = ANY ($1::
   (SELECT count(*) FROM limit_release.repayment
     WHERE repayment_id = ANY ($1::text[]) AND (assessed OR returned)) AS decided
 """
+# What was last decided of an account's limit, and what its customer was told of it.
+DECIDED_LIMIT = """
+SELECT convert_from(payload, 'UTF8') FROM risk_scoring.outbox
+WHERE account_id = $1 AND event_type LIKE '%.LimitIncreaseDecided.%' ORDER BY occurred_at DESC LIMIT 1
+"""
+TOLD_OF_LIMIT = """
+SELECT language, text FROM notifier.notification WHERE account_id = $1 AND template = 'limit_review'
+ORDER BY requested_at
+"""
 WENT_TO: Final = {
     "queue": "queued",
     "processing": "worked on",
     "hold": "held on purpose",
     "other": "before we were told",
 }
-BOTH_LANGUAGES: Final = ("held_and_explained", "returned_after_restoration", "frozen_then_active", "case_a")
+BOTH_LANGUAGES: Final = (
+    *("held_and_explained", "returned_after_restoration", "frozen_then_active", "case_a"),
+    *("priced_at_once", "priced_in_part", "priced_held"),
+)
 """What the customer was told is said in the other language, too."""
 OTHER: Final[dict[Language, tuple[Language, str]]] = {"zh-CN": ("en", "English"), "en": ("zh-CN", "Chinese")}
 
 
-async def stories(connection: Connection, played: Sequence[Scenario]) -> list[tuple[str, list[str]]]:
+async def stories(connection: Connection, policy: Profiles, played: Sequence[Scenario]) -> list[tuple[str, list[str]]]:
     """Return a heading and lines for each scenario."""
     told = []
     for each in played:
         lines: list[str] = []
-        for repayment in each.repayments:
-            lines += await _story(connection, each, repayment)
+        if each.reviewed:
+            lines += await _reviewed(connection, each)
+        for repayment in () if each.reviewed else each.repayments:
+            lines += await _story(connection, policy, each, repayment)
         told.append((each.name.replace("_", " "), lines))
     return told
 
@@ -79,7 +96,7 @@ async def books_line(connection: Connection, acknowledged: Iterable[Reference]) 
     return missing, words
 
 
-async def _story(connection: Connection, each: Scenario, repayment: Repayment) -> list[str]:
+async def _story(connection: Connection, policy: Profiles, each: Scenario, repayment: Repayment) -> list[str]:
     at = repayment_id(*repayment.reference)
     reference = await connection.fetchrow(REFERENCE, *repayment.reference)
     found = await told_of(connection, Found(at, repayment.account_id, reference, repayment.external_ref))
@@ -88,7 +105,30 @@ async def _story(connection: Connection, each: Scenario, repayment: Repayment) -
     lines = [f"{repayment.external_ref}: {amount} by {rail}; {standing_of(found)}"]
     lines += _time(found)
     lines += await _special(connection, each.name, found, repayment)
+    price = await priced(connection, policy, found.account_id, found.repayment_id)
+    lines += price_lines(price) if price is not None and price.prices else []
     return [*lines, *_told(found, in_both=each.name in BOTH_LANGUAGES)]
+
+
+async def _reviewed(connection: Connection, each: Scenario) -> list[str]:
+    """Say what was answered when the account's limit was reviewed, from the event that told it."""
+    (account_id,) = each.accounts
+    fact = await connection.fetchval(DECIDED_LIMIT, account_id)
+    if fact is None:
+        return ["the review of its limit was not answered"]
+    decided = LimitIncreaseDecided.model_validate_json(fact)
+    factors = ", ".join(f"{factor.reason.value} {factor.centipoints / 100:+.1f}" for factor in decided.factors)
+    on_time = f"{decided.on_time_count} of {decided.due_count} on time"
+    score = f"score {decided.score} of {decided.threshold}, {decided.distance} missing"
+    lines = [
+        f"{account_id}: {on_time}, {score}; limit {decided.outcome}",
+        f"points against customers just approved: {factors}",
+    ]
+    for row in await connection.fetch(TOLD_OF_LIMIT, account_id):
+        language, name = OTHER[row["language"]]
+        lines.append(f"told: {row['text']}")
+        lines.append(f"the same in {name}: {limit_text(decided, language=language)}")
+    return lines
 
 
 def _time(found: Journey) -> list[str]:

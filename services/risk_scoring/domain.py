@@ -17,7 +17,7 @@ from services.prior import Prior
 from services.risk_scoring.accounts import learned, repaid, returned
 from services.risk_scoring.exposure import followed, left_to_customer, left_to_portfolio
 from services.risk_scoring.guards import NONE, Guard, fired, given_to_guards, remembered, sooner_anywhere, warned
-from services.risk_scoring.hazard import cheapest_of, worth_a_look
+from services.risk_scoring.hazard import cheapest_of, held_until, worth_a_look
 from services.risk_scoring.model import (
     WHY,
     Account,
@@ -152,7 +152,7 @@ def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
     best = cheapest_of(hazard, prices, amount, asked.unused_minor or 0, most)
     if best.days == 0:
         return Verdict((Tranche(1, amount, asked.now, Reason.RELEASE_LOW_RISK),), (Reason.RELEASE_LOW_RISK,))
-    until = profile.due_at(asked.repaid_at, best.days)
+    until = held_until(profile, asked.repaid_at, best.days)
     look = best.share == 0 and worth_a_look(hazard, prices, amount)
     why = _dated(Reason.HOLD_UNDER_REVIEW if look else Reason.HOLD_RAIL_REVERSIBLE, until, asked.now)
     now = asked.instant_left_minor if best.share == most else int(best.share * amount)

@@ -1,9 +1,11 @@
 """What a hold costs and what it avoids: the expected cost of each thing that can be done with a repayment."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from math import exp, inf, log
 from typing import Final, NamedTuple
 
+from services.policy import Profile
 from services.prior import DAYS, Chance, Hazard, Prices, loss
 
 REVIEW_DAY: Final = 3
@@ -60,6 +62,14 @@ def actions(
         for now in (share, 0.0) if 0 < share < 1 else (0.0,):
             lost = now * amount * at_once + (1 - now) * amount * later
             yield Action(now, days, lost + prices.day_minor * days + _declined(prices, need, unused + now * amount))
+
+
+def held_until(profile: Profile, repaid_at: datetime, days: int) -> datetime:
+    """Return when what is held for so many banking days comes back; in a demo's profile they last seconds."""
+    seconds = profile.hold["REVERSIBLE"].prices.day_seconds
+    if seconds is None:
+        return profile.due_at(repaid_at, days)
+    return repaid_at + timedelta(seconds=seconds * days)
 
 
 def worth_a_look(hazard: Hazard, prices: Prices, amount: float) -> bool:

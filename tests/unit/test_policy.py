@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from services.decision import Malformed, Moment, Timer
 from services.policy import Calendar, CalendarName, Profile, Profiles, parse_profile
-from services.profiles import calendar, marks
+from services.profiles import calendar, marks, returns
 from tests import builders
 from tests.unit.given import FRIDAY, POLICY, china, moment, profile, profiles, table, weekdays
 
@@ -30,8 +30,12 @@ PRODUCTS = ("jd_baitiao", "ant_huabei", "tencent_fenfu", "discover_it")
             {"hold.REVERSIBLE.rest": [{"share_bps": 10_000, "banking_days": 1, "seconds": 1}]},
             "banking_days or seconds",
         ),
-        ({"hold.REVERSIBLE.rest": SECONDS, "hold.REVERSIBLE.verified_funding_account": SECONDS}, "demo's profile only"),
-        ({"hold.REVERSIBLE.verified_funding_account": SECONDS}, "demo's profile only"),
+        (
+            {"hold.REVERSIBLE.rest": SECONDS, "hold.REVERSIBLE.verified_funding_account": SECONDS},
+            "demo's profiles only",
+        ),
+        ({"hold.REVERSIBLE.verified_funding_account": SECONDS}, "demo's profiles only"),
+        ({"hold.REVERSIBLE.prices": {"day_seconds": 6}}, "hold.REVERSIBLE.rest counts in seconds"),
         ({"hold.REVERSIBLE": None}, "hold.REVERSIBLE is missing"),
         ({"rails.unknown": None}, "rails.unknown is missing"),
         ({"instant_cap_by_tier.unknown": None}, "instant_cap_by_tier.unknown is missing"),
@@ -63,9 +67,9 @@ def test_a_profile_that_says_something_wrong_is_refused_by_name(changes: Mapping
         profile(changes)
 
 
-@pytest.mark.parametrize("name", ["default", "demo", *PRODUCTS])
+@pytest.mark.parametrize("name", ["default", "demo", "demo_formula", *PRODUCTS])
 def test_the_profiles_that_come_with_it_are_valid(name: str) -> None:
-    parsed = parse_profile(table(name=name), calendar)
+    parsed = parse_profile(table(name=name), calendar, returns())
     assert parsed.policy_version == f"{name}@2026-11-01.1"
     with pytest.raises(ValueError, match="frozen"):
         parsed.__setattr__("product", "other")
