@@ -45,6 +45,30 @@ TOLD: Final = {
         "已恢复额度 ¥1,000.00，当前可用额度 ¥1,500.00。其余 ¥4,000.00 将分两次恢复",
         "CN¥1,000.00 of credit is back; available now: CN¥1,500.00. The other CN¥4,000.00 comes back in two parts",
     ),
+    "priced at once": (
+        "; all restored",
+        "expected cost: all at once CN¥0.39, taken; ",
+        "reasons: RELEASE_LOW_RISK (",
+        "the same in English: Your repayment of CN¥2,000.00 on ",
+    ),
+    "priced in part": (
+        "expected cost: CN¥538.81 at once and the rest after 2 banking days CN¥6.09, taken; ",
+        "reasons: HOLD_RAIL_REVERSIBLE (",
+        "CN¥538.81 of credit is back; available now: CN¥6,538.81. The other CN¥2,461.19 comes back on ",
+        "the same in Chinese: 您 ",
+    ),
+    "priced held": (
+        "expected cost: all after 3 banking days CN¥15.82, taken; ",
+        "all at once CN¥98.46",
+        "HOLD_AMOUNT_UNUSUAL (",
+        "the same in English: Your repayment of CN¥1,000.00 on ",
+    ),
+    "case b": (
+        "6 of 6 on time, score 610 of 640, 30 missing; limit refused",
+        "SMALL_PAYMENTS -27.3, HIGH_UTILISATION -12.1",
+        "您的评分为 610，提额需要 640。",
+        "the same in English: Your limit was not raised this time and stays at CN¥7,500.00. Your score is 610; ",
+    ),
 }
 
 
