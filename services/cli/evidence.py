@@ -37,11 +37,8 @@ ORDER BY c.assessed_at DESC LIMIT $2
 """
 # What a canary came to, by age in days, as risk-scoring asks it with every batch.
 STAGES: Final = """
-SELECT floor(extract(epoch FROM clock_timestamp() - hour) / 86400)::integer AS age,
-  hour > clock_timestamp() - interval '2 hours' AS lately, sum(champion_held)::bigint AS champion_held,
-  sum(candidate_held)::bigint AS candidate_held, sum(expected) AS expected, sum(returned)::bigint AS returned
-FROM risk_scoring.risk_trial_count WHERE version = $1 AND began_at = $2 AND by_candidate
-  AND hour > clock_timestamp() - interval '14 days' GROUP BY 1, 2
+SELECT age, lately, champion_held, candidate_held, expected, returned FROM risk_scoring.risk_trial_stage
+WHERE version = $1 AND began_at = $2
 """
 EXPOSED: Final = """
 SELECT product, sum(minor)::bigint AS minor FROM risk_scoring.portfolio_exposure

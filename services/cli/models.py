@@ -37,6 +37,10 @@ WHERE kind = 'return' ORDER BY id DESC LIMIT $1
 HISTORY = """
 SELECT version, goes_back FROM risk_scoring.risk_activation WHERE kind = 'return' AND became = 'champion' ORDER BY id
 """
+# What was ended by a rule it broke, on trial or in force, the newest first.
+STOPPED = """
+SELECT version, began_at, rule, figures, stopped_at FROM risk_scoring.risk_trial_stop ORDER BY stopped_at DESC LIMIT $1
+"""
 ADD = """
 INSERT INTO risk_scoring.risk_models (kind, version, sha256, artefact, schema_version, status)
 VALUES ('return', $1, $2, $3, $4, 'challenger') ON CONFLICT DO NOTHING RETURNING version
@@ -61,18 +65,21 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: Json = False) -> int:
-    """Show which return model decides where a profile's method is the formula, what is tried, and who changed it."""
-    models, changes, trial = asyncio.run(_known(attached(BOOKS)))
+    """Show which return model decides where a profile's method is the formula, what is tried, and who changed it.
+
+    What broke a rule ended by itself: a trial, or a model in its first 14 days in force, which went one step back.
+    """
+    models, changes, stopped, trial = asyncio.run(_known(attached(BOOKS)))
     champion = next((model for model in models if model["status"] == "champion"), None)
     in_force = champion["version"] if champion else returns().version
     if as_json:
-        print_json(
-            {"in_force": in_force, "shipped": champion is None, "models": models, "changes": changes, "trial": trial}
-        )
+        told = {"models": models, "changes": changes, "stopped": stopped, "trial": trial}
+        print_json({"in_force": in_force, "shipped": champion is None, **told})
         return OK
     stdout().print(f"return model in force: {in_force}{'' if champion else ' ' + SHIPPED}", markup=False)
     show_rows("registry", models)
     show_rows("changes, newest first", changes)
+    show_rows("ended by a rule", stopped)
     show(trial)
     return OK
 
@@ -209,10 +216,14 @@ async def _crown(connection: Connection, version: str | None, actor: str) -> Non
         raise absent(version)
 
 
-async def _known(settings: Settings) -> tuple[list[dict[str, object]], list[dict[str, object]], Tried | None]:
+Rows = list[dict[str, object]]
+
+
+async def _known(settings: Settings) -> tuple[Rows, Rows, Rows, Tried | None]:
     async with connected(settings) as connection:
         models, changes = await connection.fetch(MODELS), await connection.fetch(CHANGES, SHOWN)
-        return [dict(row) for row in models], [dict(row) for row in changes], await tried(connection)
+        stopped, trial = await connection.fetch(STOPPED, SHOWN), await tried(connection)
+        return [dict(row) for row in models], [dict(row) for row in changes], [dict(row) for row in stopped], trial
 
 
 async def _checks(settings: Settings, version: str, aim: Aim) -> tuple[Check, ...]:

@@ -54,6 +54,7 @@ FROM lag_monitor.dead_letter_open GROUP BY 1, 2
 UNPUBLISHED = "SELECT service, publications, oldest_at FROM lag_monitor.outbox_waiting"
 CASES = "SELECT kind, priority, cases, oldest_due_at FROM lag_monitor.case_waiting"
 TRIALS = "SELECT outcome, trials FROM lag_monitor.model_trial"
+EXPOSED = "SELECT product, minor FROM lag_monitor.exposed"
 OVER_BUDGET = "SELECT repayments FROM lag_monitor.over_budget"
 IMBALANCE = "SELECT currency, minor FROM lag_monitor.imbalance"
 # How far billing's and the broker's clocks were ahead in the last five minutes, seconds; and what time it is.
@@ -114,10 +115,12 @@ async def read(connection: Connection, known: Mapping[str, tuple[str, ...]]) -> 
 
 
 async def _models(connection: Connection, values: Values, known: Mapping[str, tuple[str, ...]]) -> None:
-    """Add what is tried beside the return model in force, and what its budget kept back."""
+    """Add what is tried beside the return model in force, what is exposed, and what a budget kept back."""
     values |= _zeros(catalogue.MODEL_TRIALS, known)
     for row in await connection.fetch(TRIALS):
         _add(values, catalogue.MODEL_TRIALS, (row["outcome"],), row["trials"])
+    for row in await connection.fetch(EXPOSED):
+        _add(values, catalogue.EXPOSED, (row["product"],), row["minor"])
     for row in await connection.fetch(OVER_BUDGET):
         _add(values, catalogue.OVER_BUDGET, (), row["repayments"])
 

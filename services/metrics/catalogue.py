@@ -83,7 +83,7 @@ _MET: Final = (("outcome", ("met", "breached")),)
 _TOLD: Final = (("outcome", ("requested", "delivered", "undeliverable", "suppressed")),)
 _HANDLED: Final = ("applied", "duplicate", "stale", "conflict", "parked", "ignored", "dead_lettered", "retried")
 _ASKED: Final = (("topic", ("why_not_restored", "when", "amount", "limit", "other")),)
-_TRIED: Final = (("outcome", ("shadow", "canary", "ended")),)
+_TRIED: Final = (("outcome", ("shadow", "canary", "ended", "gone_back")),)
 _CLOCKS: Final = (("source", ("billing", "broker")),)
 
 
@@ -233,8 +233,15 @@ MODEL_TRIALS: Final = _gauge(
     "model_trials",
     "",
     ("outcome",),
-    "Return models tried beside the one in force; ended is one that broke a rule and decides nothing any more.",
+    "Return models tried beside the one in force; ended is one that broke a rule and decides nothing any more,"
+    " gone_back one that was in force.",
     values=_TRIED,
+)
+EXPOSED: Final = _gauge(
+    "exposed_minor_units",
+    "minor units",
+    ("product",),
+    "Given back on rails that may still take it back: what a product's budget bounds.",
 )
 OVER_BUDGET: Final = _gauge(
     "over_budget_repayments",

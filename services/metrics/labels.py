@@ -80,7 +80,9 @@ LABELS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "state": ("idle", "busy", "rebalancing", "backing_off"),
     "step": ("decode", "store", "publish"),
     # Open to the deployment and few: never something a customer or a message brings.
-    **dict.fromkeys(("source", "currency", "service", "group", "topic", "partition", "invariant", "version")),
+    **dict.fromkeys(
+        ("source", "currency", "service", "group", "topic", "partition", "invariant", "version", "product")
+    ),
     # Closed, another list a metric.
     **dict.fromkeys(("outcome", "reason")),
 }

@@ -273,9 +273,9 @@ def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment:
     verdict = judge(profile, asked)
     fact = told(profile, asked, verdict, event, moment)
     kept = _kept(state, event, fact, asked, verdict)
-    other = state.beside(policy.of(event.product)) if asked.rail == "REVERSIBLE" and asked.restorable_minor else None
-    if other is not None:  # the model that does not decide here is asked the same; nothing follows from it (risk 6)
-        kept = kept.compare(fact, said_of(profile, asked, verdict), said_of(other, asked, judge(other, asked)))
+    besides = state.beside(policy.of(event.product)) if asked.rail == "REVERSIBLE" and asked.restorable_minor else ()
+    for other, watch in besides:  # models that do not decide here are asked the same, without effect (risk 6)
+        kept = kept.compare(fact, said_of(profile, asked, verdict), said_of(other, asked, judge(other, asked)), watch)
     return Decision(repaid(policy, kept, event), (fact,))
 
 

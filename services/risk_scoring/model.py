@@ -148,6 +148,27 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """The model in force since ``began_at``, watched in its first days: what decided ``before`` it judges beside.
+
+    ``before`` is None for the shipped table. ``broken`` is the rule it was found to break with this batch: from here on
+    what decided before does, which is then the account's champion.
+    """
+
+    version: str
+    began_at: datetime
+    before: Table | None
+    broken: Broken | None = None
+
+
+class Beside(NamedTuple):
+    """A profile by which a model judges without effect, and whether it is for the watch of what does decide."""
+
+    profile: Profile
+    watch: Watch | None = None
+
+
+@dataclass(frozen=True)
 class Account:
     """One account: its limit, statement cycle, funding accounts and what was assessed; no score means tier unknown.
 
@@ -155,7 +176,8 @@ class Account:
     in force, None for the shipped one. ``version`` counts what was written of it, for the store alone. ``outcomes`` are
     those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
     ``portfolio_minor`` that of each product as the batch found it. ``trial`` is the candidate beside the champion,
-    ``compared`` what both said of this batch's repayments. ``uses`` are of the funding accounts this batch's repayments
+    ``compared`` what both said of this batch's repayments; ``watch`` is of the champion, ``watched`` what it and the
+    model before it said. ``uses`` are of the funding accounts this batch's repayments
     come from, ``lately`` when what of the last two days was repaid, and how much.
     """
 
@@ -174,6 +196,8 @@ class Account:
     portfolio_minor: Mapping[str, int] = field(default_factory=dict)
     trial: Trial | None = None
     compared: Mapping[str, Comparison] = field(default_factory=dict)
+    watch: Watch | None = None
+    watched: Mapping[str, Comparison] = field(default_factory=dict)
     warned: Mapping[str, Warned] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     lately: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
@@ -184,16 +208,32 @@ class Account:
             return self.trial.table.under(profile)
         return profile if self.champion is None else self.champion.under(profile)
 
-    def beside(self, profile: Profile) -> Profile | None:
-        """Return ``profile`` with the table that does not decide here; None without a trial, or where no table does."""
-        if self.trial is None or self.trial.broken is not None or profile.formula is None:
-            return None
-        if not self.trial.decides(self.account_id):
-            return self.trial.table.under(profile)
-        return profile if self.champion is None else self.champion.under(profile)
+    @property
+    def counted_of(self) -> list[tuple[str, datetime]]:
+        """Return what returns are counted of: a canary, and what is watched, each by version and since when."""
+        found = [(self.trial.version, self.trial.began_at)] if self.trial is not None and self.trial.canary else []
+        return found if self.watch is None else [*found, (self.watch.version, self.watch.began_at)]
 
-    def compare(self, fact: RiskAssessed, decided: Said, beside: Said) -> "Account":
+    def beside(self, profile: Profile) -> list[Beside]:
+        """Return ``profile`` with each table that judges here and does not decide; none where no table does."""
+        if profile.formula is None:
+            return []
+        found, tried = [], self.trial is not None and self.trial.decides(self.account_id)
+        if tried:
+            found.append(Beside(profile if self.champion is None else self.champion.under(profile)))
+        elif self.trial is not None and self.trial.broken is None:
+            found.append(Beside(self.trial.table.under(profile)))
+        watch = self.watch
+        if watch is not None and watch.broken is None and not tried:
+            found.append(Beside(profile if watch.before is None else watch.before.under(profile), watch))
+        return found
+
+    def compare(self, fact: RiskAssessed, decided: Said, beside: Said, watch: Watch | None = None) -> "Account":
         """Return the account with what both models said of a repayment."""
+        if watch is not None:
+            about = (fact.repayment_id, self.account_id, watch.version, watch.began_at, True)
+            seen = Comparison(*about, fact.occurred_at, fact.restorable_minor, beside, decided)
+            return replace(self, watched={**self.watched, fact.repayment_id: seen})
         if self.trial is None:
             return self
         ours = self.trial.decides(self.account_id)

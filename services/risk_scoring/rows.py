@@ -43,20 +43,20 @@ def became(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
 
 
 def tried(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
-    """Return the sample of what was compared, the first of each place; what is counted of the trial; and its end."""
+    """Return the sample of what was compared, the first of each place; what is counted, and what is ended."""
     compared = [one for before, after in changes for one in news(before.compared, after.compared)]
-    found: list[tuple[Slot, Tally]] = [counted(one) for one in compared]
+    watched = [one for before, after in changes for one in news(before.watched, after.watched)]
+    found: list[tuple[Slot, Tally]] = [counted(one) for one in chain(compared, watched)]
     for before, after in changes:
-        if after.trial is not None and after.trial.canary:
-            named = (after.trial.version, after.trial.began_at)
-            outcomes = news(before.outcomes, after.outcomes)
+        outcomes = news(before.outcomes, after.outcomes)
+        for named in after.counted_of:
             tallies = [came_back(*named, before.outcomes.get(one.repayment_id), one) for one in outcomes]
-            found += [each for each in tallies if each is not None]
+            found += [tally for tally in tallies if tally is not None]
     sample = {row[0]: row for row in map(_comparison, reversed(compared))}
     sums = [(*slot, 0, *tally) for slot, tally in summed(found).items()]
     kept = [sample[place] for place in sorted(sample)]
-    trials = [after.trial for _, after in changes[:1] if after.trial is not None]
-    ends = [(one.version, one.began_at, *one.broken, None) for one in trials if one.broken is not None]
+    asked = [each for _, after in changes[:1] for each in (after.trial, after.watch)]
+    ends = [(one.version, one.began_at, *one.broken, None) for one in asked if one is not None and one.broken]
     return (kept or None, sums or None, ends or None)
 
 

@@ -15,7 +15,7 @@ from services.decision import Input
 from services.prior import ANY_RAIL, Prior
 from services.risk_scoring import rows
 from services.risk_scoring.credit import Credit
-from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial, Use, Warned
+from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial, Use, Warned, Watch
 from services.risk_scoring.outcomes import Outcome, Part
 from services.risk_scoring.trials import Stage, broken
 from services.runtime.postgres import Row, columns, instant, listed
@@ -27,9 +27,9 @@ T = TypeVar("T")
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
-# became of both; what is exposed today of the accounts ($2) and of everything. The return model in force and the
-# candidate that is tried, seen at the same instant: no batch decides an account by two. What a canary came to so far is
-# of the last 14 days, by age; it is asked with every batch whether that ends it. And what guards ask: what billing
+# became of both; what is exposed today of the accounts ($2) and of everything. The return model in force, in
+# its first 14 days what decided before it, and the candidate that is tried, seen at the same instant: no batch decides
+# an account by two. With every batch it is asked whether what one came to ends it. And what guards ask: what billing
 # warned of ($2), the use of the funding accounts ($5) accounts ($6) repay from, what those ($7) repaid lately.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
@@ -66,15 +66,20 @@ READS = """
 (SELECT artefact FROM risk_scoring.risk_models
  WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0) AS champion,
 (SELECT to_json(t) FROM (
-  SELECT version, artefact, activated_at AS began_at, status = 'canary' AS canary, (SELECT json_agg(c) FROM (
-    SELECT floor(extract(epoch FROM statement_timestamp() - hour) / 86400)::integer AS age,
-      hour > statement_timestamp() - interval '2 hours' AS lately, sum(champion_held) AS champion_held,
-      sum(candidate_held) AS candidate_held, sum(expected) AS expected, sum(returned) AS returned
-    FROM risk_scoring.risk_trial_count WHERE version = m.version AND began_at = m.activated_at AND by_candidate
-      AND hour > statement_timestamp() - interval '14 days' GROUP BY 1, 2) AS c) AS stages
+  SELECT version, artefact, activated_at AS began_at, status = 'canary' AS canary, (SELECT json_agg(c)
+    FROM risk_scoring.risk_trial_stage AS c WHERE version = m.version AND began_at = m.activated_at) AS stages
   FROM risk_scoring.risk_models AS m
   WHERE kind = 'return' AND status IN ('shadow', 'canary') AND cardinality($2::text[]) > 0 AND NOT EXISTS (
     SELECT FROM risk_scoring.risk_trial_stop WHERE version = m.version AND began_at = m.activated_at)) AS t) AS trial,
+(SELECT to_json(w) FROM (
+  SELECT version, activated_at AS began_at, (SELECT b.artefact FROM risk_scoring.risk_models AS b
+      WHERE b.kind = 'return' AND b.version = (SELECT a.before FROM risk_scoring.risk_activation AS a
+        WHERE a.kind = 'return' AND a.became = 'champion' ORDER BY a.id DESC LIMIT 1)) AS before,
+    (SELECT json_agg(c) FROM risk_scoring.risk_trial_stage AS c
+     WHERE version = m.version AND began_at = m.activated_at) AS stages
+  FROM risk_scoring.risk_models AS m
+  WHERE kind = 'return' AND status = 'champion' AND cardinality($2::text[]) > 0
+    AND activated_at > statement_timestamp() - interval '14 days') AS w) AS watch,
 (SELECT json_agg(w) FROM (
   SELECT account_id, kind, name, at, ended_at FROM risk_scoring.warning
   WHERE account_id = ANY($2::text[]) AND at > clock_timestamp() - interval '400 days') AS w) AS warned,
@@ -177,14 +182,17 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with what its verdict may need."""
     champion = None if row["champion"] is None else _table(row["champion"])
     trial = _trial(row["trial"])
+    watch = None if champion is None else _watch(row["watch"], champion)
+    if watch is not None and watch.broken is not None:
+        champion = watch.before
     found: dict[str, Account] = {event.account_id: Account(event.account_id, champion=champion) for event in inputs}
     for known in listed(row["accounts"]):
         found[known["account_id"]] = account(known, champion)
     for kept in listed(row["kept"]):
         if kept["account_id"] in found:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
-    if trial is not None:
-        found = {at: replace(state, trial=trial) for at, state in found.items()}
+    if trial is not None or watch is not None:
+        found = {at: replace(state, trial=trial, watch=watch) for at, state in found.items()}
     return _exposed(_guarded(found, row), row)
 
 
@@ -217,6 +225,16 @@ def _trial(told: str | None) -> Trial | None:
     found = broken(stages, table.prior.bank.survivor[ANY_RAIL]) if row["canary"] else None
     began_at = instant(row["began_at"])
     return None if began_at is None else Trial(row["version"], began_at, row["canary"], table, found)
+
+
+def _watch(told: str | None, champion: Table) -> Watch | None:
+    if told is None:
+        return None
+    row = json.loads(told)
+    stages = [Stage(*[each[name] for name in Stage._fields]) for each in row["stages"] or ()]
+    found = broken(stages, champion.prior.bank.survivor[ANY_RAIL])
+    before = None if row["before"] is None else _table(row["before"])
+    return Watch(row["version"], _sure(row["began_at"]), before, found)
 
 
 def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:

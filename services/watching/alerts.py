@@ -97,6 +97,11 @@ def ended(limit: Limit) -> str:
     return f'max({catalogue.MODEL_TRIALS.name}{{outcome="ended"}}) > {_number(limit)}'
 
 
+def gone_back(limit: Limit) -> str:
+    """Return: a model in force broke a rule, and what decided before it does again."""
+    return f'max({catalogue.MODEL_TRIALS.name}{{outcome="gone_back"}}) > {_number(limit)}'
+
+
 def unfair(limit: Limit) -> str:
     """Return: a tier's or a rail's credit is held several times as long as usual for it, by amount."""
     parts = (f"{by}:credit_hold_amount_weighted_seconds:ratio_rate1d" for by in ("tier", "rail"))
@@ -199,6 +204,14 @@ ALERTS: Final = (
         "A return model on trial ended by itself",
         "It held twice as many as the model in force, or more came back than chance allows. The model in force decides"
         " for every account again; what it decided before stands.",
+        "otb risk status",
+    ),
+    Alert(
+        "CreditModelWentBack",
+        gone_back,
+        "The return model in force went back by itself",
+        "It held twice as many as what decided before it would have, or more came back than chance allows. What decided"
+        " before it decides again for every account; what it decided stands.",
         "otb risk status",
     ),
     Alert(

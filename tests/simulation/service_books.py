@@ -241,6 +241,7 @@ class RiskBooks:
             "kept": aggregated(kept),
             "champion": None,
             "trial": None,
+            "watch": None,
             **self._exposed(whole, linked, named, now),
             **self._guarded(whole, zipped(values[4:6]), set(listing(values[6])), now),
         }

@@ -14,7 +14,7 @@ from services.decision import Decision
 from services.prior import Prior
 from services.profiles import returns
 from services.risk_scoring.domain import decide
-from services.risk_scoring.model import Account, Table, Trial
+from services.risk_scoring.model import Account, Table, Trial, Watch
 from services.risk_scoring.outcomes import Outcome
 from services.risk_scoring.trials import (
     CANARY_PERCENT,
@@ -226,3 +226,39 @@ def test_a_trial_that_broke_a_rule_decides_and_compares_nothing() -> None:
     assert found.events == without.events
     assert not found.state.compared
     assert HELD_LEAST == 20
+
+
+def in_force(watch: Watch | None, trial: Trial | None = None, at: str = OUTSIDE) -> Decision[Account]:
+    """Return what is decided with the candidate in force, watched beside the shipped table."""
+    event = builders.repayment_settled(account_id=at, amount_minor=60_000, restorable_minor=60_000)
+    champion = CANDIDATE if watch is None or watch.broken is None else watch.before
+    state = Account(at, credit_limit_minor=600_000, champion=champion, watch=watch, trial=trial)
+    return decide(profiles(FORMULA), state, event, moment(NOW))
+
+
+WATCH = Watch(VERSION, FRIDAY, before=None)
+
+
+def test_a_model_in_force_is_watched_beside_what_decided_before_it_without_effect() -> None:
+    watched, without = in_force(WATCH), in_force(None)
+    assert watched.events == without.events
+    assert only(watched.events, RiskAssessed).model_version == VERSION
+    (one,) = watched.state.watched.values()
+    assert (one.version, one.began_at, one.by_candidate) == (VERSION, FRIDAY, True)
+    assert (one.champion.verdict, one.candidate.verdict) == ("clear", "observe")
+    assert counted(one)[1] == Tally(1, 1, 0, 1)
+    assert not watched.state.compared, "the sample is of trials"
+    assert watched.state.counted_of == [(VERSION, FRIDAY)]
+
+
+def test_what_a_canary_decides_is_not_counted_of_the_model_in_force() -> None:
+    trial = replace(CANARY, version=VERSION)
+    ours, others = in_force(WATCH, trial, IN_THE_ARM).state, in_force(WATCH, trial).state
+    assert (len(ours.compared), len(ours.watched)) == (1, 0)
+    assert (len(others.compared), len(others.watched)) == (1, 1)
+
+
+def test_a_model_that_broke_a_rule_in_force_decides_nothing_more() -> None:
+    found = in_force(replace(WATCH, broken=Broken("hold_rate", "20 held, the model in force would have held 0")))
+    assert only(found.events, RiskAssessed).model_version == returns().version
+    assert not found.state.watched

@@ -64,9 +64,15 @@ WAITING: Final = Board(
             (
                 graph(
                     "Models on trial",
-                    "Return models tried beside the one in force; ended is one that broke a rule.",
+                    "Return models tried beside the one in force; ended broke a rule, gone_back did so in force.",
                     "short",
                     Ask(total(of(catalogue.MODEL_TRIALS), "outcome"), "{{outcome}}"),
+                ),
+                graph(
+                    "Exposed",
+                    "Given back and not final yet, minor units, by product: what a budget bounds.",
+                    "short",
+                    Ask(total(of(catalogue.EXPOSED), "product"), "{{product}}"),
                 ),
                 graph(
                     "Over budget",
