@@ -1,4 +1,4 @@
-"""Another return model is put in force and taken back, or tried and ended by itself, while repayments flow.
+"""Another return model is put in force and taken back, by hand and by itself, or tried and ended, under traffic.
 
 No repayment is lost, and none is judged by two.
 """
@@ -24,12 +24,13 @@ from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
 from tests.conftest import run_apart
 from tests.integration.kafka import records
-from tests.integration.support import another_table, owner, violations
+from tests.integration.support import owner, violations
 
 NEXT = "return-prior-2"
 WHO = ("--actor", "risk_lead", "--reason", "replay_better")
 LOAD = Load(seed=8, run="swap", count=900, rate=30.0, rails=(("direct_debit", 1.0),), product="default", accounts=60)
 TIMID = "timid"
+BACK = Load(seed=8, run="back", count=300, rate=30.0, rails=(("direct_debit", 1.0),), product="default", accounts=300)
 TRIAL = Load(seed=8, run="trial", count=900, rate=30.0, rails=(("direct_debit", 1.0),), product="default", accounts=400)
 SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -102,7 +103,7 @@ async def test_a_promotion_and_a_rollback_under_traffic_lose_nothing_and_judge_n
     deciding: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = deciding.settings
-    assert await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))]) == 0
+    assert await asyncio.to_thread(answer, ["risk", "add", str(twin(tmp_path))]) == 0
     sent, seconds = await played(settings)
     await wait_for(settings, more_than=LOAD.repayments - 1)
     verdicts = [json.loads(seen.value or b"") for seen in await records(settings, RISK.name)]
@@ -116,6 +117,13 @@ async def test_a_promotion_and_a_rollback_under_traffic_lose_nothing_and_judge_n
     with capsys.disabled():
         changes = ", ".join(f"{each:.2f}" for each in seconds)
         print(f"\nuntil the first verdict by the other model, promote and rollback by turns: {changes} s; {dict(by)}")
+
+
+def twin(folder: Path) -> Path:
+    """Write a table of another version that says what the shipped one says, so that it stays in force."""
+    path = folder / "twin.json"
+    path.write_text(json.dumps({**json.loads(returns().model_dump_json()), "version": NEXT}))
+    return path
 
 
 def timid(folder: Path) -> Path:
@@ -161,6 +169,42 @@ async def test_a_canary_that_holds_too_much_ends_by_itself_under_traffic(
         seconds = (stop["stopped_at"] - held[HELD_LEAST - 1]).total_seconds()
         print(f"\nfrom the hold that is too many until the canary's end: {seconds:.2f} s; {stop['figures']}; ", end="")
         print(f"{len(by_candidate)} verdicts by it, {len(back)} on its accounts after it")
+
+
+@pytest.mark.timeout(300)
+async def test_a_model_in_force_that_holds_too_much_goes_back_by_itself_under_traffic(
+    deciding: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = deciding.settings
+    assert await asyncio.to_thread(answer, ["risk", "add", str(timid(tmp_path))]) == 0
+    await play(settings, accounts_plan(BACK))
+    sending = asyncio.create_task(play(settings, repayments_plan(BACK)))
+    try:
+        await wait_for(settings, more_than=20)
+        assert await asyncio.to_thread(answer, ["risk", "promote", TIMID, "--unproven", *WHO]) == 0
+        sent = await sending
+    finally:
+        sending.cancel()
+    await wait_for(settings, more_than=BACK.repayments - 1)
+    verdicts = [RiskAssessed.model_validate_json(seen.value or b"") for seen in await records(settings, RISK.name)]
+    told: dict[str, str] = {each.repayment_id: each.model_version for each in verdicts}
+    assert len(verdicts) == len(told), "a repayment was judged twice"
+    assert told.keys() == {repayment_id(*reference) for reference in sent.acknowledged}
+    async with owner(settings) as connection:
+        promoted, back = await connection.fetch("SELECT * FROM risk_scoring.risk_activation ORDER BY id")
+    assert (promoted["version"], promoted["actor"]) == (TIMID, "risk_lead")
+    assert (back["version"], back["goes_back"], back["actor"]) == (None, True, "risk-scoring")
+    by_it = sorted(each.occurred_at for each in verdicts if each.model_version == TIMID)
+    after = [each for each in verdicts if each.model_version != TIMID and each.occurred_at > by_it[-1]]
+    assert len(by_it) >= HELD_LEAST
+    assert after, "the load ended before it went back"
+    assert not [each for each in verdicts if each.model_version != TIMID and by_it[0] <= each.occurred_at <= by_it[-1]]
+    await released(settings, told)
+    assert await violations(settings) == {}
+    with capsys.disabled():
+        seconds = (back["activated_at"] - by_it[HELD_LEAST - 1]).total_seconds()
+        print(f"\nfrom the hold that is too many until what decided before decides: {seconds:.2f} s; ", end="")
+        print(f"{len(by_it)} verdicts by it, {len(after)} after it; {back['reason']}")
 
 
 async def released(settings: Settings, told: dict[str, str]) -> None:
