@@ -5,7 +5,7 @@ COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose
 OWNER = $(COMPOSE) run --rm -T --no-deps otb
 WORKERS := repayment-ingest settlement risk-scoring limit-release notifier lag-monitor console
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine dashboards-preview bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ e2e: setup ## the whole pipeline, killed and restarted
 
 engine: setup ## the compose file on a container engine of its own (root on Debian 12; docker.io docker-compose debootstrap)
 	@OTB_ENGINE=1 $(BIN)/python -m pytest tests/e2e/compose
+
+dashboards-preview: setup ## pictures of the dashboards, of a real run, by Grafana's own components (Node.js, chromium, prometheus)
+	@OTB_CI=1 $(BIN)/python -m pytest tests/e2e/test_watching.py --panels "$(CURDIR)/.otb/panels.json"
+	@npm ci --silent --prefix tests/e2e/preview
+	@node tests/e2e/preview/draw.mjs .otb/panels.json .otb/preview
 
 bench: setup ## floor, two naive pipelines and ours, interleaved in one run
 	@$(BIN)/python -m tests.benchmarks.pipeline --json .otb/bench.json

@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--kills", type=int, default=18, help="workers killed in the crash test; 40 before a release")
     parser.addoption("--release", action="store_true", help="run what is shown before a release alone")
+    parser.addoption(
+        "--panels", type=Path, default=None, help="where to write what each dashboard's panels were answered"
+    )
     parser.addoption("--from-commit", default="HEAD~1", help="the build that the upgrade test upgrades")
 
 

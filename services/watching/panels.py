@@ -29,6 +29,10 @@ Unit = Literal["s", "ms", "short", "percentunit", "cps", "none", "string", "date
 Limits = Sequence[tuple[float | None, str]]
 GOOD_AT_ZERO: Final[Limits] = ((None, "green"), (0.000001, "red"))
 PLAIN: Final[Limits] = ((None, "text"),)
+INSTANT: Final = 200
+"""Pixels of a column that shows an instant to the millisecond."""
+LARGEST: Final = "Max"
+"""The legend's column that sorts it: few rows are seen without scrolling, and most series are 0."""
 
 
 class PanelBuilder(Protocol):
@@ -132,7 +136,8 @@ def _legend(calculations: Sequence[str]) -> common.VizLegendOptions:
     shown = shown.display_mode(
         common_models.LegendDisplayMode.TABLE if calculations else common_models.LegendDisplayMode.LIST
     )
-    return shown.calcs(list(calculations))
+    shown = shown.calcs(list(calculations))
+    return shown.sort_by(LARGEST).sort_desc(True) if "max" in calculations else shown
 
 
 def graph(
@@ -150,11 +155,12 @@ def graph(
     panel = _filled(timeseries.Panel(), (title, description), unit, asked).legend(_legend(calculations))
     panel = panel.tooltip(common.VizTooltipOptions().mode(common_models.TooltipDisplayMode.MULTI))
     panel = panel.stacking(common.StackingConfig().mode(common_models.StackingMode(stack)).group("A"))
-    panel = panel.fill_opacity(10 if stack == "none" else 60).line_width(1).span_nulls(False)
+    panel = panel.line_width(1).span_nulls(False)
     if log:
-        panel = panel.scale_distribution(
-            common.ScaleDistributionConfig().type(common_models.ScaleDistribution.LOG).log(10)
-        )
+        scale = common.ScaleDistributionConfig().type(common_models.ScaleDistribution.LOG).log(10)
+        panel = panel.fill_opacity(0).scale_distribution(scale)
+    else:
+        panel = panel.fill_opacity(10 if stack == "none" else 60).axis_soft_min(0)
     if lines:
         style = common.GraphThresholdsStyleConfig().mode(common_models.GraphThresholdsStyleMode.LINE)
         panel = panel.thresholds(_steps(lines)).thresholds_style(style)
@@ -201,12 +207,19 @@ def rows(
     unit: Unit = "none",
     units: Mapping[str, Unit] | None = None,
     links: Mapping[str, str] | None = None,
+    widths: Mapping[str, int] | None = None,
+    hidden: Sequence[str] = (),
     width: int = 24,
     height: int = 10,
 ) -> Placed:
-    """Return a table; ``units`` are those of columns, ``links`` where a column's values lead."""
+    """Return a table; ``units`` are those of columns, ``links`` where a column's values lead, ``widths`` pixels."""
     shape = prometheus_models.PromQueryFormat.TABLE
-    panel = _filled(table.Panel(), (title, description), unit, asked, shape).no_value("nothing")
+    panel = _filled(table.Panel(), (title, description), unit, asked, shape).no_value("none")
+    for column, pixels in (widths or {}).items():
+        panel = panel.override_by_name(column, [models.DynamicConfigValue(id_val="custom.width", value=pixels)])
+    if hidden:
+        left_out = {"excludeByName": dict.fromkeys(hidden, True)}
+        panel = panel.with_transformation(models.DataTransformerConfig(id_val="organize", options=left_out))
     for column, kind in (units or {}).items():
         panel = panel.override_by_name(column, [models.DynamicConfigValue(id_val="unit", value=kind)])
     for column, url in (links or {}).items():

@@ -24,7 +24,7 @@ class Row(NamedTuple):
     @property
     def commands(self) -> list[str]:
         """Return the commands it cites."""
-        return re.findall(r"`((?:make|python -m) [\w.]+)`", self.shown_by)
+        return re.findall(r"`((?:make|python -m) [\w.-]+)`", self.shown_by)
 
     @property
     def absent(self) -> list[str]:

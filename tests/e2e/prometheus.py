@@ -36,6 +36,15 @@ class Prometheus:
         told = [{"targets": [f"127.0.0.1:{port}"], "labels": {"job": name}} for name, port in ports.items()]
         (self.folder / "targets" / "processes.yml").write_text(yaml.safe_dump(told))
 
+    @property
+    def began_ms(self) -> int:
+        """Return since when it runs, in milliseconds since 1970."""
+        return round(self.began * 1000)
+
+    def epoch_ms(self) -> int:
+        """Return this moment in milliseconds since 1970."""
+        return round(_epoch() * 1000)
+
     def now(self, expression: str) -> list[Sample]:
         """Return the series of an expression at this moment."""
         found = self._asked("query", query=expression)
@@ -45,10 +54,15 @@ class Prometheus:
 
     def since_the_start(self, expression: str) -> list[Sample]:
         """Return every point of an expression since the server runs."""
-        found = self._asked(
-            "query_range", query=expression, start=str(self.began), end=str(_epoch()), step=str(STEP_SECONDS)
-        )
-        return [(series["metric"], float(value)) for series in found["result"] for _, value in series["values"]]
+        found = self.answered(expression, instant=False)
+        return [(series["metric"], float(value)) for series in found for _, value in series["values"]]
+
+    def answered(self, expression: str, *, instant: bool) -> list[Mapping[str, Any]]:
+        """Return the series of an expression as the server tells them, at this moment or since it runs."""
+        asked = {"start": str(self.began), "end": str(_epoch()), "step": str(STEP_SECONDS)}
+        found = self._asked("query" if instant else "query_range", query=expression, **({} if instant else asked))
+        told = found["result"]
+        return [{"metric": {}, "value": told}] if found["resultType"] == "scalar" else list(told)
 
     def exemplars(self, expression: str) -> list[Mapping[str, Any]]:
         """Return the exemplars of an expression since the server runs."""

@@ -5,34 +5,33 @@ import math
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import pytest
 
-from deploy.embedded import Program
 from services.billing_simulator.load import Load, accounts_plan, load_plan, repayments_plan
 from services.billing_simulator.send import play
-from services.cli.system import System, environment, open_system, provision, start_workers, wait_ready
+from services.cli.system import System, open_system, provision, start_probe, start_workers, wait_ready
 from services.cli.windows import start_picture
 from services.cli.workers import EVERYONE, WORKERS
+from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
 from services.metrics.catalogue import SECONDS
 from services.runtime.clock import monotonic
 from services.runtime.settings import Settings
-from tests.conftest import REPOSITORY, cache_dir, run_apart
+from tests.conftest import cache_dir, run_apart
 from tests.e2e.books import settled
+from tests.e2e.panels import promql, record, rows
 from tests.e2e.prometheus import Prometheus, prometheus
-from tests.grafana import Shown, filled, queries
-from tests.integration.support import owner, role, violations
+from tests.grafana import Shown, queries
+from tests.integration.support import owner, violations
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(900)]
 RATE: Final = 20.0
 REPAYMENTS: Final = 500
 STALLED: Final = "risk-scoring"
-PROBE: Final = "lag-probe"
 STALLED_REPAYMENTS: Final = 40
 SEEN_SECONDS_MAX: Final = 150.0
 """A stall of one worker is to be seen within this time."""
@@ -75,9 +74,6 @@ BY_PROMISE: Final = """
 SELECT slo, outcome, count(*) AS n FROM lag_monitor.sla_promise
 WHERE outcome IN ('met', 'breached') AND slo <> 'probe_60s' GROUP BY 1, 2
 """
-ONE: Final = (
-    "SELECT repayment_id FROM lag_monitor.restoration_fact WHERE account_id <> 'probe' ORDER BY lag_ms DESC LIMIT 1"
-)
 
 
 @dataclass(frozen=True)
@@ -108,22 +104,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 @pytest.fixture(scope="module")
-def watched(alone: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Play a load with a killed worker, then let one stand still until Prometheus says so."""
+def watched(alone: System, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Watched]:
+    """Play a load with a killed worker, then let one stand still until Prometheus says so; record it when asked to."""
     with prometheus(tmp_path_factory.mktemp("prometheus")) as server:
         ports = {**start_workers(alone, EVERYONE), PICTURE: start_picture(alone)}
         run_apart(wait_ready(ports))
         server.scrape(ports)
-        alone.stack.run([_probe(alone)])
+        start_probe(alone)
         run_apart(_tormented(alone))
         alone.stack.stop([STALLED])
-        yield Watched(alone, server, run_apart(_stalled(alone, server)))
-
-
-def _probe(system: System) -> Program:
-    command = [sys.executable, "-m", "services.lag_monitor.probe"]
-    variables = {**environment(system.settings), "PYTHONPATH": str(REPOSITORY)}
-    return Program(name=PROBE, command=command, environment=variables, directory=str(system.settings.state_dir))
+        seen_seconds = run_apart(_stalled(alone, server))
+        if path := pytestconfig.getoption("--panels"):
+            record(alone, server, path)
+        yield Watched(alone, server, seen_seconds)
 
 
 async def _tormented(system: System) -> None:
@@ -155,9 +148,7 @@ async def _stalled(system: System, server: Prometheus) -> float:
 
 def asked(shown: Shown, server: Prometheus) -> list[tuple[Mapping[str, str], float]]:
     """Return what a panel's query gives, as Grafana would send it with everything chosen."""
-    values = {"$__rate_interval": "10s", "$__range": f"{server.seconds()}s"}
-    chosen = {f"${name}": ".*" for name in ("job", "instance", "tier", "stage", "slo", "currency")}
-    text = filled(shown.target["expr"], {**values, **chosen})
+    text = promql(shown, server)
     found = server.now(text) if shown.target.get("instant") else server.since_the_start(text)
     return [(labels, value) for labels, value in found if not math.isnan(value)]
 
@@ -174,13 +165,7 @@ def test_every_panel_has_data(watched: Watched) -> None:
 
 
 async def test_every_sql_panel_has_data(watched: Watched) -> None:
-    async with owner(watched.system.settings) as connection:
-        repayment = await connection.fetchval(ONE)
-    values = {"${repayment:sqlstring}": f"'{repayment}'"}
-    values |= {f"${{{name}:regex}}": ".*" for name in ("stage", "tier", "currency")}
-    async with role(watched.system.settings, "watching") as grafana:
-        found = {s.name: len(await grafana.fetch(filled(s.target["rawSql"], values))) for s in queries(sql=True)}
-    assert {name for name, rows in found.items() if rows == 0} == set()
+    assert {name for name, found in (await rows(watched.system)).items() if not found} == set()
 
 
 def test_there_are_few_series_and_no_label_is_an_id(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from services.watching.rules import rules
 from tests.grafana import DEPLOY, FILES, MACROS, Shown, boards, filled, panels, queries
 
 CONTRACT: Final = DEPLOY.parent / "tests" / "contract"
+PREVIEW: Final = DEPLOY.parent / "tests" / "e2e" / "preview"
 PROVISIONING: Final = DEPLOY / "grafana" / "provisioning"
 BY_UID: Final = boards()
 SAMPLES: Final = {sample: metric for metric in METRICS for sample in metric.samples}
@@ -264,3 +265,16 @@ def _possible(name: str, label: str, value: str) -> bool:
 def _rule(name: str) -> str:
     every = (rule for group in rules(load_objectives())["groups"] for rule in group["rules"])
     return " ".join(f"{rule['expr']} {rule.get('labels', '')}" for rule in every if rule.get("record") == name)
+
+
+def test_the_preview_draws_every_type_of_panel_with_packages_that_are_pinned() -> None:
+    drawn = re.search(r"const DRAWN = \{(.*?)\};", (PREVIEW / "page.jsx").read_text())
+    assert drawn is not None
+    types = {panel["type"] for board in BY_UID.values() for panel in panels(board)}
+    assert types <= set(re.findall(r'"?([\w-]+)"?: \w+', drawn[1]))
+    text = (PREVIEW / "package-lock.json").read_text()
+    locked = json.loads(text)["packages"]
+    asked = json.loads((PREVIEW / "package.json").read_text())["dependencies"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in asked} == asked
+    assert [name for name, package in locked.items() if name and "integrity" not in package] == []
+    assert "://" not in text

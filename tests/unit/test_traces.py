@@ -1,11 +1,15 @@
 """Traces are the ledger's lags: the same instants and causes, a long wait in between a link, nothing personal."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
+from services.cli.workers import EVERYONE
 from services.watching.spans import Part, Stretch, Traces, nanoseconds
 
 BEGUN: Final = datetime(2026, 3, 2, 10, 0, 0, 123_000, UTC)
@@ -36,6 +40,14 @@ def ids(span: ReadableSpan) -> tuple[int, int]:
     return context.trace_id, context.span_id
 
 
+WITHOUT: Final = """
+import importlib, sys
+sys.modules["opentelemetry"] = None
+for name in {names}: importlib.import_module(f"services.{{name}}.worker")
+from services.watching.traces import main
+sys.exit(main())
+"""
+"""Every worker, then the follower, where OpenTelemetry is not installed."""
 FAST: Final = part(
     ("report", "external.upstream_report", 0.2),
     ("ingest", "system_delay.kafka_queue", 0.004),
@@ -103,3 +115,11 @@ def test_a_part_that_waited_for_nothing_has_no_trace() -> None:
 def test_nothing_personal_is_in_a_span() -> None:
     for span in Traces().of([FAST, HELD]):
         assert (span.attributes or {}).keys() <= ATTRIBUTES
+
+
+def test_without_opentelemetry_every_worker_runs_and_the_follower_says_what_is_missing() -> None:
+    text = WITHOUT.format(names=[worker.package for worker in EVERYONE])
+    given = {name: value for name, value in os.environ.items() if not name.startswith("OTB_")}
+    done = subprocess.run([sys.executable, "-c", text], env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == "opentelemetry.exporter is missing: install the extra tracing\n"

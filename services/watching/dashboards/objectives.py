@@ -68,6 +68,7 @@ OBJECTIVES: Final = Board(
                         "{{slo}}",
                         instant=True,
                     ),
+                    decimals=0,
                     width=12,
                 ),
                 graph(

@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.watching.board import Board, Section
-from services.watching.panels import Sql, rows, spans
+from services.watching.panels import INSTANT, Sql, rows, spans
 
 TRACE: Final = (
     '/explore?schemaVersion=1&panes={"a":{"datasource":"opentobuy-traces",'
@@ -11,7 +11,7 @@ TRACE: Final = (
 )
 _JOURNEY: Final = """\
 SELECT repayment_id AS "repayment", account_id AS "account", source, rail, amount_minor AS "amount, minor units",
-  currency, tier, repaid_at AS "repaid", stage, cause_class AS "class", cause, due_at AS "until", outcome, reason
+  currency, tier, repaid_at AS "repaid", stage, cause, due_at AS "until", outcome, reason
 FROM watching.journey WHERE repayment_id = ${repayment:sqlstring}
 """
 _SPANS: Final = """\
@@ -40,6 +40,21 @@ _MESSAGES: Final = """\
 SELECT at, channel, language, template, state, ended_at AS "ended", text
 FROM watching.message WHERE repayment_id = ${repayment:sqlstring} ORDER BY at
 """
+_CAUSE: Final = 240
+_WIDTHS: Final = {
+    "repayment": 280,
+    "account": 220,
+    "source": 90,
+    "rail": 120,
+    "amount, minor units": 170,
+    "currency": 80,
+    "tier": 90,
+    "stage": 90,
+    "cause": _CAUSE,
+    "outcome": 130,
+    "repaid": INSTANT,
+    "until": INSTANT,
+}
 ONE_REPAYMENT: Final = Board(
     uid="opentobuy-one-repayment",
     title="8 · One repayment",
@@ -48,7 +63,7 @@ ONE_REPAYMENT: Final = Board(
     sections=(
         Section(
             "Where it is",
-            (rows("Journey", "What is known of it, where it waits and why.", Sql(_JOURNEY), height=5),),
+            (rows("Journey", "What is known of it, where it waits and why.", Sql(_JOURNEY), widths=_WIDTHS, height=5),),
         ),
         Section(
             "Where its time went",
@@ -59,7 +74,7 @@ ONE_REPAYMENT: Final = Board(
                     "They add up to the lag, to the millisecond.",
                     Sql(_SEGMENTS),
                     units={"spent": "ms"},
-                    width=12,
+                    widths={"part": 60, "n": 50, **_WIDTHS, "from": INSTANT, "to": INSTANT, "spent": 100},
                 ),
                 rows(
                     "Restored parts",
@@ -67,7 +82,8 @@ ONE_REPAYMENT: Final = Board(
                     Sql(_RESTORED),
                     units={"lag": "ms"},
                     links={"trace": TRACE},
-                    width=12,
+                    widths={"part": 60, **_WIDTHS, "restored": INSTANT, "lag": 100, "mostly": _CAUSE},
+                    height=5,
                 ),
             ),
         ),
@@ -79,9 +95,23 @@ ONE_REPAYMENT: Final = Board(
                     "What was owed by when, and when it ended.",
                     Sql(_PROMISES),
                     units={"late by": "ms"},
-                    width=12,
+                    widths={
+                        "part": 60,
+                        "objective": 150,
+                        "outcome": 120,
+                        "late by": 100,
+                        "promised by": INSTANT,
+                        "ended": INSTANT,
+                    },
+                    height=7,
                 ),
-                rows("Messages", "What the customer was told.", Sql(_MESSAGES), width=12),
+                rows(
+                    "Messages",
+                    "What the customer was told.",
+                    Sql(_MESSAGES),
+                    widths={"at": INSTANT, "channel": 100, "language": 90, "ended": INSTANT, "text": 800},
+                    height=7,
+                ),
             ),
         ),
     ),

@@ -4,12 +4,12 @@ from typing import Final
 
 from services.metrics import catalogue
 from services.watching.board import Board, Section
-from services.watching.panels import Ask, Sql, figure, graph, rows
+from services.watching.panels import INSTANT, Ask, Sql, figure, graph, rows
 from services.watching.promql import age, of, total
 
 ONE: Final = "/d/opentobuy-one-repayment?var-repayment=${__value.raw}&${__url_time_range}"
 _OLDEST: Final = """\
-SELECT repayment_id AS "repayment", stage, cause_class AS "class", cause, tier, rail,
+SELECT repayment_id AS "repayment", stage, cause, tier, rail,
   amount_minor AS "amount, minor units", currency, repaid_at AS "repaid", due_at AS "until",
   promised_by AS "promised", waiting_seconds AS "waits"
 FROM watching.waiting
@@ -34,6 +34,7 @@ WAITING: Final = Board(
                         "{{cause}}",
                         instant=True,
                     ),
+                    width=5,
                 ),
                 figure(
                     "Parked parts",
@@ -44,18 +45,21 @@ WAITING: Final = Board(
                         "{{cause}}",
                         instant=True,
                     ),
+                    width=5,
                 ),
                 figure(
                     "Held amount",
                     "Credit kept back, in minor units.",
                     "short",
                     Ask(total(of(catalogue.HELD_AMOUNT), "cause, currency"), "{{cause}} {{currency}}", instant=True),
+                    width=10,
                 ),
                 figure(
                     "Next promise",
                     "When the next held part is promised.",
                     "dateTimeFromNow",
                     Ask(f"min({of(catalogue.NEXT_PROMISED)}) * 1000", "next", instant=True),
+                    width=4,
                 ),
             ),
         ),
@@ -91,6 +95,17 @@ WAITING: Final = Board(
                     Sql(_OLDEST),
                     units={"waits": "s"},
                     links={"repayment": ONE},
+                    widths={
+                        "repayment": 130,
+                        "stage": 90,
+                        "cause": 220,
+                        "tier": 80,
+                        "rail": 120,
+                        "amount, minor units": 170,
+                        "currency": 80,
+                        "waits": 90,
+                        **dict.fromkeys(("repaid", "until", "promised"), INSTANT),
+                    },
                     height=14,
                 ),
             ),
