@@ -127,7 +127,9 @@ def _start(screen: Screen, result: Result) -> tuple[System, Mapping[str, int]]:
     ports = {**ports, PICTURE: start_picture(system)}
     screen.say(f"live picture, windows in memory that no figure needs: {address(ports[PICTURE])}")
     start_probe(system)
-    screen.say(f"synthetic probe: a repayment of 1 every {EVERY_SECONDS} s in books of its own, in no figure below")
+    screen.say(
+        f"synthetic probe: a repayment of 1 every {EVERY_SECONDS} s in books of its own, counted in the verdict only"
+    )
     return system, ports
 
 
