@@ -16,7 +16,7 @@ from services.policy import Profiles
 from services.prior import Guards
 from services.risk_scoring.credit import Credit
 from services.risk_scoring.domain import decide, judge
-from services.risk_scoring.model import Account, Question, Use
+from services.risk_scoring.model import Account, Question, Use, Warned
 from services.risk_scoring.view import asked_of
 from services.values import replace
 from tests import builders
@@ -211,6 +211,105 @@ def test_a_guarded_verdict_is_reached_again_from_its_inputs_and_its_digest_tells
     assert (judge(given, asked).tranches, judge(given, asked).patterns) == (fact.tranches, fact.patterns)
     one, other = replace(asked, disputes=1, lately_count=0), replace(asked, disputes=0, lately_count=1)
     assert one.digest != other.digest
+
+
+def seen(state: Account, event: Any = None) -> dict[str, Any]:
+    """Return what a verdict's guards were given; what they were not is nothing."""
+    given = dict(verdict(state, event).inputs)
+    names = ("disputes", "overdue_elsewhere", "shared_with", "new_funding", "young", "lately_count", "lately_minor")
+    return {name: given[name] for name in names if name in given}
+
+
+MOMENT = timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(("later", "counts"), [(timedelta(0), False), (MOMENT, True)])
+def test_a_window_s_very_first_instant_is_outside_it(later: timedelta, counts: bool) -> None:
+    """Sixty days of a dispute, thirty of a new funding account, a hundred and eighty of a young account."""
+    dispute = builders.repayment_disputed(
+        source="core", external_ref="earlier", code="R10", occurred_at=NOW - timedelta(days=60) + later
+    )
+    assert seen(after(used(), dispute)) == ({"disputes": 1} if counts else {})
+    first = Use("fund_1", NOW - timedelta(days=30) + later, 1)
+    assert seen(replace(KNOWN, uses={"fund_1": first})) == ({"new_funding": True} if counts else {})
+    opened = used(replace(KNOWN, credit=Credit("default", "CNY", NOW - timedelta(days=180) + later)))
+    assert seen(opened) == ({"young": True} if counts else {})
+
+
+@pytest.mark.parametrize(
+    ("at", "counts"),
+    [
+        (-timedelta(hours=24), False),
+        (-timedelta(hours=24) + MOMENT, True),
+        (timedelta(0), True),
+        (MOMENT, False),
+    ],
+)
+def test_what_was_repaid_in_the_day_before_counts_and_neither_what_came_later_nor_itself(
+    at: timedelta, counts: bool
+) -> None:
+    state = replace(used(), lately={"r_0": (FRIDAY + at, 700), "r_1": (FRIDAY, 9_000)})
+    assert seen(state) == ({"lately_count": 1, "lately_minor": 700} if counts else {})
+    both = replace(state, lately={**state.lately, "r_2": (FRIDAY - MOMENT, 50)})
+    assert seen(both)["lately_minor"] == (750 if counts else 50)
+
+
+def test_who_shares_a_funding_account_are_the_others_and_a_repayment_from_nowhere_shares_none() -> None:
+    assert seen(used(users=3)) == {"shared_with": 2}
+    assert seen(used(users=2, first_days=None)) == {"shared_with": 2, "new_funding": True}
+    assert seen(used(users=3), settled(funding_account_id=None)) == {}
+
+
+def test_a_repayment_is_remembered_with_its_first_use_of_a_funding_account() -> None:
+    first = after(replace(KNOWN, uses={"fund_1": Use("fund_1", None, 2)}), settled())
+    assert first.uses == {"fund_1": Use("fund_1", FRIDAY, 3)}
+    assert first.lately == {"r_1": (FRIDAY, 5_000)}
+    again = after(first, settled("r_2", 1, amount_minor=70, restorable_minor=70))
+    assert again.uses == first.uses
+    assert again.lately == {**first.lately, "r_2": (FRIDAY + timedelta(days=1), 70)}
+    assert after(KNOWN, settled()).uses == {"fund_1": Use("fund_1", FRIDAY, 1)}
+    nowhere = after(KNOWN, settled(funding_account_id=None))
+    assert (nowhere.uses, nowhere.lately) == ({}, {"r_1": (FRIDAY, 5_000)})
+    final = after(KNOWN, settled(rail="wallet", finality="final"))
+    assert (final.uses, final.lately) == ({}, {})
+
+
+def test_a_warning_is_kept_by_what_it_is_about_with_its_latest_word_and_its_end() -> None:
+    name = repayment_id("core", "earlier")
+    warned = after(used(), disputed(9))
+    at = FRIDAY - timedelta(days=9)
+    assert warned.warned == {f"disputed:{name}": Warned("disputed", name, at)}
+    assert after(warned, disputed(10)).warned == after(warned, disputed(9)).warned == warned.warned
+    assert after(warned, disputed(8)).warned == {f"disputed:{name}": Warned("disputed", name, at + timedelta(days=1))}
+    back = builders.repayment_returned(repayment_id=name, occurred_at=FRIDAY - timedelta(days=1))
+    over = after(warned, back)
+    assert over.warned == {f"disputed:{name}": Warned("disputed", name, at, FRIDAY - timedelta(days=1))}
+    assert after(over, builders.repayment_returned(repayment_id=name, occurred_at=FRIDAY)).warned == over.warned
+    assert after(used(), back).warned == {}, "nobody warned of it"
+
+
+def test_an_account_overdue_elsewhere_is_warned_of_until_another_status_and_an_older_or_equal_word_is_none() -> None:
+    def word(ended_days: int | None, days: int = 3) -> dict[str, Warned]:
+        ended = None if ended_days is None else FRIDAY - timedelta(days=ended_days)
+        return {"overdue_elsewhere:": Warned("overdue_elsewhere", "", FRIDAY - timedelta(days=days), ended)}
+
+    elsewhere = after(used(), standing("frozen", "overdue_elsewhere", 3))
+    assert elsewhere.warned == word(None)
+    assert after(elsewhere, standing("active", "paid", 3)).warned == word(None)
+    assert after(elsewhere, standing("frozen", "overdue", 2)).warned == word(2, 2)
+    again = after(elsewhere, standing("active", "paid", 2), standing("frozen", "overdue_elsewhere", 1))
+    assert again.warned == word(None, 1)
+    assert after(used(), standing("closed", "overdue_elsewhere", 3)).warned == {}
+
+
+def test_a_warning_alone_is_news_and_what_it_comes_with_stays_so() -> None:
+    policy = profiles(FORMULA)
+    found = decide(policy, used(), disputed(9), moment(NOW))
+    assert (found.outcome, found.reason, found.events) == ("applied", "", ())
+    again = decide(policy, found.state, disputed(9), moment(NOW))
+    assert (again.outcome, again.state) == ("ignored", found.state)
+    frozen = decide(policy, used(), standing("frozen", "overdue_elsewhere", 3), moment(NOW))
+    assert (frozen.outcome, frozen.reason) == ("applied", "")
 
 
 def test_the_bounds_are_those_of_the_profile() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.ids import event_id
 from schemas.review import LimitIncreaseDecided, LimitReviewConcluded
 from services.console.domain import CASE_CLOSES, MoveCase
 from services.console.domain import decide as console_decides
@@ -97,6 +98,7 @@ def test_a_review_near_the_threshold_is_a_case_and_what_a_person_decides_of_it_r
 def test_a_limit_that_is_not_raised_stays_as_it_is(outcome: CaseOutcome, says: str) -> None:
     fact = only(ended(opened(), outcome).events, LimitReviewConcluded)
     assert (fact.outcome, fact.amount_minor, fact.currency) == (says, 3_000_000, "TWD")
+    assert fact.event_id == event_id("LimitReviewConcluded", case_of(opened()).case_id, NOW.isoformat())
     state = golden.told(golden.scored(), golden.opened(occurred_at=LONG_AGO))
     told = only(risk_decides(golden.scored(), state, fact, moment(golden.DECIDED)).events, LimitIncreaseDecided)
     assert (told.outcome, told.amount_minor, told.refer) == (says, 3_000_000, False)
