@@ -52,6 +52,7 @@ simulate: setup ## play one seed of the simulated pipeline again: make simulate 
 
 mutate: setup ## change the domains on purpose: does a test fail each time? (bounded; FILES='*/waterfall.py' for some)
 	@$(BIN)/python -m tests.mutation $(if $(FILES),'$(FILES)')
+	@$(BIN)/python -m tests.mutation.numbers $(if $(FILES),'$(FILES)')
 
 e2e: setup ## the whole pipeline, killed and restarted
 	@$(BIN)/python -m pytest tests/e2e

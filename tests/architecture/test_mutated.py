@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 from tests.mutation.__main__ import FILES, SERVICES
+from tests.mutation.numbers import changed, numbers
 from tests.mutation.outcome import KILLED_MIN, figures_kept
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +53,10 @@ def test_a_file_is_held_by_tests_there_are() -> None:
     for _, tests in SERVICES.values():
         for name in tests:
             assert (ROOT / "tests" / "unit" / f"{name}.py").exists(), name
+
+
+def test_a_number_outside_functions_is_found_and_made_another_one() -> None:
+    text = 'X = 60  # \u00e9\nY = (True, "2", 0.5)\n\n\ndef f() -> int:\n    return 7\n'
+    one, two = numbers(text)
+    assert changed(text, one) == text.replace("60", "61")
+    assert changed(text, two) == text.replace("0.5", "0.75")

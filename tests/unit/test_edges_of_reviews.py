@@ -69,8 +69,9 @@ def test_an_opened_account_is_kept_with_its_terms_and_reviewed_on_the_day_half_a
 
 
 def test_the_first_review_counts_from_the_opening_even_where_the_news_of_it_came_late() -> None:
-    found = decide(golden.scored(), Account(builders.ACCOUNT), golden.opened(), moment(golden.DECIDED))
-    assert [timer.due_at for timer in found.timers] == [datetime(2027, 5, 23, 1, 0, tzinfo=UTC)]
+    forty_days_later = moment(golden.OPENED + timedelta(days=40))
+    found = decide(golden.scored(), Account(builders.ACCOUNT), golden.opened(), forty_days_later)
+    assert [timer.due_at for timer in found.timers] == [datetime(2026, 5, 23, 1, 0, tzinfo=UTC)]
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,16 @@ def test_a_refused_message_is_undeliverable() -> None:
     assert message_of(decision.state).state == "undeliverable"
 
 
+def test_a_wait_is_up_to_a_fifth_longer_and_never_shorter() -> None:
+    waits = []
+    for n in range(200):
+        tried_at = message_of(tried(told(builders.credit_restored(caused_by=f"{n:032x}")).state, "retry").state)
+        assert tried_at.next_attempt_at is not None
+        waits.append((tried_at.next_attempt_at - FRIDAY).total_seconds())
+    assert 5 <= min(waits) < 5.05
+    assert 5.95 < max(waits) <= 6
+
+
 def test_tries_follow_the_schedule_and_end() -> None:
     state = told(builders.credit_restored()).state
     waits: list[float] = []
@@ -214,10 +224,12 @@ def test_tries_follow_the_schedule_and_end() -> None:
         state = decision.state
         next_at = message_of(state).next_attempt_at
         assert next_at is not None
-        assert decision.events == ()
+        assert (decision.outcome, decision.reason, decision.events) == ("applied", "retry", ())
         waits.append((next_at - FRIDAY).total_seconds())
     for wait, seconds in zip(waits, RETRY_SECONDS, strict=True):
         assert seconds <= wait <= seconds * (1 + JITTER)
+    rule = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
+    assert [round(5 * wait / waits[0]) for wait in waits] == rule, "a message's waits are all as much longer"
     assert all(shorter < longer for shorter, longer in pairwise(waits))
     last = tried(state, "retry")
     fact = only(last.events, NotificationUndeliverable)
