@@ -5,7 +5,7 @@ COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose
 OWNER = $(COMPOSE) run --rm -T --no-deps otb
 WORKERS := repayment-ingest settlement risk-scoring limit-release notifier lag-monitor console
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine dashboards-preview bench growth memory release train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate mutate e2e engine dashboards-preview bench growth memory release audit train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ release: setup ## what takes minutes and is shown before a release, one line eac
 	@$(BIN)/python -m pytest tests/e2e/test_crash.py --repayments 12000 --kills 40
 	@$(BIN)/python -m pytest --release tests/e2e/test_upgrade.py tests/e2e/test_rotation.py tests/contract/test_image_arm64.py
 	@OTB_ENGINE=1 $(BIN)/python -m pytest --release tests/e2e/compose
+	@$(MAKE) --no-print-directory audit
+
+audit: setup ## list the image's packages (CycloneDX, .otb/sbom.json) and ask whether one has a known defect (network)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/audit.lock
+	@mkdir -p .otb && $(BIN)/cyclonedx-py requirements deploy/image.lock --output-reproducible -o .otb/sbom.json
+	@$(BIN)/pip-audit --requirement deploy/image.lock --require-hashes --disable-pip --progress-spinner off
 
 training: setup ## what only training needs, from its own lock (LightGBM, NumPy)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/training.lock
@@ -92,6 +98,7 @@ schemas: setup ## write JSON Schema, AsyncAPI, the catalogue, topics and access 
 lock: ## pin every Python package with its hashes again (needs uv)
 	@$(LOCK) --extra dev pyproject.toml -o deploy/requirements.lock
 	@$(LOCK) --extra training -c deploy/requirements.lock pyproject.toml -o deploy/training.lock
+	@$(LOCK) --extra audit -c deploy/requirements.lock pyproject.toml -o deploy/audit.lock
 	@$(LOCK) --extra image --extra tracing -c deploy/requirements.lock pyproject.toml -o deploy/image.lock
 
 stack-up: setup ## start the embedded Kafka and PostgreSQL
