@@ -31,6 +31,12 @@ _NO_CODE = {
 }
 
 
+def test_no_two_migrations_of_a_module_have_one_number() -> None:
+    for folder in (ROOT / "services").glob("*/migrations"):
+        numbers = [path.name.split("_")[0] for path in folder.glob("*.sql")]
+        assert len(numbers) == len(set(numbers)), sorted(numbers)
+
+
 def test_the_runtime_stays_small() -> None:
     lines = sum(len(_code_lines(path)) for path in (ROOT / "services" / "runtime").glob("*.py"))
     assert lines <= RUNTIME_LINES_MAX
