@@ -261,6 +261,18 @@ def test_lag_splits_what_was_restored(otb: Otb) -> None:
     assert all(stage["waiting"] == 0 for stage in shown["stages"].values())
 
 
+def test_the_lag_report_is_a_page_whose_figures_are_those_of_otb_lag(demo: Demo, otb: Otb) -> None:
+    page = demo.folder / "since.html"
+    said = otb.says("lag", "report", "--since", "1h", "--out", str(page))
+    assert re.fullmatch(rf"wrote {page}: \d+ parts restored\n", said)
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    reported, shown = otb.json("lag", "report", "--since", "1h"), otb.json("lag", "--seconds", "3600")["ledger"]
+    assert [total["parts"] for total in reported["totals"]] == [int(said.split()[2])]
+    assert (reported["totals"], reported["lines"]) == (shown["totals"], shown["lines"])
+    assert f"<td>{reported['totals'][0]['parts']}<" in text
+
+
 def test_ctrl_c_in_the_middle_leaves_nothing_running(demo: Demo) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "services.cli.main", "demo", "--seconds", "60", "--plain"],
