@@ -114,11 +114,15 @@ class Exposure(_Table):
     """How much may be given back before it is final: of a customer, and of the product's whole portfolio.
 
     ``per_customer`` bounds it by the limit and by the instant cap of the tier; ``portfolio_max_minor`` is the budget
-    above which nothing is given back at once on rails that may take it back.
+    above which nothing is given back at once on rails that may take it back. While our own delay burns an objective the
+    instant cap of tiers A and B is ``relief_bps`` of itself, until so much is expected to be lost by it within a day
+    (L17); by default there is no relief.
     """
 
     per_customer: bool = False
     portfolio_max_minor: ShareMinor | None = None
+    relief_bps: Annotated[int, Field(ge=10_000, le=50_000)] = 10_000
+    relief_loss_minor: ShareMinor = 0
 
 
 class Bin(_Table):

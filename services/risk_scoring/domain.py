@@ -15,7 +15,7 @@ from services.decision import Decision, Input, Moment, latest
 from services.policy import Hold, Profile, Profiles, RailClass, Rest
 from services.prior import Prior
 from services.risk_scoring.accounts import learned, repaid, returned
-from services.risk_scoring.exposure import followed, left_to_customer, left_to_portfolio
+from services.risk_scoring.exposure import followed, left_to_customer, left_to_portfolio, relieved
 from services.risk_scoring.guards import NONE, Guard, fired, given_to_guards, remembered, sooner_anywhere, warned
 from services.risk_scoring.hazard import cheapest_of, held_until, worth_a_look
 from services.risk_scoring.model import (
@@ -264,7 +264,7 @@ def _question(profile: Profile, state: Account, event: RepaymentSettled, now: da
         tier=state.tier,
         over_budget=budget is not None and budget < min(left, event.restorable_minor),
     )
-    return given_to_guards(profile, state, event, asked)
+    return given_to_guards(profile, state, event, relieved(profile, state, asked))
 
 
 def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:

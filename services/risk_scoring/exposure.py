@@ -9,18 +9,24 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Moment
 from services.policy import Profile, Profiles
-from services.risk_scoring.model import Account
+from services.risk_scoring.model import Account, Question, window
 from services.risk_scoring.outcomes import Outcome, changed, outcome_of
 from services.values import replace
 
 UNBOUNDED: Final = 2**62
+WHOLE: Final = 10_000
+LOW_RISK: Final = frozenset(("A", "B"))
+"""The tiers whose instant cap is wider while a relief is in force (L17)."""
 
 
-def left_to_customer(profile: Profile, state: Account) -> int:
-    """Return how much more of an account may be given back before it is final, in minor units (risk 4.5)."""
+def left_to_customer(profile: Profile, state: Account, factor_bps: int = WHOLE) -> int:
+    """Return how much more of an account may be given back before it is final, in minor units (risk 4.5).
+
+    ``factor_bps`` is how wide the instant cap is, in basis points of itself.
+    """
     if not profile.hold["REVERSIBLE"].exposure.per_customer:
         return UNBOUNDED
-    cap = profile.instant_cap_by_tier[state.tier]
+    cap = profile.instant_cap_by_tier[state.tier] * factor_bps // WHOLE
     most = cap if state.credit_limit_minor is None else min(cap, state.credit_limit_minor)
     return max(0, most - state.exposed_minor)
 
@@ -33,6 +39,25 @@ def left_to_portfolio(profile: Profile, state: Account) -> int | None:
     """
     budget = profile.hold["REVERSIBLE"].exposure.portfolio_max_minor
     return None if budget is None else max(0, budget - state.portfolio_minor.get(profile.product, 0))
+
+
+def relieved(profile: Profile, state: Account, asked: Question) -> Question:
+    """Return a question with what a relief adds to the instant cap: of tiers A and B alone, never of a budget (L17)."""
+    factor = state.relief.get(profile.product, WHOLE)
+    if factor == WHOLE or asked.tier not in LOW_RISK or asked.rail != "REVERSIBLE":
+        return asked
+    since = window(asked.now, hours=profile.hold["REVERSIBLE"].window_hours)
+    cap = profile.instant_cap_by_tier[asked.tier] * factor // WHOLE
+    left = min(max(0, cap - state.instant_since(since)), left_to_customer(profile, state, factor))
+    budget = left_to_portfolio(profile, state)
+    most = left if budget is None else min(left, budget)
+    more, over = most - asked.instant_left_minor, most < min(left, asked.restorable_minor)
+    return replace(asked, instant_left_minor=most, widened_minor=more, over_budget=over) if more > 0 else asked
+
+
+def narrow(asked: Question) -> Question:
+    """Return a question as it would have been without a relief."""
+    return replace(asked, instant_left_minor=asked.instant_left_minor - asked.widened_minor, widened_minor=0)
 
 
 def followed(policy: Profiles, decision: Decision[Account], event: Input, moment: Moment) -> Decision[Account]:

@@ -177,8 +177,9 @@ class Account:
     those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
     ``portfolio_minor`` that of each product as the batch found it. ``trial`` is the candidate beside the champion,
     ``compared`` what both said of this batch's repayments; ``watch`` is of the champion, ``watched`` what it and the
-    model before it said. ``uses`` are of the funding accounts this batch's repayments
-    come from, ``lately`` when what of the last two days was repaid, and how much.
+    model before it said. ``uses`` are of the funding accounts this batch's repayments come from, ``lately`` when what
+    of the last two days was repaid, and how much. ``relief`` is how wide a product's instant cap of tiers A and B is,
+    in basis points of itself, none where it is as ever.
     """
 
     account_id: str
@@ -201,6 +202,7 @@ class Account:
     warned: Mapping[str, Warned] = field(default_factory=dict)
     uses: Mapping[str, Use] = field(default_factory=dict)
     lately: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
+    relief: Mapping[str, int] = field(default_factory=dict)
 
     def deciding(self, profile: Profile) -> Profile:
         """Return ``profile`` with the table of returns that decides for this account: the champion's, or a canary's."""
@@ -278,7 +280,8 @@ class Question:
     cycle before (R15), ``strikes`` how often its funding account returned a repayment lately, ``unused_minor`` the
     credit that could be spent before the repayment, None when nobody said. ``over_budget`` says that the cap is what
     the portfolio's budget left of it. ``lately_count`` and ``lately_minor`` were repaid in the 24 hours before, with
-    ``shared_with`` others the funding account is shared: what guards ask (guards.py).
+    ``shared_with`` others the funding account is shared: what guards ask (guards.py). ``widened_minor`` of the cap is
+    there by a relief (exposure.py).
     """
 
     amount_minor: int
@@ -303,6 +306,7 @@ class Question:
     young: bool = False
     lately_count: int = 0
     lately_minor: int = 0
+    widened_minor: int = 0
 
     @property
     def inputs(self) -> tuple[Given, ...]:
@@ -327,8 +331,8 @@ SAID = frozenset(
 
 GUARDS = frozenset(
     ("disputes", "overdue_elsewhere", "shared_with", "new_funding", "young", "lately_count", "lately_minor")
-)
-"""The inputs that guards ask: of most repayments there is none of them."""
+) | {"widened_minor"}
+"""The inputs that guards ask, and what a relief adds: of most repayments there is none of them."""
 
 
 @dataclass(frozen=True)

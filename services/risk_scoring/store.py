@@ -30,7 +30,8 @@ INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "
 # became of both; what is exposed today of the accounts ($2) and of everything. The return model in force, in
 # its first 14 days what decided before it, and the candidate that is tried, seen at the same instant: no batch decides
 # an account by two. With every batch it is asked whether what one came to ends it. And what guards ask: what billing
-# warned of ($2), the use of the funding accounts ($5) accounts ($6) repay from, what those ($7) repaid lately.
+# warned of ($2), the use of the funding accounts ($5) accounts ($6) repay from, what those ($7) repaid lately. And the
+# products whose instant cap is wider now.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
@@ -91,7 +92,9 @@ READS = """
   FROM unnest($5::text[], $6::text[]) AS n (name, account_id)) AS u) AS uses,
 (SELECT json_agg(l) FROM (
   SELECT account_id, repayment_id, repaid_at, amount_minor FROM risk_scoring.risk_outcome
-  WHERE account_id = ANY($7::text[]) AND repaid_at > clock_timestamp() - interval '2 days') AS l) AS lately
+  WHERE account_id = ANY($7::text[]) AND repaid_at > clock_timestamp() - interval '2 days') AS l) AS lately,
+(SELECT json_object_agg(product, factor_bps) FROM risk_scoring.relief_in_force
+ WHERE cardinality($2::text[]) > 0) AS relief
 """
 # Keeps accounts as they were read, and funding accounts, strikes, assessments and outcomes that changed; exposure is
 # added to, in the order of its keys, so that two workers never wait for each other in a circle.
@@ -209,7 +212,8 @@ def _guarded(found: dict[str, Account], row: Row) -> dict[str, Account]:
     for each in listed(row["lately"]):
         state, at = found[each["account_id"]], (_sure(each["repaid_at"]), each["amount_minor"])
         found[state.account_id] = replace(state, lately={**state.lately, each["repayment_id"]: at})
-    return found
+    relief = json.loads(row["relief"] or "{}")
+    return {at: replace(state, relief=relief) for at, state in found.items()} if relief else found
 
 
 def _sure(text: str) -> datetime:

@@ -175,9 +175,10 @@ SMALL = {
     "risk_trial_stop",
     "risk_trial_count",
     "portfolio_exposure",
+    "cap_relief",
 }
-"""Tables with a row a partition, a channel, a series, a model, a trial of one or an hour of it, a day of a product or a
-decision of a person's.
+"""Tables with a row a partition, a channel, a series, a model, a trial of one or an hour of it, a day of a product, a
+time that burned or a decision of a person's.
 """
 
 

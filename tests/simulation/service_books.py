@@ -261,6 +261,7 @@ class RiskBooks:
             "warned": aggregated([self.warning.named(row) for row in warned]),
             "uses": aggregated(uses),
             "lately": aggregated([{name: one[name] for name in self.LATELY} for one in lately]),
+            "relief": None,
         }
 
     def _exposed(self, whole: set[str], linked: set[str], named: set[str], now: datetime) -> dict[str, Any]:
