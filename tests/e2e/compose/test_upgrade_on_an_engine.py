@@ -48,11 +48,11 @@ def dead_letters(up: Engine) -> list[str]:
 def test_the_containers_of_the_build_before_this_one_are_upgraded_while_repayments_come_in(older: Engine) -> None:
     before = sent(older, older.name("billing-simulator"))
     settled(older, before)
-    load = older.start_load(LOAD, LOAD_RATE)
-    eventually(lambda: taken(older) > before, "the load came in")
-
     lay_out(REPOSITORY, older.checkout)
     make_ours(older.run)
+    load = older.start_load(LOAD, LOAD_RATE)
+    eventually(lambda: taken(older) > before, "the load came in")
+    assert taken(older) < before + LOAD, "some of it is still to come"
     older.run("make", "upgrade")
     built = older.run("docker", "inspect", "--format", "{{.Id}}", OURS).strip()
     assert {older.inspect(worker.name, "{{.Image}}") for worker in EVERYONE} == {built}
