@@ -8,7 +8,7 @@ import pytest
 
 from schemas.account import Language
 from schemas.event import Event
-from schemas.ids import EventId
+from schemas.ids import EventId, derived_id
 from schemas.notification import (
     Channel,
     NotificationDelivered,
@@ -192,6 +192,13 @@ def test_a_delivered_message_is_over() -> None:
     assert message_of(decision.state).next_attempt_at is None
     again = tried(decision.state, "retry")
     assert (again.outcome, again.reason, again.state) == ("stale", "over_before", decision.state)
+
+
+def test_a_message_s_id_is_of_the_commit_the_repayment_and_the_channel_it_is_about() -> None:
+    restored, review = builders.credit_restored(), builders.limit_increase_decided()
+    named = derived_id("notification", restored.caused_by, builders.REPAYMENT, "log")
+    assert notification_id(restored, "log") == named
+    assert notification_id(review, "log") == derived_id("notification", review.caused_by, "", "log")
 
 
 def test_a_try_at_an_unknown_message_is_stale() -> None:
