@@ -1,4 +1,4 @@
-"""People beside the pipeline: a hold ended and one moved, the promise that broke, its case, and the words told."""
+"""People beside the pipeline: holds ended and moved, broken promises, limits asked for, their cases, the words told."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from schemas.event import Event, to_millisecond
 from schemas.ids import repayment_id
 from services.billing_simulator.plan import SOURCE, Billing, Planned, Repayment
 from services.billing_simulator.scenarios import scenario
@@ -21,7 +22,9 @@ from services.cli.workers import OBSERVERS
 from services.risk_scoring.worker import WORKER as RISK_SCORING
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
+from tests import builders
 from tests.conftest import run_apart
+from tests.integration.kafka import send
 from tests.integration.support import owner, violations
 
 FIRST_SECONDS, SECOND_SECONDS = 40, 600
@@ -193,4 +196,110 @@ def test_r27_a_promise_we_break_ourselves_is_told_and_opens_an_urgent_case(slow:
     assert [row["case_id"] for row in otb("case", "list")] == [case["case_id"]]
     (traced,) = otb("trace", repayment.external_ref)["cases"]
     assert (traced["case_id"], traced["state"]) == (case["case_id"], "open")
+    assert run_apart(violations(slow.settings)) == {}
+
+
+LIMIT, BILL, STATEMENTS = 750_000, 675_000, 7
+REPAYS = {"near": 54_000, "far": 20_250, "well": 135_000}
+"""Three customers who use nine tenths of their limit and repay 8, 3 and 20 % of each bill: 637, 594 and 650 points."""
+CUSTOMER = ("--actor", "agent_1", "--reason", "customer_called")
+
+
+def statements(account: str, repays: int, now: datetime) -> Iterator[Event]:
+    """Yield a history of more than two years of an account whose last seven bills are the same."""
+    about: dict[str, Any] = {"account_id": account}
+    opened = now - timedelta(days=800)
+    yield builders.account_opened(
+        **about, product="demo", credit_limit_minor=LIMIT, occurred_at=opened, language="en", event_id=f"{account}-o"
+    )
+    yield builders.purchase_posted(
+        **about, amount_minor=BILL, occurred_at=opened, purchase_id=f"{account}-p", event_id=f"{account}-p"
+    )
+    for n in range(STATEMENTS):
+        at = now - timedelta(days=30 * (STATEMENTS - n) - 1)
+        due = {"due_minor": repays if n else BILL, "minimum_minor": repays // 2, "due_on": (at + timedelta(20)).date()}
+        yield builders.statement_issued(**about, **due, occurred_at=at, event_id=f"{account}-s{n}")
+
+
+def repayments(account: str, repays: int, now: datetime) -> Iterator[Event]:
+    """Yield a repayment on a final rail three days after each statement."""
+    for n in range(STATEMENTS):
+        at = now - timedelta(days=30 * (STATEMENTS - n) - 4)
+        named = {"external_ref": f"{account}-{n}", "event_id": f"{account}-r{n}"}
+        yield builders.repayment_reported(account_id=account, **named, amount_minor=repays, rail="wallet", repaid_at=at)
+
+
+def told_of(
+    system: System, tell: Callable[[str, int, datetime], Iterator[Event]], now: datetime, known: str, count: int
+) -> None:
+    """Tell of all three customers, and wait until risk-scoring knows."""
+    run_apart(send(system.settings, *[event for name, repays in REPAYS.items() for event in tell(name, repays, now)]))
+    within(60, lambda: len(query(system, known)) >= count)
+
+
+def reviews_told(system: System, account: str) -> list[str]:
+    told = "SELECT text FROM notifier.notification WHERE account_id = $1 AND template = $2 ORDER BY requested_at"
+    return [row["text"] for row in query(system, told, account, "limit_review")]
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("slow", [()], indirect=True, ids=["as shipped"])
+def test_r25_limits_are_asked_for_appealed_and_decided_by_people_and_each_word_reaches_the_customer(
+    slow: System, otb: Otb
+) -> None:
+    now = to_millisecond(utc_now())
+    told_of(slow, statements, now, "SELECT FROM risk_scoring.account WHERE score IS NOT NULL", len(REPAYS))
+    assessed = "SELECT FROM risk_scoring.outbox WHERE event_type LIKE '%.RiskAssessed.%'"
+    told_of(slow, repayments, now, assessed, len(REPAYS) * STATEMENTS)
+
+    # Who is far from it is refused with reasons, is not asked for twice, and may have a person look.
+    refused = otb("limit", "request", "far", *CUSTOMER)
+    assert (refused["decision"]["outcome"], refused["case_id"]) == ("refused", None)
+    assert refused["decision"]["reasons"][0] == "SMALL_PAYMENTS"
+    assert refused["decision"]["path"]
+    otb("limit", "request", "far", *CUSTOMER, code=1)
+    appealed = otb("limit", "appeal", "far", *CUSTOMER)
+    assert (appealed["decision"]["outcome"], appealed["decision"]["refer"]) == ("unchanged", True)
+    otb("limit", "appeal", "far", *CUSTOMER, code=1)
+
+    # Who is near it is a person's to decide, who is beyond it is raised at once.
+    near, well = otb("limit", "request", "near", *CUSTOMER), otb("limit", "request", "well", *CUSTOMER)
+    assert 632 <= near["decision"]["score"] < 640
+    assert near["decision"]["refer"]
+    assert (well["decision"]["outcome"], well["decision"]["amount_minor"]) == ("approved", LIMIT * 3 // 2)
+    waiting = {near["case_id"], appealed["case_id"]}
+
+    def referred() -> set[str]:
+        return {each["case_id"] for each in otb("case", "list") if each["kind"] == "limit_referred"}
+
+    within(20, lambda: referred() == waiting)
+    shown = otb("case", "show", near["case_id"])
+    assert (shown["account_id"], shown["detail"]) == ("near", f"score_{near['decision']['score']}")
+    assert shown["review"]["event_id"] == near["decision"]["event_id"]
+
+    # People decide; risk-scoring has the last word.
+    resolve = ("case", "resolve", near["case_id"], *WHO, "--outcome", "limit_raised", "--limit")
+    assert otb(*resolve, str(LIMIT * 2), code=1)["verdict"]["reason"] == "beyond_the_cap"
+    assert otb("case", "move", near["case_id"], "object", *WHO)["state"] == "in_review"
+    raised = otb(*resolve, "900000")
+    assert (raised["state"], raised["verdict"]["outcome"]) == ("resolved", "applied")
+    kept = otb("case", "resolve", appealed["case_id"], *WHO, "--outcome", "limit_refused")
+    assert kept["verdict"]["outcome"] == "applied"
+    assert referred() == set()
+    assert otb("account", "near")["last_decision"]["amount_minor"] == 900_000
+
+    # Each word reached its customer once, in order.
+    within(30, lambda: sum(len(reviews_told(slow, name)) for name in REPAYS) == 6)
+    told = {name: reviews_told(slow, name) for name in REPAYS}
+    first, second, third = told["far"]
+    assert first.startswith("Your limit was not raised this time")
+    assert "your monthly payments are small" in first
+    assert "A person looks at it as well" in second
+    assert third.startswith("Your limit was not raised this time")
+    assert "A person looks at it as well" in told["near"][0]
+    assert told["near"][1].startswith("Your credit limit is raised to CN¥9,000.00.")
+    assert told["well"][0].startswith("Your credit limit is raised to CN¥11,250.00.")
+    acts = [row["action"] for row in query(slow, "SELECT action FROM console.audit ORDER BY seq")]
+    asked = ["request_review", "appeal_review", "request_review", "request_review"]
+    assert acts == [*asked, "resolve", "object", "resolve", "resolve"]
     assert run_apart(violations(slow.settings)) == {}
