@@ -51,6 +51,7 @@ def test_the_same_is_asked_again_only_after_its_time_whoever_asks(action: Asked)
     early = asked(first, action, NOW + ASKED_AGAIN[action] - timedelta(milliseconds=1), "agent_2")
     assert (early.outcome, early.reason, early.events) == ("stale", "asked_lately", ())
     assert early.state.audits == first.audits
+    assert list(ASKED_AGAIN.values()) == [timedelta(hours=24), timedelta(days=90)]
     later = asked(first, action, NOW + ASKED_AGAIN[action], "agent_2")
     assert only(later.events, LimitReviewRequested).actor == "agent_2"
 
