@@ -13,7 +13,7 @@ from tests.e2e.compose.asking import eventually, healthy, psql, sent, settled, t
 from tests.e2e.compose.engine import Engine, lay_out
 from tests.e2e.compose.images import OURS, make_ours
 
-pytestmark = [pytest.mark.engine, pytest.mark.release, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.engine, pytest.mark.release, pytest.mark.timeout(3600)]
 LOAD = 300
 LOAD_RATE = 5
 MEETS_POISON = "repayment_ingest"
