@@ -142,7 +142,7 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, State]:
         at: State(
             _account(at, found.get(at), authorisations.get(at, {}), booked.get(at, set())), repayments.get(at, {})
         )
-        for at in {event.account_id for event in inputs}
+        for at in sorted({event.account_id for event in inputs})
     }
 
 

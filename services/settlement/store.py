@@ -115,7 +115,7 @@ class Pressing:
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input with what the inputs speak of, and its history where something may be late."""
-    accounts = {str(event.account_id) for event in inputs}
+    accounts = sorted({str(event.account_id) for event in inputs})
     found = {a["account_id"]: a for a in listed(row["accounts"])}
     repayments: dict[str, dict[str, Repayment]] = {at: {} for at in accounts}
     for r in listed(row["repayments"]):

@@ -386,11 +386,11 @@ class ReleaseBooks:
         repayments = [self._with_tranches(row) for at in wanted if (row := self.repayment.get(at)) is not None]
         booked = [
             {"account_id": at, "ref": ref}
-            for at, ref in set(zipped(values[3:5]))
+            for at, ref in dict.fromkeys(zipped(values[3:5]))
             for kind in JOURNAL_KINDS
             if (at, kind, ref) in self.journal.rows
         ]
-        held = [row for at in set(zipped(values[5:7])) if (row := self.authorisation.get(at)) is not None]
+        held = [row for at in dict.fromkeys(zipped(values[5:7])) if (row := self.authorisation.get(at)) is not None]
         return {
             "accounts": aggregated(accounts),
             "repayments": aggregated(repayments),

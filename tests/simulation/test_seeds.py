@@ -78,14 +78,15 @@ def test_ten_thousand_lives_break_nothing_and_meet_every_situation() -> None:
 
 
 def test_a_seed_is_the_same_story_under_any_hash_seed() -> None:
-    told = {_digests(hash_seed) for hash_seed in ("0", "1", "4242")}
+    """Under 0 and 3 rows of two accounts once came in another order, in one seed of twenty."""
+    told = {_digests(hash_seed) for hash_seed in ("0", "1", "3")}
     assert len(told) == 1
     assert len(set(told.pop().split())) > 8, "each seed has a digest of its own"
 
 
 def _digests(hash_seed: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--digests", "0", "6"],
+        [sys.executable, "-m", "tests.simulation", "--digests", "0", "25"],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
