@@ -1,45 +1,85 @@
 """An event loop on a clock of its own: nothing waits, time goes to the next thing that happens."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, TypeVarTuple
 
 from typing_extensions import override
+
+Ts = TypeVarTuple("Ts")
+SAME_INSTANT = 1e-9
+"""What is due within so many seconds is due now."""
 
 
 class StandsStill(Exception):
     """Nothing will ever happen any more: a wait without a deadline."""
 
 
-class _Selector:
-    """Turns a wait for sockets, of which there are none, into time that has passed."""
+class _Call(list[Any]):
+    """When, its number, what and with what: a handle that the heap compares without asking Python."""
 
-    def __init__(self, passed: Callable[[float], None]) -> None:
-        self._passed = passed
+    __slots__ = ()
 
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise StandsStill("no task has anything to wait for")
-        if timeout > 0:
-            self._passed(timeout)
-        return []
+    def cancel(self) -> None:
+        self[2] = None
 
 
 class Loop(asyncio.BaseEventLoop):
-    """asyncio's own loop with simulated time; callbacks run in the order they were scheduled in."""
+    """asyncio's own tasks and futures with simulated time; calls of one instant run in the order they were asked for.
+
+    What asyncio does for a real loop and nobody needs here is left out: sockets, threads, contexts, debugging.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds = 0.0
-        self._selector = _Selector(self._pass)
-        self._clock_resolution = 1e-9
-
-    def _pass(self, seconds: float) -> None:
-        self.seconds += seconds
+        self._soon: deque[_Call] = deque()
+        self._later: list[_Call] = []
+        self._numbers = 0
+        self._stopping = False
 
     @override
     def time(self) -> float:
         return self.seconds
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There are no sockets."""
+    @override
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Any = None) -> Any:
+        call = _Call((0.0, 0, callback, args))
+        self._soon.append(call)
+        return call
+
+    @override
+    def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Any = None) -> Any:
+        return self.call_at(self.seconds + delay, callback, *args)
+
+    @override
+    def call_at(self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Any = None) -> Any:
+        self._numbers += 1
+        call = _Call((when, self._numbers, callback, args))
+        heappush(self._later, call)
+        return call
+
+    def _run_once(self) -> None:
+        """Run round after round until stopped: asyncio's own run_forever() would ask for each round."""
+        soon, later = self._soon, self._later
+        while True:
+            while later and later[0][2] is None:
+                heappop(later)
+            if not soon:
+                if not later:
+                    raise StandsStill("no task has anything to wait for")
+                self.seconds += max(0.0, later[0][0] - self.seconds)
+            end = self.seconds + SAME_INSTANT
+            while later and later[0][0] < end:
+                soon.append(heappop(later))
+            for _ in range(len(soon)):
+                _, _, callback, args = soon.popleft()
+                if callback is not None:
+                    try:
+                        callback(*args)
+                    except Exception as error:  # noqa: BLE001  # what one call raises is not the next one's
+                        self.call_exception_handler({"message": "a call failed", "exception": error})
+            if self._stopping:
+                return
