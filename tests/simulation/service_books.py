@@ -29,11 +29,12 @@ STEPS_OF_MONEY = {
 }
 JOURNAL_KINDS = ("POST", "PURCHASE", "REFUND")
 WAITING = ("held", "parked")
+_AGGREGATES = json.JSONEncoder(default=jsonable, check_circular=False)
 
 
 def aggregated(rows: Sequence[Any]) -> str | None:
     """Return what json_agg() makes of rows."""
-    return json.dumps(rows, default=jsonable) if rows else None
+    return _AGGREGATES.encode(rows) if rows else None
 
 
 def parsed(text: str | None) -> Any:

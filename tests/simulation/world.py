@@ -117,6 +117,7 @@ class Process:
         task = self.world.loop.create_task(self._guarded(work))
         task.add_done_callback(lambda _: cast(Any, work).close())  # it may have ended before it began
         self.tasks.append(task)
+        self.world.tasks.append(task)
 
     async def _main(self) -> None:
         await self.money.on_start()
@@ -238,6 +239,7 @@ class World:
         """Billing keys many records as another client would: two processes meet on one account."""
         self.distance = 60 if self.another_partitioner else self.chance.choice((1, 1, 1, 1, 1, 10))
         self.processes: dict[str, Process] = {}
+        self.tasks: list[asyncio.Task[None]] = []
         self.numbers = 0
         self.billing = Billing(self)
 
@@ -345,6 +347,7 @@ class World:
     def _retire(self, twin: Process) -> None:
         if not twin.dead:
             twin.tasks.append(self.loop.create_task(twin.stop()))
+            self.tasks.append(twin.tasks[-1])
 
     # The life of a seed.
 
@@ -478,7 +481,7 @@ class World:
         for process in list(self.processes.values()):
             process.extra = True
             process.dead = True
-        for task in asyncio.all_tasks(self.loop):
+        for task in self.tasks:
             task.cancel()
         self.loop.run_until_complete(asyncio.sleep(0))
         self.loop.run_until_complete(asyncio.sleep(0))
