@@ -108,8 +108,9 @@ class Connection:
         """Run a statement where the world lets it: lost before, deadlocked, or done with its answer lost."""
         fault = await self.process.port("statement")
         self.alive()
-        await self.database.quiet(self)
-        self.alive()
+        if self.database.held.get(self.process.worker.package) not in (None, self):
+            await self.database.quiet(self)
+            self.alive()
         if fault == "lost_connection":
             self.end()
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")

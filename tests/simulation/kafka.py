@@ -19,7 +19,7 @@ SESSION_SECONDS = 1.0
 HEARTBEAT_SECONDS = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """A record as aiokafka gives it."""
 
@@ -196,7 +196,8 @@ class Consumer:
     def _ready(self) -> bool:
         if self.broker.down:
             return False
-        return any(offset < len(self.broker.logs[at]) for at, offset in self.positions.items())
+        logs = self.broker.logs
+        return any(offset < len(logs[at]) for at, offset in self.positions.items())
 
     def _take(self, most: int) -> dict[TopicPartition, list[Record]]:
         found: dict[TopicPartition, list[Record]] = {}

@@ -52,7 +52,10 @@ class Loop(asyncio.BaseEventLoop):
 
     @override
     def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Any = None) -> Any:
-        return self.call_at(self.seconds + delay, callback, *args)
+        self._numbers += 1
+        call = _Call((self.seconds + delay, self._numbers, callback, args))
+        heappush(self._later, call)
+        return call
 
     @override
     def call_at(self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Any = None) -> Any:
