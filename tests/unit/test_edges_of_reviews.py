@@ -9,6 +9,7 @@ import pytest
 from schemas.event import Event
 from schemas.ids import event_id
 from schemas.review import LimitIncreaseDecided
+from schemas.risk import RiskAssessed
 from services.decision import Decision, Timer, TimerFired
 from services.policy import Profiles
 from services.profiles import credit_score
@@ -298,3 +299,29 @@ def test_a_second_refusal_begins_no_new_time() -> None:
 
 def test_what_is_no_news_of_an_account_is_ignored() -> None:
     assert heard(KNOWN, builders.purchase_posted()) == Decision(KNOWN, outcome="ignored")
+
+
+def test_a_minimum_that_came_late_is_one_month_late_and_makes_the_next_one_no_later() -> None:
+    """The first minimum came after its day and before the next statement; the second one is missing."""
+    late = golden.repaid(0, 1_000, days=25)
+    state = golden.told(golden.scored(), golden.opened(), golden.statement(0, 9_000), late, golden.statement(1, 9_000))
+    assert [month.late for month in state.credit.months] == [1, 0, 0]
+    third = golden.told(golden.scored(), golden.statement(2, 9_000), state=state)
+    assert [month.late for month in third.credit.months] == [1, 1, 0, 0]
+    fourth = golden.told(golden.scored(), golden.statement(3, 9_000), state=third)
+    assert [month.late for month in fourth.credit.months] == [2, 1, 1, 0, 0]
+
+
+def test_an_outcome_names_the_most_important_reason_of_what_held_it_and_none_where_nothing_did() -> None:
+    settled = builders.repayment_settled(amount_minor=500_000, restorable_minor=500_000)
+    for cap, outcome in ((0, "observe"), (500_000, "clear")):
+        caps = dict.fromkeys(("A", "B", "C", "D", "E", "unknown"), cap)
+        found = decide(
+            Profiles({"default": profile({"instant_cap_by_tier": caps})}),
+            Account(builders.ACCOUNT),
+            settled,
+            moment(settled.settled_at),
+        )
+        fact = only(found.events, RiskAssessed)
+        (kept,) = found.state.outcomes.values()
+        assert (fact.outcome, kept.rule) == (outcome, fact.reasons[0] if outcome == "observe" else None)

@@ -16,6 +16,7 @@ from services.policy import Profiles
 from services.prior import Guards
 from services.risk_scoring.credit import Credit
 from services.risk_scoring.domain import decide, judge
+from services.risk_scoring.guards import fired
 from services.risk_scoring.model import Account, Question, Use, Warned
 from services.risk_scoring.view import asked_of
 from services.values import replace
@@ -211,6 +212,27 @@ def test_a_guarded_verdict_is_reached_again_from_its_inputs_and_its_digest_tells
     assert (judge(given, asked).tranches, judge(given, asked).patterns) == (fact.tranches, fact.patterns)
     one, other = replace(asked, disputes=1, lately_count=0), replace(asked, disputes=0, lately_count=1)
     assert one.digest != other.digest
+
+
+def test_of_several_guards_every_reason_is_said_the_most_important_first_and_only_before_a_formula() -> None:
+    asked = Question(
+        amount_minor=200_000, restorable_minor=200_000, credit_balance_minor=1, rail="REVERSIBLE", verified=True,
+        strikes=0, instant_left_minor=0, settled_minor=0, credit_limit_minor=LIMIT, repaid_at=FRIDAY, now=NOW,
+        disputes=1, overdue_elsewhere=True, shared_with=2, new_funding=True, young=True, lately_count=1,
+        lately_minor=200_000,
+    )  # fmt: skip
+    assert fired(profile(FORMULA), asked) == (
+        (
+            Reason.HOLD_UNDER_REVIEW,
+            Reason.HOLD_NEW_FUNDING_ACCOUNT,
+            Reason.HOLD_OVERPAYMENT,
+            Reason.HOLD_MULTIPLE_REPAYMENTS,
+            Reason.HOLD_SHORT_HISTORY,
+        ),
+        ("disputed", "overdue_elsewhere", "shared_funding_account"),
+    )
+    assert fired(profile(), asked) == ((), ())
+    assert fired(profile(FORMULA), replace(asked, rail="PENDING")) == ((), ())
 
 
 def seen(state: Account, event: Any = None) -> dict[str, Any]:
