@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from schemas.event import dominant_cause
 from schemas.ids import EventId, RepaymentId, event_id
+from schemas.made import made
 from schemas.reasons import Cause, Reason, standing
 from schemas.restoration import (
     CreditRestored,
@@ -29,6 +30,16 @@ from services.policy import Profile
 from services.values import replace
 
 Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
+
+_make_record = made(DecisionRecord)
+_make_promised = made(PromiseMade)
+_make_restored = made(CreditRestored)
+_make_held = made(HoldPlaced)
+_make_hold_released = made(HoldReleased)
+_make_parked = made(RestorationParked)
+_make_nothing = made(NothingToRestore)
+_make_delayed = made(RestorationDelayed)
+_make_reversed = made(RestorationReversed)
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ class Scene:
         """Write the next version of the decision record from the books now."""
         held = tuple(HeldPart(t.number, t.amount_minor, t.until) for t in repayment.waiting if t.state == "held")
         at = repayment.repaid_at or self.now
-        record = DecisionRecord(
+        record = _make_record(
             version=repayment.version + 1,
             decided_at=self.now,
             outcome=outcome,
@@ -136,7 +147,7 @@ class Scene:
         self, state: State, repayment: Repayment, t: Tranche, basis: Literal["clear", "hold"], by: datetime
     ) -> PromiseMade:
         """Promise a tranche by a date; ``t`` counts this promise already, and revision 0 is what counts."""
-        return PromiseMade(
+        return _make_promised(
             **self.base(state, "PromiseMade", repayment, t.number),
             tranche=t.number,
             amount_minor=t.amount_minor,
@@ -152,7 +163,7 @@ class Scene:
         """Tell that a tranche is usable again, with the whole journey."""
         repaid_at = repayment.repaid_at or self.now
         end = repayment.trail[-1][2] if repayment.trail else repaid_at
-        return CreditRestored(
+        return _make_restored(
             **self.base(state, "CreditRestored", repayment, t.number),
             repaid_at=repaid_at,
             trail=repayment.trail,
@@ -171,7 +182,7 @@ class Scene:
 
     def held(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> HoldPlaced:
         """Tell that a tranche is kept back until a date."""
-        return HoldPlaced(
+        return _make_held(
             **self.base(state, "HoldPlaced", repayment, t.number),
             tranche=t.number,
             amount_minor=t.amount_minor,
@@ -183,11 +194,13 @@ class Scene:
 
     def hold_released(self, state: State, repayment: Repayment, t: Tranche, reason: Reason) -> HoldReleased:
         """Tell that a hold ended."""
-        return HoldReleased(**self.base(state, "HoldReleased", repayment, t.number), tranche=t.number, reason=reason)
+        return _make_hold_released(
+            **self.base(state, "HoldReleased", repayment, t.number), tranche=t.number, reason=reason
+        )
 
     def parked(self, state: State, repayment: Repayment, t: Tranche, record: DecisionRecord) -> RestorationParked:
         """Tell that a tranche waits for the account to be active again."""
-        return RestorationParked(
+        return _make_parked(
             **self.base(state, "RestorationParked", repayment, t.number),
             tranche=t.number,
             amount_minor=t.amount_minor,
@@ -200,7 +213,7 @@ class Scene:
 
     def nothing(self, state: State, repayment: Repayment, reason: Reason, record: DecisionRecord) -> NothingToRestore:
         """Tell that no credit comes back, and why."""
-        return NothingToRestore(
+        return _make_nothing(
             **self.base(state, "NothingToRestore", repayment),
             repaid_at=repayment.repaid_at or self.now,
             trail=repayment.trail,
@@ -213,7 +226,7 @@ class Scene:
         self, state: State, repayment: Repayment, number: int, by: datetime, cause: Cause, record: DecisionRecord
     ) -> RestorationDelayed:
         """Tell that a promise was missed."""
-        return RestorationDelayed(
+        return _make_delayed(
             **self.base(state, "RestorationDelayed", repayment, number),
             tranche=number,
             cause=cause,
@@ -225,7 +238,7 @@ class Scene:
         self, state: State, repayment: Repayment, event: RepaymentReturned, record: DecisionRecord, taken: Taken
     ) -> RestorationReversed:
         """Tell what was taken back: from holds, from available credit, and what the replay gave or uncovered."""
-        return RestorationReversed(
+        return _make_reversed(
             **self.base(state, "RestorationReversed", repayment),
             currency=event.currency,
             code=event.code,

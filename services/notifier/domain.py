@@ -9,6 +9,7 @@ from typing import Any, Literal
 from schemas.account import AccountOpened, Language
 from schemas.event import Event
 from schemas.ids import PROBE_ACCOUNT, EventId, NotificationId, RepaymentId, derived_id, event_id
+from schemas.made import made
 from schemas.notification import (
     Channel,
     NotificationDelivered,
@@ -35,6 +36,8 @@ from services.wording import customer_text, limit_text, template_of
 RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Waits between tries (reliability 5); after the last one the message is undeliverable."""
 JITTER = 0.2
+_make_requested = made(NotificationRequested)
+_make_delivered = made(NotificationDelivered)
 Restoration = (
     CreditRestored | HoldPlaced | NothingToRestore | RestorationParked | RestorationDelayed | RestorationReversed
 )
@@ -162,7 +165,7 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
         )
         notifications[at] = told
         about = {**_about(told), "waits": moment.stretches()}
-        facts.append(NotificationRequested(**_fact(state, told, "NotificationRequested", moment), **about))
+        facts.append(_make_requested(**_fact(state, told, "NotificationRequested", moment), **about))
         if disabled:
             facts.append(_suppressed(state, told, moment, "no_channel" if probe else "endpoint_disabled"))
     return Decision(replace(state, notifications=notifications), tuple(facts))
@@ -184,7 +187,7 @@ def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Acc
     match event.result:
         case "delivered":
             done = replace(tried, state="delivered", ended_at=moment.now)
-            fact: Event = NotificationDelivered(
+            fact: Event = _make_delivered(
                 **_fact(state, done, "NotificationDelivered", moment), channel=done.channel, attempts=done.attempts
             )
             return Decision(_with(state, done), (fact,))

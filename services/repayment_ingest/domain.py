@@ -7,6 +7,7 @@ from typing import Literal
 from schemas.event import extended, to_millisecond
 from schemas.ids import event_id, repayment_id
 from schemas.intake import Difference, RepaymentConflicted, RepaymentReceived, ReturnReceived
+from schemas.made import made
 from schemas.reasons import return_class
 from schemas.repayment import RepaymentFailed, RepaymentReported, RepaymentReturnReported, ReportedRepayment
 from services.decision import Decision, Input, Malformed, Moment
@@ -16,6 +17,8 @@ REPAID_AGO_MAX = timedelta(days=400)
 REPAID_AHEAD_MAX = timedelta(minutes=5)
 Kind = Literal["pending", "succeeded", "failed", "returned"]
 Report = RepaymentReported | RepaymentFailed | RepaymentReturnReported
+_make_received = made(RepaymentReceived)
+_make_returned = made(ReturnReceived)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def _received(event: RepaymentReported | RepaymentFailed, moment: Moment) -> Rep
     reported = isinstance(event, RepaymentReported)
     repaid_at = to_millisecond(event.repaid_at if isinstance(event, RepaymentReported) else event.occurred_at)
     trail = extended(repaid_at, (), "report", ("external.upstream_report", moment.reported_at))
-    return RepaymentReceived(
+    return _make_received(
         event_id=event_id("RepaymentReceived", event.source, event.external_ref, kind_of(event)),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -132,7 +135,7 @@ def _received(event: RepaymentReported | RepaymentFailed, moment: Moment) -> Rep
 
 
 def _returned(event: RepaymentReturnReported, moment: Moment) -> ReturnReceived:
-    return ReturnReceived(
+    return _make_returned(
         event_id=event_id("ReturnReceived", event.source, event.external_ref),
         account_id=event.account_id,
         occurred_at=moment.now,

@@ -7,6 +7,7 @@ from itertools import accumulate
 from schemas.account import FundingAccountLinked
 from schemas.event import extended
 from schemas.ids import EventId, event_id
+from schemas.made import made
 from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
@@ -35,6 +36,7 @@ from services.risk_scoring.model import (
 from services.values import replace
 
 MODEL_VERSION = "rail-rule-1"
+_make_assessed = made(RiskAssessed)
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
@@ -110,8 +112,7 @@ def _referred(profile: Profile, asked: Question, patterns: tuple[Pattern, ...]) 
     until = due_at(profile, asked.repaid_at, days)
     why = _dated(Reason.HOLD_UNDER_REVIEW, until, asked.now)
     held = Tranche(1, asked.restorable_minor, until, why)
-    reasons = (why,) if until <= asked.now else (why, _rail_reason(asked))
-    return Verdict((held,), reasons, refer=True, patterns=patterns)
+    return Verdict((held,), (why,) if until <= asked.now else (why, _rail_reason(asked)), True, patterns)
 
 
 def _scheduled(profile: Profile, asked: Question, guard: Guard = NONE) -> Verdict:
@@ -287,7 +288,7 @@ def deciding(profile: Profile, rail: RailClass) -> str:
 def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSettled, moment: Moment) -> RiskAssessed:
     """Return the first verdict on a repayment as an event; pure, so that it can be told again (view.py)."""
     held = verdict.held_at(moment.now)
-    return RiskAssessed(
+    return _make_assessed(
         event_id=event_id("RiskAssessed", event.repayment_id, "0"),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -322,8 +323,7 @@ def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSe
 def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Question, verdict: Verdict) -> Account:
     """Count the repayment in its cycle; keep what its rail may still take back."""
     if asked.restorable_minor:
-        cycle = state.cycle.with_settled(event.settled_at, asked.restorable_minor)
-        state = replace(state, cycle=cycle)
+        state = replace(state, cycle=state.cycle.with_settled(event.settled_at, asked.restorable_minor))
     if asked.rail == "FINAL":
         return state
     state = remembered(state, event)

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from schemas.event import Event, extended
 from schemas.ids import AccountId, EventId, RepaymentId, event_id
 from schemas.intake import RepaymentReceived, ReturnReceived
+from schemas.made import made
 from schemas.reasons import Reason
 from schemas.settlement import (
     Allocation,
@@ -25,6 +26,12 @@ from services.policy import Profile
 from services.settlement.model import Account, Debt, Repayment
 
 PARTS_MAX = 256
+_make_settled = made(RepaymentSettled)
+_make_returned = made(RepaymentReturned)
+_make_rejected = made(RepaymentRejected)
+_make_reallocated = made(RepaymentsReallocated)
+_make_delayed = made(SettlementDelayed)
+_make_allocation = made(Allocation)
 
 
 def settled(
@@ -40,7 +47,7 @@ def settled(
 ) -> RepaymentSettled:
     """Tell what a repayment paid and what of it may be restored."""
     repayment = state.repayments[event.repayment_id]
-    return RepaymentSettled(
+    return _make_settled(
         event_id=event_id("RepaymentSettled", event.repayment_id),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -78,7 +85,7 @@ def returned(
     reallocated: tuple[Reallocation, ...],
 ) -> RepaymentReturned:
     """Tell that a repayment was taken back, and what undoing it did to others."""
-    return RepaymentReturned(
+    return _make_returned(
         event_id=event_id("RepaymentReturned", event.repayment_id),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -100,7 +107,7 @@ def returned(
 
 def rejected(event: RepaymentReceived | ReturnReceived, moment: Moment, reason: Reason) -> RepaymentRejected:
     """Tell that a repayment was refused before it settled."""
-    return RepaymentRejected(
+    return _make_rejected(
         event_id=event_id("RepaymentRejected", event.repayment_id),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -113,7 +120,7 @@ def rejected(event: RepaymentReceived | ReturnReceived, moment: Moment, reason: 
 
 def reallocated(event: Event, moment: Moment, changes: tuple[Reallocation, ...]) -> RepaymentsReallocated:
     """Tell what a late fact of billing's did to repayments."""
-    return RepaymentsReallocated(
+    return _make_reallocated(
         event_id=event_id("RepaymentsReallocated", event.event_id),
         account_id=event.account_id,
         occurred_at=moment.now,
@@ -125,7 +132,7 @@ def reallocated(event: Event, moment: Moment, changes: tuple[Reallocation, ...])
 def delayed(account_id: AccountId, repayment_id: str, awaited: Awaited, since: datetime, moment: Moment) -> Event:
     """Tell that a repayment or a return has waited too long."""
     cause: EventId = event_id("wait", awaited, repayment_id, since.isoformat())
-    return SettlementDelayed(
+    return _make_delayed(
         event_id=event_id("SettlementDelayed", cause),
         account_id=account_id,
         occurred_at=moment.now,
@@ -141,7 +148,7 @@ def allocation(portions: Iterable[Debt]) -> Allocation:
     total = {"penalty": 0, "fee": 0, "interest": 0, "principal": 0}
     for portion in portions:
         total[portion.component] += portion.amount_minor
-    return Allocation(
+    return _make_allocation(
         penalty_minor=total["penalty"],
         fee_minor=total["fee"],
         interest_minor=total["interest"],
