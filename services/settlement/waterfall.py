@@ -52,7 +52,7 @@ def pay(waterfall: Waterfall, debts: tuple[Debt, ...], amount_minor: int, minimu
             if taken:
                 left[index] -= taken
                 most_minor -= taken
-                portions.append(debts[index]._replace(amount_minor=taken))
+                portions.append(debts[index].of_minor(taken))
         return most_minor
 
     rest = amount_minor
@@ -67,7 +67,7 @@ def pay(waterfall: Waterfall, debts: tuple[Debt, ...], amount_minor: int, minimu
         else:
             rest = take(bucket, rest)
     kept = tuple(
-        debt if debt.amount_minor == owed else debt._replace(amount_minor=owed)
+        debt if debt.amount_minor == owed else debt.of_minor(owed)
         for debt, owed in zip(debts, left, strict=True)
         if owed
     )
@@ -76,8 +76,8 @@ def pay(waterfall: Waterfall, debts: tuple[Debt, ...], amount_minor: int, minimu
 
 def _of_one(debt: Debt, amount_minor: int) -> Paid:
     taken = min(debt.amount_minor, amount_minor)
-    kept = () if taken == debt.amount_minor else (debt._replace(amount_minor=debt.amount_minor - taken),)
-    return Paid(kept, (debt._replace(amount_minor=taken),), amount_minor - taken)
+    kept = () if taken == debt.amount_minor else (debt.of_minor(debt.amount_minor - taken),)
+    return Paid(kept, (debt.of_minor(taken),), amount_minor - taken)
 
 
 def _buckets(waterfall: Waterfall, debts: Sequence[Debt]) -> Iterable[tuple[Component, list[int]]]:
@@ -106,11 +106,12 @@ def by_age(debts: Sequence[Debt]) -> list[int]:
 
 def merged(debts: Iterable[Debt]) -> tuple[Debt, ...]:
     """Return debts with equal ones as one, in the order in which each was first seen; nothing of zero."""
-    total: dict[Debt, int] = {}
+    found: dict[tuple[object, ...], Debt] = {}
     for debt in debts:
-        same = debt._replace(amount_minor=0)
-        total[same] = total.get(same, 0) + debt.amount_minor
-    return tuple(debt._replace(amount_minor=amount) for debt, amount in total.items() if amount)
+        place = debt.place
+        same = found.get(place)
+        found[place] = debt if same is None else same.of_minor(same.amount_minor + debt.amount_minor)
+    return tuple([debt for debt in found.values() if debt.amount_minor])
 
 
 def absorbed(waterfall: Waterfall, books: Books) -> Books:
@@ -133,7 +134,7 @@ def lessened(waterfall: Waterfall, books: Books, amount_minor: int, indexes: Ite
         taken = min(left[index], amount_minor)
         left[index] -= taken
         amount_minor -= taken
-    debts = tuple(d._replace(amount_minor=owed) for d, owed in zip(books.debts, left, strict=True) if owed)
+    debts = tuple([d.of_minor(owed) for d, owed in zip(books.debts, left, strict=True) if owed])
     balance = books.credit_balance_minor + amount_minor
     return absorbed(waterfall, replace(books, debts=debts, credit_balance_minor=balance))
 
@@ -156,7 +157,7 @@ def moved(waterfall: Waterfall, books: Books, amount_minor: int, to: Standing, d
         debt = debts[index]
         taken = min(debt.amount_minor, amount_minor) if debt.standing == origin else 0
         amount_minor -= taken
-        debts[index] = debt._replace(amount_minor=debt.amount_minor - taken)
+        debts[index] = debt.of_minor(debt.amount_minor - taken)
         gone.append(debt._replace(standing=to, amount_minor=taken, due_on=debt.due_on or due_on))
     return replace(books, debts=merged((*debts, *gone)))
 
