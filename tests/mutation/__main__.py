@@ -40,7 +40,7 @@ SERVICES: Final = {
         ("test_debt_ledger", "test_edges_of_debt", "test_waterfall", "test_settlement", "test_replay", *MONEY),
     ),
     "risk_scoring": (
-        ("model", "hazard", "domain"),
+        ("model", "hazard", "domain", "outcomes"),
         (
             "test_risk_scoring",
             "test_guards_before_the_formula",
