@@ -13,7 +13,8 @@ Channel = Literal["log", "webhook"]
 Template = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed", "moved", "limit_review"]
 """What a message is about; only ``limit_review`` is not about a repayment."""
 UndeliverableReason = Literal["refused", "attempts_exhausted"]
-SuppressedReason = Literal["endpoint_disabled", "no_channel", "account_unknown"]
+SuppressedReason = Literal["endpoint_disabled", "no_channel", "account_unknown", "told_together"]
+"""Why nothing is sent; ``told_together`` when the message of another repayment that tells of this one arrived."""
 
 
 class NotificationRequested(DerivedEvent):

@@ -12,6 +12,9 @@ from schemas.reasons import Cause, Reason
 from schemas.risk import Faster, Reasons
 
 TrancheNumber = Annotated[int, Field(ge=1, le=99)]
+RecordVersion = Annotated[int, Field(ge=1, le=9_999)]
+TOGETHER_MAX = 100
+"""Repayments told in one message at most."""
 
 
 class HeldPart(NamedTuple):
@@ -29,6 +32,36 @@ class MovedPart(NamedTuple):
     was: Instant
 
 
+class HeldSum(NamedTuple):
+    """What of several repayments comes back at ``until``."""
+
+    amount_minor: AmountMinor
+    until: Instant
+
+
+class ToldRecord(NamedTuple):
+    """A record that is told with another repayment's."""
+
+    repayment_id: RepaymentId
+    version: RecordVersion
+
+
+class Together(BaseModel):
+    """What one fact came to for several repayments of an account, which the customer is told once.
+
+    The record without ``told_with`` tells; it names the others in ``tells_of``, and they name its repayment.
+    ``restored_minor`` and ``held_sums``, by date, are of all of them.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    repayments: Annotated[int, Field(ge=2, le=TOGETHER_MAX)]
+    restored_minor: ShareMinor
+    held_sums: tuple[HeldSum, ...] = ()
+    told_with: RepaymentId | None = None
+    tells_of: Annotated[tuple[ToldRecord, ...], Field(max_length=TOGETHER_MAX - 1)] = ()
+
+
 class DecisionRecord(BaseModel):
     """The whole decision on a repayment: what the customer, the agent and the audit are told (domain 8.1).
 
@@ -38,11 +71,12 @@ class DecisionRecord(BaseModel):
     beside ``restored_minor`` and ``taken_back_minor``. The limit is given where its lowering is why 0 is shown.
     ``inputs_digest`` is the verdict's, where this record tells of one: no later record depends on its inputs.
     ``past_due_minor`` was late right after the repayment settled, said by the first record on its verdict alone.
+    Where ``together`` is given, what is available and ``other_minor`` are after the last of those repayments.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
-    version: Annotated[int, Field(ge=1, le=9_999)]
+    version: RecordVersion
     decided_at: Instant
     outcome: Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
     amount_minor: AmountMinor
@@ -67,6 +101,7 @@ class DecisionRecord(BaseModel):
     limit_lowered_at: Instant | None = None
     reasons: Reasons
     faster: Annotated[tuple[Faster, ...], Field(max_length=3)] = ()
+    together: Together | None = None
     inputs_digest: Reference | None = None
     policy_version: Reference
     model_version: Reference

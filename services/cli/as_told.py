@@ -81,6 +81,7 @@ def as_told_lines(known: AsTold, language: Language, timezone: str) -> Iterator[
     for row in known.told:
         ended = ended_at(row, known.at)
         outcome = getattr(texts, state_at(row, known.at)).format(ended=instant(ended) if ended else "")
+        outcome += texts.together if row["told_by"] else ""
         about = {"version": row["record_version"], "language": row["language"], "channel": row["channel"]}
         yield texts.told.format(**about, requested=instant(row["requested_at"]), outcome=outcome)
         yield row["text"]

@@ -54,8 +54,8 @@ RECORDS = "SELECT record FROM limit_release.decision_record WHERE repayment_id =
 # What the customer was sent, oldest first.
 TOLD = """
 SELECT n.template, n.channel, n.language, n.record_version, d.state, d.attempts, n.requested_at, d.next_attempt_at,
-  d.ended_at, n.text
-FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
+  d.ended_at, n.text, n.told_by
+FROM notifier.notification n JOIN notifier.delivery d ON d.notification_id = coalesce(n.told_by, n.notification_id)
 WHERE n.repayment_id = $1 ORDER BY n.requested_at
 """
 # What was shown to those who asked, oldest first.

@@ -245,7 +245,9 @@ def _noticed(state: Journey, event: Noticed) -> Journey:
     elif known is None or known.state != "requested":
         return state
     else:
-        notice = replace(known, state=_BECAME[type(event)], at=event.occurred_at)
+        together = isinstance(event, NotificationSuppressed) and event.reason == "told_together"
+        became = "told_together" if together else _BECAME[type(event)]
+        notice = replace(known, state=became, at=event.occurred_at)
     if notice is known:
         return state
     state = replace(state, account_id=event.account_id, notices={**state.notices, event.notification_id: notice})

@@ -15,7 +15,7 @@ PartState = Literal["promised", "held", "parked", "restored", "returned", "rever
 Outcome = Literal["restored", "nothing_to_restore", "returned", "lapsed", "rejected"]
 Slo = Literal["decided_60s", "low_risk_5s", "low_risk_60s", "hold_promise", "notify_60s", "probe_60s"]
 """The objectives; the last is the synthetic probe's, which is owed nothing else."""
-NoticeState = Literal["requested", "delivered", "undeliverable", "suppressed"]
+NoticeState = Literal["requested", "delivered", "undeliverable", "suppressed", "told_together"]
 Verdict = Literal["met", "breached", "void"]
 """How a promise ended: ``void`` when what it was about ended otherwise before its deadline, and counts for nothing."""
 

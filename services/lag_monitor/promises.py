@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from schemas.reasons import Cause
-from services.lag_monitor.model import Journey, Notice, Part, Promise, Tally, Told
+from services.lag_monitor.model import Journey, Notice, NoticeState, Part, Promise, Tally, Told
 from services.lag_monitor.segments import told
 from services.metrics.catalogue import NOTIFICATION_LAG, PROBES_LOST, SLA_OUTCOMES, STAGE_DURATION
 from services.metrics.labels import NOTIFY
@@ -103,7 +103,7 @@ def _void(promise: Promise, at: datetime) -> Promise:
 def _told(state: Journey) -> Journey:
     """Note for each restored tranche when its customer was told first; what told it names the same commit."""
     for part in state.of("restored", "reversed"):
-        notice = None if part.told_at else _first(state, part, "delivered")
+        notice = None if part.told_at else _first(state, part, "delivered", "told_together")
         if notice is not None and part.restored_at is not None:
             ms = max(0, (notice.at - part.restored_at) // timedelta(milliseconds=1))
             state = state.put(replace(part, told_at=notice.at))
@@ -124,6 +124,6 @@ def _cut(state: Journey, number: int, restored_at: datetime, notice: Notice) -> 
     return replace(state, told=(*state.told, Told(number, segments))).count(*durations)
 
 
-def _first(state: Journey, part: Part, became: str) -> Notice | None:
-    found: Iterable[Notice] = (n for n in state.notices.values() if n.caused_by == part.caused_by and n.state == became)
+def _first(state: Journey, part: Part, *became: NoticeState) -> Notice | None:
+    found: Iterable[Notice] = (n for n in state.notices.values() if n.caused_by == part.caused_by and n.state in became)
     return min(found, key=lambda notice: (notice.at, notice.notification_id), default=None)

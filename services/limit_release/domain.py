@@ -1,5 +1,8 @@
 """What each event does to the availability ledger and the credit lane; every case of decide() is one rule's door."""
 
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
 from schemas.account import (
     AccountOpened,
     AccountStatusChanged,
@@ -13,19 +16,22 @@ from schemas.account import (
 )
 from schemas.event import Event
 from schemas.ids import EventId, event_id
-from schemas.reasons import Reason
+from schemas.reasons import AccountStatus, Reason
+from schemas.restoration import TOGETHER_MAX
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Internal, Malformed, Moment, Timer, TimerFired, latest
-from services.limit_release.facts import Scene
+from services.limit_release.facts import Scene, Shared
 from services.limit_release.holds import HOLD_DUE, PROMISE_DUE, approved, delayed, due, lapse, prolonged, thaw
-from services.limit_release.model import Account, Journal, State
+from services.limit_release.model import Account, Journal, Repayment, State
 from services.limit_release.movements import CASH, reallocated
 from services.limit_release.returns import returned
 from services.limit_release.verdicts import DECISION_DUE, assessed, settled, undecided
 from services.policy import Profile, Profiles
 from services.values import replace
+
+Step = Callable[[Scene, State, Repayment], Decision[State]]
 
 __all__ = ["DECISION_DUE", "HOLD_DUE", "PROMISE_DUE", "cause_of", "decide"]
 
@@ -150,21 +156,51 @@ def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision
     if not latest(event.occurred_at, state.account.status_at):
         return Decision(state, outcome="stale", reason="older_status")
     account = replace(state.account, status=event.status, status_at=event.occurred_at)
+    step = lapse if event.status == "closed" else thaw
     decision = Decision(replace(state, account=account))
-    for repayment_id in sorted(state.repayments):
-        repayment = decision.state.repayments[repayment_id]
-        if event.status == "closed" and repayment.waiting:
-            after = lapse(scene, decision.state, repayment)
-        elif event.status == "active" and repayment.part("parked"):
-            after = thaw(scene, decision.state, repayment)
-        else:
-            continue
-        # What a thaw frees is told with the first repayment, once.
+    for ids in _told_apart(state, event.status, scene.now):
+        after = _told_once(scene, decision.state, ids, step)
+        # What a thaw frees is told with the first of them, once.
         scene = replace(scene, before=after.state.account)
-        decision = Decision(after.state, (*decision.events, *after.events), (*decision.timers, *after.timers))
+        decision = _and(decision, after)
     # Only now: a thaw tells what the account was frozen for.
     account = replace(decision.state.account, status_reason=event.reason)
     return replace(decision, state=replace(decision.state, account=account))
+
+
+def _told_apart(state: State, status: AccountStatus, now: datetime) -> Sequence[Sequence[str]]:
+    """Return which repayments a status changes: what lapses or comes back is told together, a new date by itself."""
+    waiting = sorted(at for at, known in state.repayments.items() if known.waiting)
+    if status == "closed":
+        return _groups(waiting)
+    if status != "active":
+        return ()
+    parked = {at: [t for t in state.repayments[at].waiting if t.state == "parked"] for at in waiting}
+    back = [at for at, tranches in parked.items() if any(t.until <= now for t in tranches)]
+    return (*_groups(back), *([at] for at, tranches in parked.items() if tranches and at not in back))
+
+
+def _groups(ids: Sequence[str]) -> Sequence[Sequence[str]]:
+    return [ids[n : n + TOGETHER_MAX] for n in range(0, len(ids), TOGETHER_MAX)]
+
+
+def _told_once(scene: Scene, state: State, ids: Sequence[str], step: Step) -> Decision[State]:
+    """Take a step of each repayment; where they are several, again, knowing what it came to for all of them."""
+    decision = _each(scene, state, ids, step)
+    if len(ids) == 1:
+        return decision
+    return _each(replace(scene, shared=Shared.of(decision.state, ids)), state, ids, step)
+
+
+def _each(scene: Scene, state: State, ids: Sequence[str], step: Step) -> Decision[State]:
+    decision = Decision(state)
+    for at in ids:
+        decision = _and(decision, step(scene, decision.state, decision.state.repayments[at]))
+    return decision
+
+
+def _and(before: Decision[State], after: Decision[State]) -> Decision[State]:
+    return Decision(after.state, (*before.events, *after.events), (*before.timers, *after.timers))
 
 
 def cause_of(event: Input) -> EventId:

@@ -1,5 +1,6 @@
 """The facts limit-release tells, built from the books as they are after the decision."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from schemas.restoration import (
     CreditRestored,
     DecisionRecord,
     HeldPart,
+    HeldSum,
     HoldPlaced,
     HoldReleased,
     MovedPart,
@@ -21,6 +23,8 @@ from schemas.restoration import (
     RestorationDelayed,
     RestorationParked,
     RestorationReversed,
+    Together,
+    ToldRecord,
 )
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned
@@ -53,10 +57,41 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What one fact came to for several repayments, and the account after the last; the first of them tells of all."""
+
+    account: Account
+    together: Together
+    first: str
+
+    @staticmethod
+    def of(after: State, ids: Sequence[str]) -> "Shared":
+        """Return what the newest records of these repayments say together."""
+        told = [(RepaymentId(at), after.repayments[at].records[-1]) for at in ids]
+        held: Counter[datetime] = Counter()
+        for part in (part for _, record in told for part in record.held):
+            held[part.until] += part.amount_minor
+        together = Together(
+            repayments=len(ids),
+            restored_minor=sum(record.restored_minor for _, record in told),
+            held_sums=tuple(HeldSum(amount, until) for until, amount in sorted(held.items())),
+            tells_of=tuple(ToldRecord(at, record.version) for at, record in told[1:]),
+        )
+        return Shared(after.account, together, ids[0])
+
+    def told(self, repayment_id: str) -> Together:
+        """Return it as the record of one of them has it."""
+        if repayment_id == self.first:
+            return self.together
+        return self.together.model_copy(update={"told_with": RepaymentId(self.first), "tells_of": ()})
+
+
+@dataclass(frozen=True)
 class Scene:
     """The profile in force, the instants of the input, what caused its facts, and the account before them.
 
-    ``verdict`` is what this is about, None where the input is something else.
+    ``verdict`` is what this is about, None where the input is something else; ``shared`` is what it comes to for
+    several repayments, None where each is told by itself.
     """
 
     profile: Profile
@@ -64,6 +99,7 @@ class Scene:
     cause: EventId
     before: Account
     verdict: RiskAssessed | None = None
+    shared: Shared | None = None
 
     @property
     def now(self) -> datetime:
@@ -110,17 +146,24 @@ class Scene:
             moved=moved,
             parked_minor=repayment.part("parked"),
             taken_back_minor=taken_back,
-            other_minor=state.account.available_minor - self.before.available_minor - restored + taken_back,
+            other_minor=self._after(state).available_minor - self.before.available_minor - restored + taken_back,
             reasons=tuple(reasons)[:4],
             faster=repayment.faster if held else (),
-            **self._shown(state.account),
+            **self._shown(self._after(state), repayment.repayment_id),
             **_versions(repayment, self.verdict),
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))
         return state.put(kept), kept, record
 
-    def _shown(self, account: Account) -> dict[str, Any]:
-        """Return both numbers, what was shown before, and why 0 is shown; the limit and its date where that is why."""
+    def _after(self, state: State) -> Account:
+        """Return the account as it is told: after all that was decided together."""
+        return self.shared.account if self.shared else state.account
+
+    def _shown(self, account: Account, repayment_id: str) -> dict[str, Any]:
+        """Return both numbers, what was shown before, and why 0 is shown; the limit and its date where that is why.
+
+        With what it was decided together with.
+        """
         why = self.zero_reason(account)
         lowered = why is Reason.LIMIT_LOWERED
         return {
@@ -130,6 +173,7 @@ class Scene:
             "zero_reason": why,
             "credit_limit_minor": account.credit_limit_minor if lowered else None,
             "limit_lowered_at": account.limit_lowered_at if lowered else None,
+            "together": self.shared.told(repayment_id) if self.shared else None,
         }
 
     def base(self, state: State, name: str, repayment: Repayment, *number: int) -> dict[str, Any]:

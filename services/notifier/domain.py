@@ -1,6 +1,6 @@
 """One message a decision and channel: what to say once, how often to try, when to stop."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -27,11 +27,12 @@ from schemas.restoration import (
     RestorationDelayed,
     RestorationParked,
     RestorationReversed,
+    Together,
 )
 from schemas.review import LimitIncreaseDecided
 from services.decision import Decision, Input, Internal, Moment
 from services.values import replace
-from services.wording import customer_text, limit_text, template_of
+from services.wording import limit_text, message_text, template_of
 
 RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Waits between tries (reliability 5); after the last one the message is undeliverable."""
@@ -57,7 +58,8 @@ class Channels:
 class Notification:
     """One message on one channel; ``text`` is what was said, in ``language``, of the record's ``record_version``.
 
-    ``repayment_id`` is None of a review of the limit; ``ended_at`` is when it was delivered or given up.
+    ``repayment_id`` is None of a review of the limit; ``ended_at`` is when it was delivered or given up. Where
+    ``told_by`` is given, another repayment's message tells of this one too: its delivery is this one's.
     """
 
     notification_id: NotificationId
@@ -73,6 +75,7 @@ class Notification:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     ended_at: datetime | None = None
+    told_by: NotificationId | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
             | RestorationReversed()
             | LimitIncreaseDecided()
         ):
+            if _told_with(event):
+                return Decision(state, outcome="stale", reason="told_together")
             if state.language is None:
                 return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
             return _requested(policy, state, state.language, event, moment)
@@ -120,7 +125,21 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
 
 def notification_id(event: Told, channel: Channel) -> NotificationId:
     """Return the id of the message about what caused ``event``: facts of one commit share it."""
-    return NotificationId(derived_id("notification", event.caused_by, _repayment_of(event) or "", channel))
+    return _id_of(event.caused_by, _repayment_of(event), channel)
+
+
+def _id_of(caused_by: EventId, repayment_id: RepaymentId | None, channel: Channel) -> NotificationId:
+    return NotificationId(derived_id("notification", caused_by, repayment_id or "", channel))
+
+
+def _told_with(event: Told) -> bool:
+    """Tell whether the message of another repayment, decided by the same fact, tells of this one."""
+    together = _together(event)
+    return together is not None and together.told_with is not None
+
+
+def _together(event: Told) -> Together | None:
+    return None if isinstance(event, LimitIncreaseDecided) else event.record.together
 
 
 def _repayment_of(event: Told) -> RepaymentId | None:
@@ -163,12 +182,33 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
             next_attempt_at=None if disabled else moment.now,
             ended_at=moment.now if disabled else None,
         )
-        notifications[at] = told
-        about = {**_about(told), "waits": moment.stretches()}
-        facts.append(_make_requested(**_fact(state, told, "NotificationRequested", moment), **about))
-        if disabled:
-            facts.append(_suppressed(state, told, moment, "no_channel" if probe else "endpoint_disabled"))
+        for each in (told, *_beside(event, told)):
+            notifications[each.notification_id] = each
+            about = {**_about(each), "waits": moment.stretches()}
+            facts.append(_make_requested(**_fact(state, each, "NotificationRequested", moment), **about))
+            if disabled:
+                facts.append(_suppressed(state, each, moment, "no_channel" if probe else "endpoint_disabled"))
     return Decision(replace(state, notifications=notifications), tuple(facts))
+
+
+def _beside(event: Told, told: Notification) -> Iterator[Notification]:
+    """Yield the messages of other repayments that this one stands for."""
+    together = _together(event)
+    for record in together.tells_of if together else ():
+        yield replace(
+            told,
+            notification_id=_id_of(told.caused_by, record.repayment_id, told.channel),
+            repayment_id=record.repayment_id,
+            record_version=record.version,
+            told_by=told.notification_id,
+        )
+
+
+def _stands_for(state: Account, told: Notification) -> Iterator[Notification]:
+    """Yield what is told by a message, in the order of their ids."""
+    for _, each in sorted(state.notifications.items()):
+        if each.told_by == told.notification_id:
+            yield each
 
 
 def _said(event: Told, language: Language, timezone: str) -> tuple[Template, int, str]:
@@ -176,7 +216,7 @@ def _said(event: Told, language: Language, timezone: str) -> tuple[Template, int
     if isinstance(event, LimitIncreaseDecided):
         return "limit_review", 1, limit_text(event, language=language)
     record = event.record
-    return template_of(record), record.version, customer_text(record, language=language, timezone=timezone)
+    return template_of(record), record.version, message_text(record, language=language, timezone=timezone)
 
 
 def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Account]:
@@ -190,7 +230,8 @@ def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Acc
             fact: Event = _make_delivered(
                 **_fact(state, done, "NotificationDelivered", moment), channel=done.channel, attempts=done.attempts
             )
-            return Decision(_with(state, done), (fact,))
+            others = (_suppressed(state, each, moment, "told_together") for each in _stands_for(state, done))
+            return Decision(_with(state, done), (fact, *others))
         case "retry":
             again = retry_at(tried, moment.now, event.retry_after_seconds)
             if again is None:
@@ -201,20 +242,24 @@ def _attempted(state: Account, event: Attempted, moment: Moment) -> Decision[Acc
         case "gone":
             done = replace(tried, state="suppressed", ended_at=moment.now)
             disabled = replace(_with(state, done), disabled=state.disabled | {done.channel})
-            return Decision(disabled, (_suppressed(state, done, moment),))
+            ended = (done, *_stands_for(state, done))
+            return Decision(disabled, tuple(_suppressed(state, each, moment) for each in ended))
 
 
 def _undeliverable(
     state: Account, tried: Notification, reason: Literal["refused", "attempts_exhausted"], moment: Moment
 ) -> Decision[Account]:
     done = replace(tried, state="undeliverable", ended_at=moment.now)
-    fact = NotificationUndeliverable(
-        **_fact(state, done, "NotificationUndeliverable", moment),
-        channel=done.channel,
-        reason=reason,
-        attempts=done.attempts,
+    facts = (
+        NotificationUndeliverable(
+            **_fact(state, each, "NotificationUndeliverable", moment),
+            channel=done.channel,
+            reason=reason,
+            attempts=done.attempts,
+        )
+        for each in (done, *_stands_for(state, done))
     )
-    return Decision(_with(state, done), (fact,))
+    return Decision(_with(state, done), tuple(facts))
 
 
 def _suppressed(
@@ -242,4 +287,15 @@ def _about(told: Notification) -> dict[str, Any]:
 
 
 def _with(state: Account, told: Notification) -> Account:
-    return replace(state, notifications={**state.notifications, told.notification_id: told})
+    """Keep how a message stands; what it stands for stands the same."""
+    others: dict[str, Notification] = {
+        each.notification_id: replace(
+            each,
+            state=told.state,
+            attempts=told.attempts,
+            next_attempt_at=told.next_attempt_at,
+            ended_at=told.ended_at,
+        )
+        for each in _stands_for(state, told)
+    }
+    return replace(state, notifications={**state.notifications, **others, told.notification_id: told})

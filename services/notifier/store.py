@@ -17,16 +17,17 @@ CLAIM_MAX = 500
 LEASE_SECONDS = 60
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 TOLD = get_args(Told)
-# How these customers are spoken to, which channels are disabled, and the messages these inputs speak of.
+# How these customers are spoken to, which channels are disabled, and the messages these inputs speak of, with those
+# they stand for.
 READS = """
 (SELECT json_agg(a) FROM (
   SELECT account_id, language, timezone FROM notifier.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
 (SELECT json_agg(d) FROM notifier.disabled_channel AS d) AS disabled,
 (SELECT json_agg(m) FROM (
   SELECT n.account_id, n.notification_id, n.repayment_id, n.caused_by, n.channel, n.language, n.template,
-    n.record_version, n.text, n.requested_at, d.state, d.attempts, d.next_attempt_at, d.ended_at
-  FROM notifier.notification n JOIN notifier.delivery d USING (notification_id)
-  WHERE n.notification_id = ANY ($2::text[])) AS m) AS messages
+    n.record_version, n.text, n.requested_at, n.told_by, d.state, d.attempts, d.next_attempt_at, d.ended_at
+  FROM notifier.notification n JOIN notifier.delivery d ON d.notification_id = coalesce(n.told_by, n.notification_id)
+  WHERE n.notification_id = ANY ($2::text[]) OR n.told_by = ANY ($2::text[])) AS m) AS messages
 """
 # Writes customers, new messages, how deliveries stand, and channels that said they are gone; a delivery only when no
 # other process counted a try since it was read.
@@ -105,6 +106,9 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
             known = before.notifications.get(at)
             if known is n:
                 continue
+            if n.told_by is not None:  # the delivery of that message is its own
+                messages += [_row(a.account_id, n)] if known is None else []
+                continue
             lease = timedelta(seconds=LEASE_SECONDS if known is None and n.next_attempt_at else 0)
             again = n.next_attempt_at and n.next_attempt_at + lease
             delivery = (n.notification_id, n.state, n.attempts, again, n.ended_at)
@@ -134,7 +138,7 @@ def _ids(event: Input) -> list[NotificationId]:
 
 
 def _row(account_id: str, n: Notification) -> tuple[object, ...]:
-    said = (n.channel, n.language, n.template, n.record_version, n.text, n.requested_at)
+    said = (n.channel, n.language, n.template, n.record_version, n.text, n.requested_at, n.told_by)
     return (account_id, n.notification_id, n.repayment_id, n.caused_by, *said)
 
 

@@ -14,7 +14,7 @@ from services.wording.catalogue import (
 )
 from services.wording.formats import decided_text, due_text, duration_text, money_text, repaid_text
 from services.wording.limit import limit_agent_text, limit_audit, limit_text
-from services.wording.renderer import RecordTemplate, asked_text, customer_text, template_of
+from services.wording.renderer import RecordTemplate, asked_text, customer_text, message_text, template_of
 from services.wording.views import agent_text, audit, timeline_text
 from services.wording.waiting import rejected_text, waiting_line, waiting_text
 
@@ -35,6 +35,7 @@ __all__ = [
     "limit_agent_text",
     "limit_audit",
     "limit_text",
+    "message_text",
     "money_text",
     "outcome_label",
     "preview_text",

@@ -1,5 +1,6 @@
 """Hold every text by language and key, read once from the package's own locale files."""
 
+from functools import lru_cache
 from importlib.resources import files
 from typing import Final, Literal, get_args
 
@@ -79,6 +80,9 @@ class CustomerTexts(_Texts):
     noted: str
     restored: str
     restored_later: str
+    restored_beside: str
+    together: str
+    together_none: str
     restored_late: str
     covers_over: str
     none_yet: str
@@ -129,6 +133,7 @@ class AgentTexts(_Texts):
     zero: str
     faster: str
     versions: str
+    together: str
     moved: str
     late: str
     grew: str
@@ -155,6 +160,7 @@ class AsToldTexts(_Texts):
     nothing_told: str
     shown: str
     untold: str
+    together: str
     since: str
 
 
@@ -269,6 +275,16 @@ def outcome_label(template: Template, language: Language) -> str:
 def as_told_texts(language: Language) -> AsToldTexts:
     """Return the lines that put what was told beside what was true."""
     return CATALOGUES[language].as_told
+
+
+@lru_cache(maxsize=256)
+def faster_text(ways: tuple[Faster, ...], language: Language) -> str:
+    """Return what would bring credit back sooner another time."""
+    catalogue = CATALOGUES[language]
+    texts = catalogue.customer
+    # What restores all of it at once, whatever the amount, leaves nothing to add.
+    told = ("final_rail",) if "final_rail" in ways else ways
+    return texts.faster.format(ways=texts.faster_separator.join(catalogue.faster[way] for way in told))
 
 
 def preview_text(template: Template, language: Language) -> str:

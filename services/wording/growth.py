@@ -20,13 +20,18 @@ class Growth(NamedTuple):
 
 
 def growth_of(record: DecisionRecord) -> Growth:
-    """Return what the shown credit changed by beside what was restored or taken back."""
+    """Return what the shown credit changed by beside what was restored or taken back.
+
+    What came back of other repayments told together counts as restored.
+    """
     if record.available_before_minor is None or not record.available_credit_minor:
         return Growth()
-    moved = record.restored_minor - record.taken_back_minor
-    raw_before = record.available_raw_minor - moved - record.other_minor
-    covered = min(record.restored_minor, max(0, -raw_before))
-    rest = record.available_credit_minor - record.available_before_minor - (moved - covered) - record.other_minor
+    restored = record.together.restored_minor if record.together else record.restored_minor
+    other = record.other_minor - (restored - record.restored_minor)
+    moved = restored - record.taken_back_minor
+    raw_before = record.available_raw_minor - moved - other
+    covered = min(restored, max(0, -raw_before))
+    rest = record.available_credit_minor - record.available_before_minor - (moved - covered) - other
     if Reason.ACCOUNT_ACTIVE_AGAIN in record.reasons:
-        return Growth(covered, max(0, rest), record.other_minor)
-    return Growth(covered, 0, record.other_minor, max(0, rest))
+        return Growth(covered, max(0, rest), other)
+    return Growth(covered, 0, other, max(0, rest))

@@ -1,15 +1,14 @@
 """Render a decision record for the customer: the two-number message (domain 8.2)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, assert_never
 
 from schemas.account import Language
 from schemas.reasons import Reason
-from schemas.restoration import DecisionRecord
-from schemas.risk import Faster
-from services.wording.catalogue import CATALOGUES, CustomerTexts
+from schemas.restoration import DecisionRecord, HeldPart, HeldSum, Together
+from services.wording.catalogue import CATALOGUES, CustomerTexts, faster_text
 from services.wording.formats import day_text, due_text, local_day, money_text, repaid_text, time_left_text
 from services.wording.growth import Growth, growth_of
 
@@ -42,7 +41,10 @@ _UNCERTAIN: Final = frozenset(
 
 
 class _Message(NamedTuple):
-    """A record with what its sentences need, and what was said so far; ``helps`` are said last."""
+    """A record with what its sentences need, and what was said so far; ``helps`` are said last.
+
+    ``joint`` is given where all is told that the record was decided together with, not its repayment alone.
+    """
 
     record: DecisionRecord
     language: Language
@@ -54,6 +56,7 @@ class _Message(NamedTuple):
     sentences: list[str]
     helps: list[str]
     explained: list[Reason]
+    joint: Together | None = None
 
     def money(self, amount_minor: int) -> str:
         """Return an amount of this record's currency."""
@@ -86,6 +89,15 @@ def customer_text(record: DecisionRecord, *, language: Language, timezone: str) 
 
     ``timezone`` is the account's.
     """
+    return _said(record, language, timezone, None)
+
+
+def message_text(record: DecisionRecord, *, language: Language, timezone: str) -> str:
+    """Return what the customer is sent: of what was decided together, all of it; else the record's own text."""
+    return _said(record, language, timezone, record.together)
+
+
+def _said(record: DecisionRecord, language: Language, timezone: str, joint: Together | None) -> str:
     message = _Message(
         record,
         language,
@@ -97,6 +109,7 @@ def customer_text(record: DecisionRecord, *, language: Language, timezone: str) 
         [],
         [],
         [],
+        joint,
     )
     _tell(message, template_of(record))
     # Two reasons may be helped by the same thing, and some by nothing.
@@ -138,11 +151,7 @@ def _say_what_is_back(message: _Message) -> None:
     restored = message.money(record.restored_minor)
     later = _first(record.reasons, _LATER)
     if later is not None and record.restored_minor:
-        message.say(
-            texts.restored_later.format(
-                repaid=message.repaid, amount=message.amount, restored=restored, available=message.available
-            )
-        )
+        message.say(_back_later(message))
         late = _say_it_came_late(message)
         growth = _say_what_else_changed(message)
         # A freed amount names the reason already, and a late one was not on the date given.
@@ -158,6 +167,20 @@ def _say_what_is_back(message: _Message) -> None:
         message.say(texts.none_yet.format(available=message.available))
     _say_what_else_changed(message)
     _explain_zero(message)
+
+
+def _back_later(message: _Message) -> str:
+    """Return what is back of this repayment, and what is back beside it; of all of them where all are told."""
+    record, texts = message.record, message.texts
+    if message.joint is not None:
+        restored = message.money(message.joint.restored_minor)
+        return texts.together.format(count=message.joint.repayments, restored=restored, available=message.available)
+    restored = message.money(record.restored_minor)
+    said = {"repaid": message.repaid, "amount": message.amount, "restored": restored, "available": message.available}
+    if record.together is None:
+        return texts.restored_later.format(**said)
+    others = message.money(record.together.restored_minor - record.restored_minor)
+    return texts.restored_beside.format(**said, others=others)
 
 
 def _say_it_came_late(message: _Message) -> bool:
@@ -238,10 +261,11 @@ def _nothing_is_overdue(record: DecisionRecord) -> bool:
 
 def _say_what_is_held(message: _Message) -> None:
     record, texts = message.record, message.texts
-    if not record.held:
+    held: Sequence[HeldPart | HeldSum] = record.held if message.joint is None else message.joint.held_sums
+    if not held:
         return
     by_date: dict[datetime, int] = {}
-    for part in sorted(record.held, key=lambda part: part.until):
+    for part in sorted(held, key=lambda part: part.until):
         by_date[part.until] = by_date.get(part.until, 0) + part.amount_minor
     total = message.money(sum(by_date.values()))
     # "The other" is the rest of the repayment only where this record tells of all of it.
@@ -256,8 +280,9 @@ def _say_what_is_held(message: _Message) -> None:
         message.say(sentence.format(amount=total, count=count, parts=_parts(message, by_date)))
     reason = _first(record.reasons, _HELD)
     help_text = message.explain(reason) if reason is not None else ""
-    # What was shown to help says more than what a person may find.
-    message.helps.append(_faster(record.faster, message.language) if record.faster else help_text)
+    # What was shown to help says more than what a person may find; of several repayments it was shown of one only.
+    faster = record.faster if message.joint is None else ()
+    message.helps.append(faster_text(faster, message.language) if faster else help_text)
 
 
 def _parts(message: _Message, by_date: dict[datetime, int]) -> str:
@@ -294,8 +319,12 @@ def _say_what_gives_no_credit(message: _Message) -> None:
 
 
 def _say_nothing_to_restore(message: _Message) -> None:
-    _say_it_succeeded(message)
-    message.say(message.texts.none_ever.format(available=message.available))
+    if message.joint is not None:
+        count = message.joint.repayments
+        message.say(message.texts.together_none.format(count=count, available=message.available))
+    else:
+        _say_it_succeeded(message)
+        message.say(message.texts.none_ever.format(available=message.available))
     message.helps.extend(message.explain(reason) for reason in message.record.reasons[:1])
     _explain_zero(message)
 
@@ -367,12 +396,3 @@ def named_why(reason: Reason, rail: str, language: Language) -> str:
     catalogue = CATALOGUES[language]
     rails = catalogue.rails
     return catalogue.reasons[reason].why.format(rail=rails.get(rail, rails["other"]))
-
-
-@lru_cache(maxsize=256)
-def _faster(ways: tuple[Faster, ...], language: Language) -> str:
-    catalogue = CATALOGUES[language]
-    texts = catalogue.customer
-    # What restores all of it at once, whatever the amount, leaves nothing to add.
-    told = ("final_rail",) if "final_rail" in ways else ways
-    return texts.faster.format(ways=texts.faster_separator.join(catalogue.faster[way] for way in told))

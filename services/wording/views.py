@@ -66,6 +66,9 @@ def _figure_lines(record: DecisionRecord, language: Language, timezone: str) -> 
     yield from _promise_lines(record, language, timezone)
     if record.taken_back_minor:
         yield texts.taken_back.format(amount=money(record.taken_back_minor))
+    if record.together is not None:
+        count, restored = record.together.repayments, money(record.together.restored_minor)
+        yield texts.together.format(count=count, restored=restored)
     yield texts.available.format(shown=money(record.available_credit_minor), raw=money(record.available_raw_minor))
     if record.available_before_minor is not None:
         yield texts.grew.format(before=money(record.available_before_minor), other=money(record.other_minor))
@@ -118,7 +121,13 @@ def audit(record: DecisionRecord) -> dict[str, object]:
     whole = record.model_dump(mode="json")
     held = [part._asdict() for part in record.held]
     moved = record.moved._asdict() if record.moved is not None else None
-    return {**whole, "held": [_plain(part) for part in held], "moved": moved and _plain(moved)}
+    together = record.together and {
+        **record.together.model_dump(mode="json"),
+        "held_sums": [_plain(part._asdict()) for part in record.together.held_sums],
+        "tells_of": [_plain(part._asdict()) for part in record.together.tells_of],
+    }
+    parts = {"held": [_plain(part) for part in held], "moved": moved and _plain(moved), "together": together}
+    return {**whole, **parts}
 
 
 def _plain(part: dict[str, object]) -> dict[str, object]:

@@ -54,7 +54,8 @@ WHERE s.restorable_minor IS DISTINCT FROM r.restorable_minor OR (s.status = 'ret
 NOT_TOLD_ONCE = """
 SELECT repayment_id, d.n AS decisions, m.n AS messages
 FROM (SELECT repayment_id, count(*) AS n FROM limit_release.decision_record GROUP BY 1) d
-FULL JOIN (SELECT repayment_id, count(*) AS n FROM notifier.notification JOIN notifier.delivery USING (notification_id)
+FULL JOIN (SELECT repayment_id, count(*) AS n FROM notifier.notification m
+           JOIN notifier.delivery d ON d.notification_id = coalesce(m.told_by, m.notification_id)
            WHERE state = 'delivered' GROUP BY 1) m USING (repayment_id)
 WHERE d.n IS DISTINCT FROM m.n
 """

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
 from schemas.event import Event
+from schemas.reasons import Reason
+from schemas.risk import Tranche
 from services.cli.commands import answer
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
 from services.notifier.worker import WORKER as NOTIFIER
@@ -29,18 +33,22 @@ def sent(committed: Committed) -> list[Raw]:
     ]
 
 
-async def told(settings: Settings, *facts: Event) -> None:
-    """Let limit-release decide on ``facts`` and the notifier deliver what follows."""
+async def told(settings: Settings, *batches: Sequence[Event]) -> list[int]:
+    """Let limit-release decide on each batch and the notifier deliver what follows; return how many messages each."""
+    went_out = []
     async with role(settings, "limit_release") as books, role(settings, "notifier") as messages:
         releasing, notifying = Feed(LIMIT_RELEASE, settings, books), Feed(NOTIFIER, settings, messages)
         await releasing.start()
         await notifying.start()
-        decided = await releasing.deliver(*facts)
-        asked = await notifying.deliver(OPENED, *sent(decided))
-        assert NOTIFIER.step is not None
-        step = NOTIFIER.step(settings)
-        outcomes = [await step.perform(work) for work in asked.work]
-        await notifying.apply(Batch(monotonic(), [Arrived(outcome, -1, utc_now()) for outcome in outcomes]))
+        for facts in batches:
+            decided = await releasing.deliver(*facts)
+            asked = await notifying.deliver(OPENED, *sent(decided))
+            assert NOTIFIER.step is not None
+            step = NOTIFIER.step(settings)
+            outcomes = [await step.perform(work) for work in asked.work]
+            await notifying.apply(Batch(monotonic(), [Arrived(outcome, -1, utc_now()) for outcome in outcomes]))
+            went_out.append(len(outcomes))
+    return went_out
 
 
 async def test_l9_what_is_shown_is_kept_and_told_beside_what_was_true(
@@ -48,7 +56,7 @@ async def test_l9_what_is_shown_is_kept_and_told_beside_what_was_true(
 ) -> None:
     monkeypatch.setenv("OTB_POSTGRES_DSN", dsn_of(settings))
     monkeypatch.setenv("OTB_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
-    await told(settings, OPENED, BOUGHT, builders.risk_assessed())
+    await told(settings, [OPENED, BOUGHT, builders.risk_assessed()])
 
     async def says(*arguments: str) -> str:
         assert await asyncio.to_thread(answer, ["explain", builders.REPAYMENT, *arguments]) == 0
@@ -78,4 +86,33 @@ async def test_l9_what_is_shown_is_kept_and_told_beside_what_was_true(
     assert len(now["shown"]) == 3
     before = json.loads(await says("--as-of", "2026-11-20T22:00", "--json"))
     assert (before["true"], before["told"], before["later_versions"]) == (None, [], [1])
+    assert await violations(settings) == {}
+
+
+async def test_r23_what_a_thaw_restores_of_two_repayments_is_one_message_and_each_of_them_was_told(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTB_POSTGRES_DSN", dsn_of(settings))
+    monkeypatch.setenv("OTB_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9")
+    frozen = builders.account_status_changed(status="frozen", occurred_at=builders.REPAID_AT)
+    repaid = [
+        builders.risk_assessed(repayment_id=at, amount_minor=amount, restorable_minor=amount, tranches=(part,))
+        for at, amount in {"a" * 32: 30_000, "b" * 32: 20_000}.items()
+        for part in (Tranche(1, amount, builders.REPAID_AT, Reason.RELEASE_FINAL_RAIL),)
+    ]
+    thawed = builders.account_status_changed(status="active", occurred_at=builders.REPAID_AT + timedelta(hours=1))
+    assert await told(settings, [OPENED, BOUGHT, frozen, *repaid], [thawed]) == [2, 1]
+
+    async def says(*arguments: str) -> str:
+        assert await asyncio.to_thread(answer, ["explain", *arguments, "--lang", "en"]) == 0
+        return capsys.readouterr().out
+
+    for at, own, others in (("a" * 32, "300", "200"), ("b" * 32, "200", "300")):
+        said = await says(at)
+        assert f"CN¥{own}.00 of credit is back, and CN¥{others}.00 from other repayments; available now: CN¥" in said
+        now = json.loads(await says(at, "--as-of", utc_now().isoformat(), "--json"))
+        assert (now["true"]["version"], now["not_delivered_versions"]) == (2, [])
+        text = "您有 2 笔还款现已恢复额度共 ¥500.00，当前可用额度 ¥1,000.00。另有 ¥500.00 因账户恢复正常而可以使用。"
+        assert (now["told"][-1]["state"], now["told"][-1]["text"]) == ("delivered", text)
+        assert (now["told"][-1]["told_by"] is None) == (at == "a" * 32)
     assert await violations(settings) == {}

@@ -71,7 +71,7 @@ INSERT INTO risk_scoring.funding_use SELECT 'f-' || n % 1000, 'account-' || n, n
 INSERT INTO risk_scoring.warning SELECT 'account-' || n, 'disputed', 'r', now() FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.account SELECT 'account-' || n, 'en', 'UTC' FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.notification SELECT 'account-' || n, 'n-' || n, 'repayment-' || n, '', 'log', 'en', 'restored', 1,
-  '', now() FROM generate_series(1, {ROWS}) n;
+  '', now(), CASE WHEN n % 100 = 0 THEN 'n-' || n - 1 END FROM generate_series(1, {ROWS}) n;
 INSERT INTO notifier.delivery SELECT 'n-' || n, CASE WHEN n % 5000 = 0 THEN 'requested' ELSE 'delivered' END, 1,
   CASE WHEN n % 5000 = 0 THEN now() END, CASE WHEN n % 5000 > 0 THEN now() END
   FROM generate_series(1, {ROWS}) n;

@@ -436,6 +436,28 @@ async def test_customers_and_messages(
         assert (await load(NOTIFIER, connection, [attempt]))[ACCOUNT] == later
 
 
+@FEW
+@given(message=messages())
+async def test_messages_that_stand_for_others(settings: Settings, message: notifier.Notification) -> None:
+    beside: dict[str, notifier.Notification] = {
+        at: replace(message, notification_id=at, told_by=message.notification_id, record_version=n)
+        for n, at in enumerate((NotificationId("beside-1"), NotificationId("beside-2")), start=1)
+    }
+    messages: dict[str, notifier.Notification] = {message.notification_id: message, **beside}
+    account = notifier.Account(ACCOUNT, "en", "UTC", messages)
+    attempt = notifier.Attempted(ACCOUNT, message.notification_id, "delivered")
+    async with trial(settings, "notifier") as connection:
+        found = await kept(NOTIFIER, connection, ACCOUNT, account, [attempt])
+        due_at = _leased(account, message).notifications[message.notification_id].next_attempt_at
+        assert found.notifications == {at: replace(each, next_attempt_at=due_at) for at, each in messages.items()}
+        if message.state != "requested":
+            return
+        ended = {"state": "delivered", "next_attempt_at": None, "ended_at": builders.REPAID_AT}
+        later = replace(found, notifications={at: replace(each, **ended) for at, each in found.notifications.items()})
+        assert await kept(NOTIFIER, connection, ACCOUNT, later, [attempt]) == later
+        assert (await connection.fetchval("SELECT count(*) FROM delivery")) == 1
+
+
 def _leased(account: notifier.Account, message: notifier.Notification) -> notifier.Account:
     """Return what is kept: the process that asked for a message has it under a lease at once."""
     if message.next_attempt_at is not None:

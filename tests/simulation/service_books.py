@@ -470,7 +470,8 @@ class NotifierBooks:
     """notifier: customers, messages and how their deliveries stand."""
 
     NOTIFICATION = (
-        "notification_id account_id repayment_id caused_by channel language template record_version text requested_at"
+        "notification_id account_id repayment_id caused_by channel language template record_version text requested_at "
+        "told_by"
     )
     DELIVERY = "notification_id state attempts next_attempt_at ended_at"
     CLAIMED = ("account_id", "notification_id", "repayment_id", "channel", "language", "template", "text")
@@ -486,10 +487,11 @@ class NotifierBooks:
 
     def read(self, values: Values, now: datetime) -> dict[str, Any]:
         accounts = [self.account.named(row) for at in values[0] if (row := self.account.get(at)) is not None]
+        asked = set(values[1])
         messages = [
-            {**self.notification.named(self.notification.rows[at]), **self.delivery.named(self.delivery.rows[at])}
-            for at in values[1]
-            if at in self.notification.rows and at in self.delivery.rows
+            {**self.delivery.named(self.delivery.rows[row[10] or at]), **self.notification.named(row)}
+            for at, row in self.notification.rows.items()
+            if (at in asked or row[10] in asked) and (row[10] or at) in self.delivery.rows
         ]
         return {
             "accounts": aggregated(accounts),

@@ -221,7 +221,7 @@ class Pipe:
         """Let the channel acknowledge at ``now`` every message it was asked to take."""
         self.now = max(self.now, now)
         facts: list[Event] = []
-        asked = [each for each in self.told.notifications.values() if each.state == "requested"]
+        asked = [each for each in self.told.notifications.values() if each.state == "requested" and not each.told_by]
         for each in asked:
             tried = notifier.Attempted(builders.ACCOUNT, each.notification_id, "delivered")
             told = notifier.decide(self.channels, self.told, tried, self.seen(self.now))

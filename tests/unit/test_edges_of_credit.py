@@ -67,7 +67,7 @@ def test_the_record_of_a_decision_says_what_the_books_say() -> None:
         "taken_back_minor": 0, "available_credit_minor": 0, "available_raw_minor": -40, "available_before_minor": 250,
         "other_minor": -340, "zero_reason": Reason.LIMIT_LOWERED, "credit_limit_minor": 900,
         "limit_lowered_at": FRIDAY, "reasons": FIVE[:4], "faster": ("final_rail",), **PINNED,
-        "inputs_digest": "digest", "past_due_minor": 120,
+        "inputs_digest": "digest", "past_due_minor": 120, "together": None,
     }  # fmt: skip
     assert (kept, state.repayments["r1"]) == (replace(REPAYMENT, version=4, records=(record,)), kept)
 

@@ -16,7 +16,7 @@ from services.limit_release.domain import DECISION_DUE, HOLD_DUE, PROMISE_DUE, d
 from services.limit_release.model import Account, Journal, State, Tranche
 from services.policy import Profiles
 from tests import builders
-from tests.unit.given import FRIDAY, Pipe, all_of, china, moment, only, profiles
+from tests.unit.given import ALL_HELD, FRIDAY, Pipe, all_of, china, moment, only, profiles
 
 TUESDAY = china("2026-11-24", "09:00")
 OPENED = builders.account_opened(credit_limit_minor=600_000)
@@ -185,16 +185,16 @@ def test_r23_a_thaw_restores_what_waits_whichever_repayment_it_is_and_leaves_the
     assert pipe.repayment(other) == before
 
 
-def test_r23_what_a_thaw_frees_is_told_with_the_first_repayment_once() -> None:
-    pipe = Pipe(POLICY).open(600_000, principal=550_000)
+def test_r23_what_a_thaw_frees_is_told_with_what_it_restores_and_not_with_what_it_only_holds_again() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(600_000, principal=550_000)
     pipe.status("frozen")
-    pipe.repay(10_000, ref="r1")
-    pipe.repay(20_000, ref="r2")
-    first, second = (fact.record for fact in all_of(pipe.status("active"), CreditRestored))
-    assert first.available_before_minor == 0
-    assert first.available_credit_minor == 50_000 + first.restored_minor
-    assert second.available_before_minor == first.available_credit_minor
-    assert (second.available_credit_minor, first.other_minor, second.other_minor) == (80_000, 0, 0)
+    pipe.repay(10_000, ref="held", rail="direct_debit")
+    pipe.repay(20_000, ref="back")
+    facts = pipe.status("active")
+    restored, again = only(facts, CreditRestored).record, only(facts, HoldPlaced).record
+    assert (restored.available_before_minor, restored.available_credit_minor, restored.together) == (0, 70_000, None)
+    assert (again.available_before_minor, again.available_credit_minor, again.together) == (70_000, 70_000, None)
+    assert (restored.other_minor, again.other_minor) == (0, 0)
 
 
 def test_a_newer_verdict_is_kept_with_what_it_pinned() -> None:

@@ -71,6 +71,7 @@ def message(version: int, requested_at: datetime, **changes: Any) -> dict[str, A
         "next_attempt_at": None,
         "ended_at": requested_at + timedelta(seconds=1),
         "text": f"the words of version {version} as they were",
+        "told_by": None,
         **changes,
     }
 
@@ -123,6 +124,16 @@ def test_l9_a_decision_whose_message_was_under_way_was_true_and_not_told() -> No
     assert "Not delivered by then: version 2, decided Mon 23 Nov 2026, 10:00:00" in said
     later = as_told((FIRST, SECOND), TOLD, SHOWN, at + timedelta(hours=5))
     assert (later.untold, later.later) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "22:00:02; in one message about several repayments"), ("zh-CN", "；与其他还款在同一条消息中告知")],
+)
+def test_l9_what_another_repayments_message_told_was_told_when_that_arrived(language: Language, said: str) -> None:
+    known = as_told((FIRST,), (message(1, FIRST.decided_at, told_by="another"),), (), SATURDAY)
+    assert (known.untold, [state_at(row, SATURDAY) for row in known.told]) == ((), ["delivered"])
+    assert said in "\n".join(as_told_lines(known, language, ZONE))
 
 
 def test_l9_a_message_given_up_was_never_told() -> None:
