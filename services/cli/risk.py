@@ -9,7 +9,7 @@ import typer
 
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
-from services.cli import challenger, hindsight, hold_yield, learning, models, pricing, relief
+from services.cli import challenger, drifting, hindsight, hold_yield, learning, models, pricing, relief
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
@@ -30,6 +30,7 @@ learning.register(app)
 hindsight.register(app)
 hold_yield.register(app)
 pricing.register(app)
+drifting.register(app)
 challenger.register(app)
 app.add_typer(relief.app, name="relief")
 # Every verdict on a repayment as it was told, first to last, with the settlement the first one is about.

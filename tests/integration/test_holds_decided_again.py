@@ -87,6 +87,22 @@ async def test_past_repayments_are_decided_again_by_another_policy_and_nothing_i
     assert await decided.value(kept) == before
 
 
+async def test_drift_is_asked_of_what_is_known_by_then(decided: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+    later = f"{utc_now() + timedelta(days=30):%Y-%m-%dT%H:%M:%S}"
+
+    async def asked(recent: str) -> dict[str, Any]:
+        command = ["risk", "drift", "--until", later, "--recent", recent, "--json"]
+        assert await asyncio.to_thread(answer, command) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    capsys.readouterr()
+    nothing: dict[str, Any] = {"indexes": [], "alarms": {}}
+    assert await asked("14d") == {"before": 10, "after": 0, **nothing}
+    assert await asked("40d") == {"before": 0, "after": 10, **nothing}
+    assert await decided.value("SELECT count(*) FROM risk_outcome") == 10
+
+
 async def test_hold_yield_counts_what_the_holds_of_a_rule_caught_and_cost(
     decided: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
