@@ -31,7 +31,7 @@ def test_a_repayment_of_the_last_400_days_or_the_next_5_minutes_is_taken_in(ago:
 
 @pytest.mark.parametrize("ago", [timedelta(days=400, microseconds=1), timedelta(minutes=-5, microseconds=-1)])
 def test_a_repaid_at_out_of_range_is_malformed(ago: timedelta) -> None:
-    with pytest.raises(Malformed, match="repaid_at_out_of_range"):
+    with pytest.raises(Malformed, match=r"^repaid_at_out_of_range$"):
         decide(None, NEW, builders.repayment_reported(repaid_at=FRIDAY - ago), moment(FRIDAY))
 
 
@@ -86,6 +86,7 @@ def test_r10_a_conflict_names_every_field_and_leaves_what_was_known() -> None:
 def test_r10_the_same_kind_again_is_stale() -> None:
     decision = taken(builders.repayment_reported(), builders.repayment_reported(occurred_at=FRIDAY))
     assert (decision.outcome, decision.reason, decision.events) == ("stale", "reported_before", ())
+    assert decision.state == taken(builders.repayment_reported()).state
 
 
 def test_r10_pending_then_succeeded_then_returned_are_three_kinds_of_one_reference() -> None:
