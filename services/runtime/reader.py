@@ -32,6 +32,8 @@ def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
         session_timeout_ms=10_000,
         heartbeat_interval_ms=3_000,
         max_poll_interval_ms=300_000,
+        # Who only looks on is in no hurry: the broker collects for it, where a wake-up a record would cost a core.
+        fetch_min_bytes=1 if worker.writes else FETCH_BYTES,
         fetch_max_wait_ms=500,
         max_partition_fetch_bytes=FETCH_BYTES,
         partition_assignment_strategy=(RangePartitionAssignor,),
@@ -77,8 +79,7 @@ def _decode_into(batch: Batch, worker: AnyWorker, record: Any) -> None:
         arrived = Arrived(None, at[1], broker_at, topic=at[0], offset=at[2], record=record)
         batch.unreadable.append(Aside("dead_letter", arrived, str(error)))
         return
-    known = (found.event_key, found.digest, record)
-    batch.arrived.append(Arrived(found.event, at[1], broker_at, at[0], at[2], *known))
+    batch.arrived.append(Arrived(found.event, at[1], broker_at, at[0], at[2], found.event_key, found.digest, record))
 
 
 def check_positions(
