@@ -91,17 +91,9 @@ def prices_of(profile: Profile, fact: RiskAssessed) -> Iterator[Price]:
     Only where a formula decided with the policy that is in force, on a rail that may take money back.
     """
     prior, rail = profile.formula, profile.rail(fact.rail).rail_class
-    here = (profile.policy_version, None if prior is None else prior.version)
-    if (
-        prior is None
-        or rail != "REVERSIBLE"
-        or not fact.restorable_minor
-        or here
-        != (
-            fact.policy_version,
-            fact.model_version,
-        )
-    ):
+    if prior is None or rail != "REVERSIBLE" or not fact.restorable_minor:
+        return
+    if (profile.policy_version, prior.version) != (fact.policy_version, fact.model_version):
         return
     asked, prices = asked_of(profile, fact), profile.hold["REVERSIBLE"].prices
     amount, most = asked.restorable_minor, min(1.0, asked.instant_left_minor / asked.restorable_minor)

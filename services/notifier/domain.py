@@ -206,9 +206,8 @@ def _beside(event: Told, told: Notification) -> Iterator[Notification]:
 
 def _stands_for(state: Account, told: Notification) -> Iterator[Notification]:
     """Yield what is told by a message, in the order of their ids."""
-    for _, each in sorted(state.notifications.items()):
-        if each.told_by == told.notification_id:
-            yield each
+    found = [at for at, each in state.notifications.items() if each.told_by == told.notification_id]
+    yield from (state.notifications[at] for at in sorted(found))
 
 
 def _said(event: Told, language: Language, timezone: str) -> tuple[Template, int, str]:

@@ -32,7 +32,7 @@ def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
         session_timeout_ms=10_000,
         heartbeat_interval_ms=3_000,
         max_poll_interval_ms=300_000,
-        # Who only looks on is in no hurry: the broker collects for it, where a wake-up a record would cost a core.
+        # Who only looks on is in no hurry: the broker collects for it instead of waking it for each record.
         fetch_min_bytes=1 if worker.writes else FETCH_BYTES,
         fetch_max_wait_ms=500,
         max_partition_fetch_bytes=FETCH_BYTES,
