@@ -27,7 +27,8 @@ REPOSITORY: Final = Path(__file__).parents[1]
 TEMPLATE: Final = "otb_template"
 PARTITIONS: Final = 3
 LEADER_ATTEMPTS: Final = 100
-BUILD_MACHINE: Final = ("debian", "compilers", "dataset", "seeds")
+BUILD_MACHINE: Final = ("debian", "compilers", "dataset")
+ASKED_FOR: Final = ("release", "seeds")
 _NUMBERS = count(1)
 
 
@@ -39,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--kills", type=int, default=18, help="workers killed in the crash test; 40 before a release")
     parser.addoption("--release", action="store_true", help="run what is shown before a release alone")
+    parser.addoption("--seeds", action="store_true", help="play 10,000 seeds of the simulation, too")
     parser.addoption(
         "--panels", type=Path, default=None, help="where to write what each dashboard's panels were answered"
     )
@@ -47,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only a build machine has the parts for; there, a missing part is a failure."""
-    names = (*_left_out(), *([] if config.getoption("--release") else ["release"]))
+    names = (*_left_out(), *(name for name in ASKED_FOR if not config.getoption(f"--{name}")))
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in names)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

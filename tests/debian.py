@@ -17,6 +17,7 @@ PACKAGE_OF: Final = {
     "ip": "iproute2",
     "umount": "mount",
     "rm": "coreutils",
+    "bash": "bash",
 }
 
 
