@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from math import log
 from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -53,12 +54,18 @@ class Hazard(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """What a wait costs: by its days, and declined purchases of a need that is exponential with this mean."""
+    """What a wait costs: by its days, and declined purchases of a need that is exponential with this mean.
+
+    Of the hazard it is weighed for, ``later`` is q(t), and up to ``usable`` of credit the next unit given back now
+    loses less than it spares in declined purchases; None where waiting avoids no loss.
+    """
 
     days: int
     waited: float
     need: float
     declined: float
+    later: float = 0.0
+    usable: float | None = None
 
 
 class _Table(BaseModel):
@@ -108,6 +115,25 @@ class Prices(_Table):
         return tuple(
             Wait(days, self.day_minor * days, need, self.declined_minor + self.margin * need) for days, need in needs
         )
+
+    @cached_property
+    def _weighed(self) -> dict[tuple[float, tuple[float, ...]], tuple[Wait, ...]]:
+        """Return what was computed so far."""
+        return {}
+
+    def weighed(self, hazard: Hazard) -> tuple[Wait, ...]:
+        """Return each wait as it weighs for a hazard, computed once for each the table of returns has."""
+        odds = hazard[:2]
+        found = self._weighed.get(odds)
+        if found is None:
+            both = zip(self.waits, hazard.later, strict=True)
+            found = tuple(one._replace(later=later, usable=_usable(one, hazard.at_once - later)) for one, later in both)
+            self._weighed[odds] = found
+        return found
+
+
+def _usable(wait: Wait, avoided: float) -> float | None:
+    return wait.need * log(wait.declined / (wait.need * avoided)) if avoided > 0 else None
 
 
 class Exposure(_Table):

@@ -1,6 +1,8 @@
 """Values that are changed by making new ones: every state a ``decide()`` is given and gives back."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from dataclasses import replace
@@ -22,4 +24,31 @@ else:
         return made
 
 
-__all__ = ["replace"]
+P = ParamSpec("P")
+V = TypeVar("V")
+_set_fields = object.__setattr__
+
+
+def built(kind: Callable[P, V]) -> Callable[P, V]:
+    """Return a constructor of a frozen dataclass that takes its fields by name, in half the time of __init__.
+
+    For the classes ``replace`` is for, without default_factory. Raises TypeError for a field that the class does not
+    have, and for one left out that has no default.
+    """
+    known, new = fields(cast(Any, kind)), object.__new__
+    usual, count = {each.name: each.default for each in known}, len(known)
+    needed = frozenset(name for name, value in usual.items() if value is MISSING)
+
+    def make(*_: P.args, **values: P.kwargs) -> V:
+        given: dict[str, Any] = {**usual, **values}
+        if len(given) != count or not needed <= values.keys():
+            wrong = sorted((needed - values.keys()) | (values.keys() - usual.keys()))
+            raise TypeError(f"{cast(type, kind).__name__} has other fields: {', '.join(wrong)}")
+        value: V = new(cast(type[V], kind))
+        _set_fields(value, "__dict__", given)
+        return value
+
+    return make
+
+
+__all__ = ["built", "replace"]

@@ -54,12 +54,9 @@ def learned(policy: Profiles, state: Account, event: Input, moment: Moment) -> D
 def repaid(policy: Profiles, state: Account, event: RepaymentSettled) -> Account:
     """Count a repayment in the month it was made in; one of an earlier month changes bills, and is scored again."""
     before = state.credit.months
-    after = _with(
-        state,
-        product=state.credit.product or event.product,
-        months=credit.paid(before, event.repaid_at, event.amount_minor, event.credited_on),
-    )
-    return after if before[1:] == after.credit.months[1:] else rescored(policy, after)
+    months = credit.paid(before, event.repaid_at, event.amount_minor, event.credited_on)
+    after = _with(state, product=state.credit.product or event.product, months=months)
+    return after if before[1:] == months[1:] else rescored(policy, after)
 
 
 def returned(policy: Profiles, state: Account, event: RepaymentReturned, repaid_at: datetime | None) -> Account:

@@ -94,7 +94,11 @@ def _place(months: Months, at: datetime) -> int | None:
 
 
 def _changed(months: Months, place: int, month: Month) -> Months:
-    """Return the months with one changed, and what follows from it: later bills, and what was late."""
+    """Return the months with one changed, and what follows from it: later bills, and what was late; of the newest
+    nothing does.
+    """
+    if place == 0:
+        return (month, *months[1:])
     found = [*months]
     found[place] = month
     for n in reversed(range(place)):

@@ -14,29 +14,34 @@ from schemas.risk import Faster, Pattern, RiskAssessed, Tranche
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Moment, latest
 from services.policy import Hold, Profile, Profiles, RailClass, Rest
-from services.prior import Prior
+from services.prior import Hazard, Prior
 from services.risk_scoring.accounts import learned, repaid, returned
-from services.risk_scoring.exposure import followed, left_to_customer, left_to_portfolio, relieved
-from services.risk_scoring.guards import NONE, Guard, fired, given_to_guards, remembered, sooner_anywhere, warned
-from services.risk_scoring.hazard import cheapest_of, held_until, worth_a_look
+from services.risk_scoring.asking import question_of
+from services.risk_scoring.courses import Course, course, sooner
+from services.risk_scoring.exposure import followed
+from services.risk_scoring.guards import (
+    NONE,
+    Guard,
+    fired,
+    remembered,
+    sooner_anywhere,
+    warned,
+)
+from services.risk_scoring.hazard import Action, cheapest_of, held_until, unbounded, worth_a_look
 from services.risk_scoring.model import (
     WHY,
     Account,
     Assessment,
-    Course,
     Question,
     Strike,
     Verdict,
-    course,
     features,
-    given_until,
     said_of,
-    window,
 )
-from services.values import replace
+from services.values import built, replace
 
 MODEL_VERSION = "rail-rule-1"
-_make_assessed = made(RiskAssessed)
+_make_assessed, _make_kept = made(RiskAssessed), built(Assessment)
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
@@ -92,7 +97,7 @@ def _guarded(profile: Profile, asked: Question, usual: Verdict) -> Verdict:
     if course(usual, asked.now) != course(kept, asked.now):
         return usual
     # Without the cap the guard would hold it as well: it is no reason.
-    return replace(usual, reasons=tuple(why for why in usual.reasons if why is not Reason.HOLD_OVER_INSTANT_CAP))
+    return usual._replace(reasons=tuple([why for why in usual.reasons if why is not Reason.HOLD_OVER_INSTANT_CAP]))
 
 
 def _patterns(profile: Profile, asked: Question) -> tuple[Pattern, ...]:
@@ -123,14 +128,13 @@ def _scheduled(profile: Profile, asked: Question, guard: Guard = NONE) -> Verdic
     instant = 0 if barred else min(asked.restorable_minor, asked.instant_left_minor)
     held = asked.restorable_minor - instant
     why = Reason.HOLD_UNDER_REVIEW if guard.patterns else _rail_reason(asked)
-    parts = [(instant, asked.now, Reason.RELEASE_WITHIN_CAP)] if instant else []
+    parts = [Tranche(1, instant, asked.now, Reason.RELEASE_WITHIN_CAP)] if instant else []
     rests = shares_of(hold, asked.amount_minor, verified=asked.verified)
-    parts += [
-        (amount, due, _dated(why, due, asked.now)) for amount, due in schedule(profile, asked.repaid_at, held, rests)
-    ]
-    tranches = tuple(Tranche(n, *part) for n, part in enumerate(parts, start=1))
-    if all(due <= asked.now for _, due, _ in parts):
-        return Verdict(tranches, _reasons(*(reason for _, _, reason in parts)))
+    for amount, due in schedule(profile, asked.repaid_at, held, rests) if held else ():
+        parts.append(Tranche(len(parts) + 1, amount, due, _dated(why, due, asked.now)))
+    tranches = tuple(parts)
+    if all(part.due_at <= asked.now for part in parts):
+        return Verdict(tranches, _reasons(*[part.reason for part in parts]))
     large = hold.large is not None and rests is hold.large.rest
     stated = (
         *guard.reasons,
@@ -148,23 +152,29 @@ def _priced(profile: Profile, prior: Prior, asked: Question) -> Verdict:
     Unused credit nobody told of counts as none: a hold hurts most then, which errs towards giving credit back.
     """
     amount, prices = asked.restorable_minor, profile.hold["REVERSIBLE"].prices
-    hazard = prior.hazard(asked.rail_name, features(asked))
-    most = min(1.0, asked.instant_left_minor / amount)
-    best = cheapest_of(hazard, prices, amount, asked.unused_minor or 0, most)
+    hazard, best, now = _cheapest(profile, prior, asked)
     if best.days == 0:
         return Verdict((Tranche(1, amount, asked.now, Reason.RELEASE_LOW_RISK),), (Reason.RELEASE_LOW_RISK,))
     until = held_until(profile, asked.repaid_at, best.days)
     look = best.share == 0 and worth_a_look(hazard, prices, amount)
     why = _dated(Reason.HOLD_UNDER_REVIEW if look else Reason.HOLD_RAIL_REVERSIBLE, until, asked.now)
-    now = asked.instant_left_minor if best.share == most else int(best.share * amount)
     parts = [(now, asked.now, Reason.RELEASE_WITHIN_CAP), (amount - now, until, why)] if now else [(amount, until, why)]
     tranches = tuple([Tranche(n, *part) for n, part in enumerate(parts, start=1) if part[0]])
     if until <= asked.now:
         return Verdict(tranches, _reasons(*[tranche.reason for tranche in tranches]))
-    free = best if most == 1 else cheapest_of(hazard, prices, amount, asked.unused_minor or 0)
+    free = unbounded(hazard, prices, amount, asked.unused_minor or 0, asked.instant_left_minor / amount, best)
     capped = () if free == best else (Reason.HOLD_OVER_INSTANT_CAP,)
     fired = () if look else tuple([WHY[name] for name in hazard.fired if name in WHY])
     return Verdict(tranches, _reasons(why, *fired, *capped, Reason.HOLD_RAIL_REVERSIBLE), refer=look)
+
+
+def _cheapest(profile: Profile, prior: Prior, asked: Question) -> tuple[Hazard, Action, int]:
+    """Return the odds, what is cheapest within the instant cap, and how much of the repayment that gives back now."""
+    amount = asked.restorable_minor
+    hazard = prior.hazard(asked.rail_name, features(asked))
+    most = min(1.0, asked.instant_left_minor / amount)
+    best = cheapest_of(hazard, profile.hold["REVERSIBLE"].prices, amount, asked.unused_minor or 0, most)
+    return hazard, best, asked.instant_left_minor if best.share == most else int(best.share * amount)
 
 
 def _reasons(*reasons: Reason) -> tuple[Reason, ...]:
@@ -211,66 +221,32 @@ def faster(profile: Profile, asked: Question, given: Verdict) -> tuple[Faster, .
         return ()
     ways: list[Faster] = ["final_rail"]  # such a rail gives all back at once, whatever is asked
     had, now = course(given, asked.now), asked.now
-    if not asked.verified and _sooner(judge(profile, replace(asked, verified=True)), had, now):
+    if not asked.verified and sooner(_back(profile, replace(asked, verified=True)), had, now):
         ways.append("verified_account")
     smaller = min(asked.restorable_minor, asked.instant_left_minor)
     if smaller < asked.amount_minor:
         other = replace(asked, amount_minor=smaller, restorable_minor=smaller)
-        if _sooner(judge(profile, other), had, now):
+        if sooner(_back(profile, other), had, now):
             ways.append("within_cap")
     return tuple(ways)
 
 
-def _sooner(other: Verdict, had: Course, now: datetime) -> bool:
-    """Tell whether ``other`` gives all back at once, or never later than ``had`` and once sooner."""
-    if not other.tranches:
-        return False
-    gives = course(other, now)
-    last = gives[-1][0]
-    if last == now:
-        return True
-    if last > had[-1][0]:
-        return False
-    given = [(given_until(gives, due), amount) for due, amount in had]
-    never_later = all(more >= less for more, less in given)
-    return never_later and (last < had[-1][0] or any(more > less for more, less in given))
-
-
-def instant_left(profile: Profile, state: Account, now: datetime) -> int:
-    """Return what of the instant cap this account has left in its rolling window (R14)."""
-    since = window(now, hours=profile.hold["REVERSIBLE"].window_hours)
-    return max(0, profile.instant_cap_by_tier[state.tier] - state.instant_since(since))
-
-
-def _question(profile: Profile, state: Account, event: RepaymentSettled, now: datetime) -> Question:
-    name = event.funding_account_id
-    source = None if name is None else state.funding_account(name)
-    since = window(now, days=profile.hold["REVERSIBLE"].strikes.days)
-    left = min(instant_left(profile, state, now), left_to_customer(profile, state))
-    rail = profile.rail(event.rail).rail_class
-    budget = None if rail == "FINAL" else left_to_portfolio(profile, state)
-    asked = Question(
-        amount_minor=event.amount_minor,
-        restorable_minor=event.restorable_minor,
-        credit_balance_minor=event.credit_balance_minor,
-        rail=rail,
-        verified=source is not None and source.verified,
-        strikes=0 if source is None else source.strikes_since(since),
-        instant_left_minor=left if budget is None else min(left, budget),
-        settled_minor=state.cycle.of(event.settled_at),
-        credit_limit_minor=state.credit_limit_minor or 0,
-        repaid_at=event.repaid_at,
-        now=now,
-        rail_name=event.rail,
-        tier=state.tier,
-        over_budget=budget is not None and budget < min(left, event.restorable_minor),
-    )
-    return given_to_guards(profile, state, event, relieved(profile, state, asked))
+def _back(profile: Profile, asked: Question) -> Course:
+    """Return when what of a repayment would be back, which is ``judge`` without its reasons."""
+    hold, prior, amount = profile.hold["REVERSIBLE"], profile.formula, asked.restorable_minor
+    plain = amount and asked.rail == "REVERSIBLE" and asked.strikes < hold.strikes.hold_from
+    if prior is None or not plain or _patterns(profile, asked) or fired(profile, asked).reasons:
+        return course(judge(profile, asked), asked.now)
+    _, best, now = _cheapest(profile, prior, asked)
+    until = held_until(profile, asked.repaid_at, best.days) if best.days else asked.now
+    if until <= asked.now:
+        return [(asked.now, amount)]
+    return [(asked.now, now), (until, amount)] if now else [(until, amount)]
 
 
 def _assessed(policy: Profiles, state: Account, event: RepaymentSettled, moment: Moment) -> Decision[Account]:
     profile = state.deciding(policy.of(event.product))
-    asked = _question(profile, state, event, moment.now)
+    asked = question_of(profile, state, event, moment.now)
     verdict = judge(profile, asked)
     fact = told(profile, asked, verdict, event, moment)
     kept = _kept(state, event, fact, asked, verdict)
@@ -322,15 +298,23 @@ def told(profile: Profile, asked: Question, verdict: Verdict, event: RepaymentSe
 
 def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Question, verdict: Verdict) -> Account:
     """Count the repayment in its cycle; keep what its rail may still take back."""
+    cycle = state.cycle
     if asked.restorable_minor:
-        state = replace(state, cycle=state.cycle.with_settled(event.settled_at, asked.restorable_minor))
+        cycle = cycle.with_settled(event.settled_at, asked.restorable_minor)
     if asked.rail == "FINAL":
-        return state
-    state = remembered(state, event)
-    hold = fact if fact.outcome == "observe" else None
-    at_once = verdict.at_once_minor(asked.now)
-    kept = Assessment(event.repayment_id, event.funding_account_id, asked.now, at_once, hold, event.repaid_at)
-    return state.put(kept)
+        return replace(state, cycle=cycle)
+    kept = _make_kept(
+        repayment_id=event.repayment_id,
+        funding_account_id=event.funding_account_id,
+        assessed_at=asked.now,
+        instant_minor=verdict.at_once_minor(asked.now),
+        hold=fact if fact.outcome == "observe" else None,
+        repaid_at=event.repaid_at,
+    )
+    lately, uses = remembered(state, event)
+    return replace(
+        state, cycle=cycle, lately=lately, uses=uses, assessments={**state.assessments, kept.repayment_id: kept}
+    )
 
 
 def _returned(policy: Profiles, state: Account, event: RepaymentReturned) -> Decision[Account]:

@@ -62,11 +62,11 @@ def narrow(asked: Question) -> Question:
 
 def followed(policy: Profiles, decision: Decision[Account], event: Input, moment: Moment) -> Decision[Account]:
     """Return a decision with what it did to the outcomes, and to what is exposed today."""
-    state = decision.state
-    after = list(_outcomes(policy, decision, event, moment.now.astimezone(UTC).date()))
+    state, today = decision.state, moment.now.astimezone(UTC).date()
+    after = list(_outcomes(policy, decision, event, today))
     if not after:
         return decision
-    today, exposed, portfolio = moment.now.astimezone(UTC).date(), state.exposed_minor, dict(state.portfolio_minor)
+    exposed, portfolio = state.exposed_minor, dict(state.portfolio_minor)
     for outcome in after:
         moved = _today(state.outcomes.get(outcome.repayment_id), outcome, today)
         exposed += moved
@@ -76,7 +76,7 @@ def followed(policy: Profiles, decision: Decision[Account], event: Input, moment
 
 
 def _today(before: Outcome | None, after: Outcome, today: date) -> int:
-    return sum(minor for (since, until), minor in changed(before, after).items() if since <= today <= until)
+    return sum([minor for (since, until), minor in changed(before, after).items() if since <= today <= until])
 
 
 def _outcomes(policy: Profiles, decision: Decision[Account], event: Input, today: date) -> Iterable[Outcome]:

@@ -1,7 +1,7 @@
 """What keeps all of a repayment back before any price is asked: few plain rules, each with its reason (risk 4.5)."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from schemas.account import AccountStatusChanged, RepaymentDisputed
@@ -11,14 +11,14 @@ from schemas.risk import Pattern
 from schemas.settlement import RepaymentReturned, RepaymentSettled
 from services.decision import Decision, Input
 from services.policy import Profile
+from services.prior import Guards
+from services.risk_scoring.courses import course, given_until
 from services.risk_scoring.model import (
     Account,
     Question,
     Use,
     Verdict,
     Warned,
-    course,
-    given_until,
     window,
 )
 from services.values import replace
@@ -45,16 +45,24 @@ def fired(profile: Profile, asked: Question) -> Guard:
     """
     if profile.formula is None or asked.rail != "REVERSIBLE":
         return NONE
-    rules = profile.hold["REVERSIBLE"].guards
-    patterns: list[Pattern] = ["disputed"] if asked.disputes else []
-    patterns += ["overdue_elsewhere"] if asked.overdue_elsewhere else []
-    patterns += ["shared_funding_account"] if asked.shared_with + 1 >= rules.shared_from else []
-    reasons = [Reason.HOLD_UNDER_REVIEW] if patterns else []
+    seen = asked.disputes or asked.overdue_elsewhere or asked.shared_with
+    patterns = tuple(_patterns(profile, asked)) if seen else ()
+    reasons: tuple[Reason, ...] = (Reason.HOLD_UNDER_REVIEW,) if patterns else ()
     if asked.new_funding and asked.credit_balance_minor:
-        reasons += [Reason.HOLD_NEW_FUNDING_ACCOUNT, Reason.HOLD_OVERPAYMENT]
+        reasons += (Reason.HOLD_NEW_FUNDING_ACCOUNT, Reason.HOLD_OVERPAYMENT)
     if asked.young and _hurried(profile, asked):
-        reasons += [Reason.HOLD_MULTIPLE_REPAYMENTS, Reason.HOLD_SHORT_HISTORY]
-    return Guard(tuple(reasons), tuple(patterns))
+        reasons += (Reason.HOLD_MULTIPLE_REPAYMENTS, Reason.HOLD_SHORT_HISTORY)
+    return Guard(reasons, patterns) if reasons else NONE
+
+
+def _patterns(profile: Profile, asked: Question) -> Iterator[Pattern]:
+    """Yield what a person should look at; a funding account that nobody else uses is not shared, whatever the rule."""
+    if asked.disputes:
+        yield "disputed"
+    if asked.overdue_elsewhere:
+        yield "overdue_elsewhere"
+    if asked.shared_with + 1 >= profile.hold["REVERSIBLE"].guards.shared_from:
+        yield "shared_funding_account"
 
 
 def _hurried(profile: Profile, asked: Question) -> bool:
@@ -70,33 +78,54 @@ def sooner_anywhere(one: Verdict, other: Verdict, asked: Question) -> bool:
     return any(amount > given_until(had, due) for due, amount in course(one, asked.now))
 
 
-def given_to_guards(profile: Profile, state: Account, event: RepaymentSettled, asked: Question) -> Question:
-    """Return a question with what the guards ask of it."""
-    if profile.formula is None or asked.rail != "REVERSIBLE":
-        return asked
+class Seen(NamedTuple):
+    """The inputs of a verdict that guards ask; by default nothing of it was seen."""
+
+    disputes: int = 0
+    overdue_elsewhere: bool = False
+    shared_with: int = 0
+    new_funding: bool = False
+    young: bool = False
+    lately_count: int = 0
+    lately_minor: int = 0
+
+
+NOTHING_SEEN: Final = Seen()
+
+
+def given_to_guards(profile: Profile, state: Account, event: RepaymentSettled, now: datetime) -> Seen:
+    """Return what guards ask of a repayment whose rail may take it back; nothing where no formula decides."""
+    if profile.formula is None:
+        return NOTHING_SEEN
     rules, name = profile.hold["REVERSIBLE"].guards, event.funding_account_id
-    since = window(asked.now, days=rules.disputed_days)
-    open_ones = [one for one in state.warned.values() if one.ended_at is None]
-    near = list(_lately(state, event))
+    disputes, overdue_elsewhere = _told(state, rules, now) if state.warned else (0, False)
+    near = list(_lately(state, event)) if state.lately else []
     opened = state.credit.opened_at
     use = Use("") if name is None else state.uses.get(name, Use(name))
-    return replace(
-        asked,
-        disputes=sum(one.kind == "disputed" and one.at > since for one in open_ones),
-        overdue_elsewhere=any(one.kind == "overdue_elsewhere" for one in open_ones),
+    return Seen(
+        disputes,
+        overdue_elsewhere,
         shared_with=use.users - (use.first_at is not None),
-        new_funding=name is not None and _new(state, use, asked, rules.new_days),
-        young=opened is not None and opened > window(asked.now, days=rules.young_days),
+        new_funding=name is not None and _new(state, use, now, rules.new_days),
+        young=opened is not None and opened > window(now, days=rules.young_days),
         lately_count=len(near),
         lately_minor=sum(near),
     )
 
 
-def _new(state: Account, use: Use, asked: Question, days: int) -> bool:
+def _told(state: Account, rules: Guards, now: datetime) -> tuple[int, bool]:
+    """Return how many disputes are open, and whether the account is overdue elsewhere."""
+    since = window(now, days=rules.disputed_days)
+    open_ones = [one for one in state.warned.values() if one.ended_at is None]
+    disputes = sum([one.kind == "disputed" and one.at > since for one in open_ones])
+    return disputes, any(one.kind == "overdue_elsewhere" for one in open_ones)
+
+
+def _new(state: Account, use: Use, now: datetime, days: int) -> bool:
     """Tell whether a funding account is known for less than so many days, by its first use or by billing's word."""
     linked_at = state.funding_account(use.name).linked_at
-    since = min([at for at in (use.first_at, linked_at) if at is not None], default=asked.now)
-    return since > window(asked.now, days=days)
+    since = min([at for at in (use.first_at, linked_at) if at is not None], default=now)
+    return since > window(now, days=days)
 
 
 def _lately(state: Account, event: RepaymentSettled) -> Iterator[int]:
@@ -105,15 +134,14 @@ def _lately(state: Account, event: RepaymentSettled) -> Iterator[int]:
             yield minor
 
 
-def remembered(state: Account, event: RepaymentSettled) -> Account:
-    """Keep when a funding account was first used, and what was repaid lately, for the guards of what comes next."""
+def remembered(state: Account, event: RepaymentSettled) -> tuple[Mapping[str, tuple[datetime, int]], Mapping[str, Use]]:
+    """Return what was repaid lately and when funding accounts were first used, for the guards of what comes next."""
     lately = {**state.lately, event.repayment_id: (event.repaid_at, event.amount_minor)}
     name = event.funding_account_id
     use = None if name is None else state.uses.get(name, Use(name))
     if use is None or use.first_at is not None:
-        return replace(state, lately=lately)
-    first = use._replace(first_at=event.repaid_at, users=use.users + 1)
-    return replace(state, lately=lately, uses={**state.uses, first.name: first})
+        return lately, state.uses
+    return lately, {**state.uses, use.name: Use(use.name, event.repaid_at, use.users + 1)}
 
 
 def warned(decision: Decision[Account], event: Input) -> Decision[Account]:

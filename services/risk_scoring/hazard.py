@@ -32,14 +32,15 @@ def cheapest(kinds: Sequence[Chance], prices: Prices, amount: float, unused: flo
 
 def cheapest_of(hazard: Hazard, prices: Prices, amount: float, unused: float, most: float = 1.0) -> Action:
     """Return what ``min(actions(...))`` is, in a loop of its own: every repayment of a reversible rail asks it."""
-    share, days = 1.0, 0
-    cost = amount * hazard.at_once if most >= 1 else inf
-    for (wait, waited, need, declined), later in zip(prices.waits, hazard.later, strict=True):
-        avoided = hazard.at_once - later
-        if avoided > 0:
-            part = min(most, (need * log(declined / (need * avoided)) - unused) / amount)
+    at_once, share, days = hazard.at_once, 1.0, 0
+    cost = amount * at_once if most >= 1 else inf
+    for wait, waited, need, declined, later, usable in prices.weighed(hazard):
+        if usable is not None:
+            part = (usable - unused) / amount
+            if part > most:
+                part = most
             if 0 < part < 1:
-                lost = part * amount * hazard.at_once + (1 - part) * amount * later
+                lost = part * amount * at_once + (1 - part) * amount * later
                 found = lost + waited + exp(-(unused + part * amount) / need) * declined
                 if found < cost:
                     share, days, cost = part, wait, found
@@ -47,6 +48,20 @@ def cheapest_of(hazard: Hazard, prices: Prices, amount: float, unused: float, mo
         if found < cost:
             share, days, cost = 0.0, wait, found
     return Action(share, days, cost)
+
+
+def unbounded(hazard: Hazard, prices: Prices, amount: float, unused: float, most: float, best: Action) -> Action:
+    """Return the cheapest action of all, where ``best`` is the cheapest that gives at most the share ``most`` back now.
+
+    Where the bound shortens no part, all it takes away is the release of everything.
+    """
+    if most >= 1:
+        return best
+    parts = [wait.usable for wait in prices.weighed(hazard) if wait.usable is not None]
+    if any((usable - unused) / amount > most for usable in parts):
+        return cheapest_of(hazard, prices, amount, unused)
+    release = amount * hazard.at_once
+    return Action(1.0, 0, release) if release <= best.cost else best
 
 
 def actions(

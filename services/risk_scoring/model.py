@@ -1,10 +1,11 @@
 """What risk-scoring knows of one account, what it asks of a repayment and what it answers, as values."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from schemas.reasons import Reason
@@ -258,7 +259,7 @@ class Account:
 
     def instant_since(self, since: datetime) -> int:
         """Return what was restored at once from rails that may take it back, after ``since`` (R14)."""
-        return sum(one.instant_minor for one in self.assessments.values() if one.assessed_at > since)
+        return sum([one.instant_minor for one in self.assessments.values() if one.assessed_at > since])
 
     def without_holds(self, repayment_ids: Iterable[str]) -> "Account":
         """Return the account with the dates of these repayments left alone from now on."""
@@ -269,7 +270,12 @@ class Account:
 
 def window(now: datetime, *, hours: int = 0, days: int = 0) -> datetime:
     """Return where a rolling window that ends now begins; what lies exactly there is outside it."""
-    return now - timedelta(hours=hours, days=days)
+    return now - _stretch(hours, days)
+
+
+@lru_cache(maxsize=256)
+def _stretch(hours: int, days: int) -> timedelta:
+    return timedelta(hours=hours, days=days)
 
 
 @dataclass(frozen=True)
@@ -311,16 +317,21 @@ class Question:
     @property
     def inputs(self) -> tuple[Given, ...]:
         """Return what the event told of the verdict does not say itself; what guards ask only where there is any."""
-        known = self.__dict__.items()
-        return tuple([Given(name, it) for name, it in known if name not in SAID and (it or name not in GUARDS)])
+        always = map(Given, ASKED, _asked(self.__dict__))
+        return (*always, *[Given(*one) for one in self._guarded()])
 
     @property
     def digest(self) -> str:
         """Return what tells these inputs from any others."""
-        known = self.__dict__.items()
-        plain = [it.isoformat() if isinstance(it, datetime) else it for name, it in known if name not in GUARDS]
-        plain += [(name, it) for name, it in known if it and name in GUARDS]
+        known = self.__dict__
+        dates = self.repaid_at.isoformat(), self.now.isoformat()
+        plain = [*_before_dates(known), *dates, *_after_dates(known), *self._guarded()]
         return blake2b(repr(plain).encode(), digest_size=16).hexdigest()
+
+    def _guarded(self) -> list[tuple[str, int]]:
+        """Return what guards ask, where there is any."""
+        known = self.__dict__
+        return [(name, known[name]) for name in GUARDS if known[name]] if any(_of_guards(known)) else []
 
 
 SAID = frozenset(
@@ -329,14 +340,20 @@ SAID = frozenset(
 """The inputs of a verdict that its event says; the class of a rail is the policy's."""
 
 
-GUARDS = frozenset(
-    ("disputes", "overdue_elsewhere", "shared_with", "new_funding", "young", "lately_count", "lately_minor")
-) | {"widened_minor"}
+GUARDS = (
+    *("disputes", "overdue_elsewhere", "shared_with", "new_funding", "young", "lately_count", "lately_minor"),
+    "widened_minor",
+)
 """The inputs that guards ask, and what a relief adds: of most repayments there is none of them."""
+_ALWAYS = tuple(each.name for each in fields(Question) if each.name not in GUARDS)
+ASKED = tuple(name for name in _ALWAYS if name not in SAID)
+"""The inputs of every verdict that its event does not say."""
+_asked, _of_guards = itemgetter(*ASKED), itemgetter(*GUARDS)
+_before_dates = itemgetter(*_ALWAYS[: _ALWAYS.index("repaid_at")])
+_after_dates = itemgetter(*_ALWAYS[_ALWAYS.index("now") + 1 :])
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Tranches that add up to the restorable amount, and why."""
 
     tranches: tuple[Tranche, ...]
@@ -350,22 +367,7 @@ class Verdict:
 
     def at_once_minor(self, now: datetime) -> int:
         """Return what is due at once."""
-        return sum(tranche.amount_minor for tranche in self.tranches if tranche.due_at <= now)
-
-
-Course = list[tuple[datetime, int]]
-"""What is back by each date; a date already past means now."""
-
-
-def course(verdict: Verdict, now: datetime) -> Course:
-    """Return when what of a verdict is back, in all."""
-    ordered = sorted([(max(now, tranche.due_at), tranche.amount_minor) for tranche in verdict.tranches])
-    return list(zip([due for due, _ in ordered], accumulate([amount for _, amount in ordered]), strict=True))
-
-
-def given_until(course: Course, due: datetime) -> int:
-    """Return what is back by a date."""
-    return max([amount for at, amount in course if at <= due], default=0)
+        return sum([tranche.amount_minor for tranche in self.tranches if tranche.due_at <= now])
 
 
 def features(asked: Question) -> dict[Feature, float | None]:

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from schemas.reasons import Reason
 from schemas.risk import Given, RiskAssessed, Tier
 from schemas.settlement import RepaymentReturned, RepaymentSettled
-from services.policy import Profile
-from services.values import replace
+from services.policy import Calendar, Profile
+from services.values import built, replace
 
 By = Literal["bank", "customer", "issuer"]
 """Who took a repayment back: the payer's bank, the customer who did not authorise it, or our own error."""
@@ -121,11 +121,13 @@ class Outcome:
         return replace(self, parts=tuple(parts), restorable_minor=max(0, self.restorable_minor + delta_minor))
 
 
+_make_outcome = built(Outcome)
+
+
 def outcome_of(profile: Profile, event: RepaymentSettled, fact: RiskAssessed) -> Outcome:
     """Return the outcome a first verdict begins."""
-    fifth = profile.banking.after(profile.banking_day(event.repaid_at), FAST_BANKING_DAYS)
-    fast_until = _day_after(profile, fifth)
-    return Outcome(
+    fast_until = _fast_until(profile.banking, profile.timezone, profile.banking_day(event.repaid_at))
+    return _make_outcome(
         repayment_id=event.repayment_id,
         account_id=event.account_id,
         product=event.product,
@@ -138,7 +140,7 @@ def outcome_of(profile: Profile, event: RepaymentSettled, fact: RiskAssessed) ->
         assessed_at=fact.occurred_at,
         fast_until=fast_until,
         fast_at=max(fast_until, event.settled_at + FAST_DAYS),
-        slow_at=_day_after(profile, event.final_on),
+        slow_at=_end_of(profile.timezone, event.final_on),
         final_on=event.final_on,
         amount_minor=event.amount_minor,
         restorable_minor=event.restorable_minor,
@@ -154,9 +156,8 @@ def outcome_of(profile: Profile, event: RepaymentSettled, fact: RiskAssessed) ->
 
 def parts_of(fact: RiskAssessed) -> tuple[Part, ...]:
     """Return the parts of a verdict, each from the day it is due or was decided on."""
-    return tuple(
-        Part(each.amount_minor, max(each.due_at, fact.occurred_at).astimezone(UTC).date()) for each in fact.tranches
-    )
+    dated = [(each.amount_minor, max(each.due_at, fact.occurred_at)) for each in fact.tranches]
+    return tuple([Part(minor, due.astimezone(UTC).date()) for minor, due in dated])
 
 
 def who(event: RepaymentReturned) -> By:
@@ -174,11 +175,13 @@ def changed(before: Outcome | None, after: Outcome) -> dict[Span, int]:
     return {span: minor for span, minor in found.items() if minor}
 
 
-def _day_after(profile: Profile, day: date) -> datetime:
-    """Return the instant a local day of the profile ends."""
-    return _midnight(profile.timezone, day + timedelta(days=1))
+@lru_cache(maxsize=4_096)
+def _fast_until(banking: Calendar, timezone: str, day: date) -> datetime:
+    """Return the end of the fifth banking day after banking day ``day``."""
+    return _end_of(timezone, banking.after(day, FAST_BANKING_DAYS))
 
 
 @lru_cache(maxsize=4_096)
-def _midnight(timezone: str, day: date) -> datetime:
-    return datetime.combine(day, time.min, ZoneInfo(timezone)).astimezone(UTC)
+def _end_of(timezone: str, day: date) -> datetime:
+    """Return the instant a local day ends."""
+    return datetime.combine(day + timedelta(days=1), time.min, ZoneInfo(timezone)).astimezone(UTC)

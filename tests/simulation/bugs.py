@@ -30,6 +30,7 @@ from services.limit_release.model import Account, Journal, Repayment, State, Tra
 from services.notifier import domain as notifier
 from services.notifier import store as notifier_store
 from services.repayment_ingest import domain as ingest
+from services.risk_scoring import asking
 from services.risk_scoring import domain as risk
 from services.risk_scoring.model import Verdict
 from services.runtime import batch, codec, consumer, dead_letter, inbox, outbox, reader
@@ -432,7 +433,7 @@ def cap_of_each_repayment() -> Iterator[None]:
     def whole(profile: Any, state: Any, now: Any) -> int:
         return int(profile.instant_cap_by_tier[state.tier])
 
-    with instead((risk, "instant_left", whole)):
+    with instead((asking, "instant_left", whole)):
         yield
 
 

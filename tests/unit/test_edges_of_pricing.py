@@ -11,9 +11,10 @@ from services.decision import Decision
 from services.policy import Rest
 from services.prior import DAYS, Chance, Hazard, Prices, loss
 from services.profiles import returns
-from services.risk_scoring.domain import _sooner, decide, due_at, faster, judge, revised
+from services.risk_scoring.courses import sooner
+from services.risk_scoring.domain import decide, due_at, faster, judge, revised
 from services.risk_scoring.hazard import actions, cheapest_of, worth_a_look
-from services.risk_scoring.model import Account, Question, Verdict
+from services.risk_scoring.model import Account, Question
 from services.values import replace
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, only, profile, profiles
@@ -111,18 +112,18 @@ def test_l05_a_repayment_within_the_cap_is_priced_as_the_smaller_one_it_would_be
 
 def test_l05_what_gives_one_unit_back_later_is_not_faster() -> None:
     early, middle, end = FRIDAY + timedelta(days=1), FRIDAY + timedelta(days=3), FRIDAY + timedelta(days=5)
-    other = Verdict((Tranche(1, 300, middle, Reason.HOLD_RAIL_REVERSIBLE),), ())
-    assert not _sooner(other, [(early, 1), (end, 300)], FRIDAY)
-    assert _sooner(other, [(middle, 1), (end, 300)], FRIDAY)
+    other = [(middle, 300)]
+    assert not sooner(other, [(early, 1), (end, 300)], FRIDAY)
+    assert sooner(other, [(middle, 1), (end, 300)], FRIDAY)
 
 
 def test_l05_with_the_same_end_what_gives_one_unit_back_sooner_is_faster_and_what_ends_later_is_not() -> None:
     early, end, later = FRIDAY + timedelta(days=1), FRIDAY + timedelta(days=5), FRIDAY + timedelta(days=6)
     had = [(early, 100), (end, 300)]
-    why = Reason.HOLD_RAIL_REVERSIBLE
-    assert _sooner(Verdict((Tranche(1, 101, early, why), Tranche(2, 199, end, why)), ()), had, FRIDAY)
-    assert not _sooner(Verdict((Tranche(1, 100, early, why), Tranche(2, 200, end, why)), ()), had, FRIDAY)
-    assert not _sooner(Verdict((Tranche(1, 300, early, why), Tranche(2, 1, later, why)), ()), had, FRIDAY)
+    assert sooner([(early, 101), (end, 300)], had, FRIDAY)
+    assert not sooner([(early, 100), (end, 300)], had, FRIDAY)
+    assert not sooner([(early, 300), (later, 301)], had, FRIDAY)
+    assert not sooner([], had, FRIDAY)
 
 
 def test_l05_with_nothing_left_under_the_cap_no_smaller_repayment_is_faster() -> None:

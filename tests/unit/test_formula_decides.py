@@ -11,8 +11,9 @@ from schemas.risk import RiskAssessed
 from services.decision import Decision
 from services.prior import DAYS, Feature, loss
 from services.profiles import returns
-from services.risk_scoring.domain import _sooner, decide, faster, judge
-from services.risk_scoring.model import Account, Question, course
+from services.risk_scoring.courses import course, sooner
+from services.risk_scoring.domain import decide, faster, judge
+from services.risk_scoring.model import Account, Question
 from services.values import replace
 from tests import builders
 from tests.unit.given import FRIDAY, moment, only, profile, profiles
@@ -110,7 +111,7 @@ def test_what_stands_before_the_formula_decides_as_with_the_schedule(asked: Ques
     given_by_schedule = judge(profile(), asked)
     if asked.rail != "REVERSIBLE" or asked.strikes >= 2 or given_by_schedule.patterns:
         priced = judge(PROFILE, asked)
-        assert replace(priced, reasons=given_by_schedule.reasons) == given_by_schedule
+        assert priced._replace(reasons=given_by_schedule.reasons) == given_by_schedule
         assert {*given_by_schedule.reasons} - {*priced.reasons} <= {Reason.HOLD_OVER_INSTANT_CAP}
         assert [reason for reason in given_by_schedule.reasons if reason in priced.reasons] == [*priced.reasons]
 
@@ -156,8 +157,8 @@ def test_faster_is_what_the_same_policy_says_with_one_input_changed(asked: Quest
         assert faster(policy, asked, verdict) == ()
         return
     had = course(verdict, asked.now)
-    sooner = tuple(way for way, other in changed if _sooner(judge(policy, other), had, asked.now))
-    assert faster(policy, asked, verdict) == sooner
+    others = ((way, course(judge(policy, other), asked.now)) for way, other in changed)
+    assert faster(policy, asked, verdict) == tuple(way for way, other in others if sooner(other, had, asked.now))
 
 
 @given(

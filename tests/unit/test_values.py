@@ -1,4 +1,4 @@
-"""replace(): what dataclasses.replace does, for values without slots."""
+"""replace() and built(): what dataclasses make, for values without slots."""
 
 import dataclasses
 from datetime import datetime
@@ -11,7 +11,7 @@ from services.notifier import domain as notifier
 from services.repayment_ingest import domain as ingest
 from services.risk_scoring import model as risk
 from services.settlement import model as debt
-from services.values import replace
+from services.values import built, replace
 from tests.unit.given import FRIDAY
 
 
@@ -46,3 +46,17 @@ def test_every_state_a_service_keeps_can_be_copied() -> None:
 
 def _slotted(kind: Any) -> bool:
     return "__slots__" in vars(kind) or hasattr(kind, "__post_init__")
+
+
+def test_what_is_built_is_what_the_class_makes() -> None:
+    make = built(Value)
+    made = make(name="a", number=2)
+    assert made == Value("a", 2)
+    assert (type(made), hash(made), made.at) == (Value, hash(Value("a", 2)), FRIDAY)
+    assert make(name="b") == Value("b")
+
+
+@pytest.mark.parametrize("given", [{"number": 2}, {"name": "a", "nmuber": 2}, {"nmae": "a", "number": 2}])
+def test_a_field_that_is_unknown_or_left_out_is_not_built(given: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="Value has other fields: n"):
+        built(Value)(**given)
