@@ -1,11 +1,10 @@
-"""Sends rows of billing's outbox, read from standard input, to billing.repayment.v1."""
+"""Sends rows of billing's outbox to billing.repayment.v1; one that fails stays in the outbox: run it again."""
 
 import asyncio
 import sys
 
 from aiokafka import AIOKafkaProducer
 
-TOPIC = "billing.repayment.v1"
 TYPE = "opentobuy.billing.repayment.RepaymentReported.v1"
 
 
@@ -17,15 +16,12 @@ def headers(account_id: str, event_id: str, source: str, occurred_at: str) -> li
 
 
 async def main() -> None:
-    """Send every row and wait for its acknowledgement; a row that fails is still in the outbox: run it again."""
+    """Send every row of standard input and wait for its acknowledgement."""
     async with AIOKafkaProducer(bootstrap_servers=sys.argv[1], acks="all", enable_idempotence=True) as producer:
-        sent = []
-        for line in sys.stdin.buffer:
-            *columns, body = line.rstrip(b"\n").split(b"\t")
-            names = [column.decode() for column in columns]
-            sent.append(await producer.send(TOPIC, key=columns[0], value=body, headers=headers(*names)))
+        rows = [line.rstrip(b"\n").split(b"\t", 4) for line in sys.stdin.buffer]
+        named = [(row, headers(*(column.decode() for column in row[:4]))) for row in rows]
+        sent = [await producer.send("billing.repayment.v1", row[4], row[0], headers=told) for row, told in named]
         await asyncio.gather(*sent)
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+asyncio.run(main())
