@@ -140,7 +140,8 @@ pause: ## a container stands still, explained: make pause SERVICE=settlement ACT
 resume: ## it goes on: make resume SERVICE=settlement ACTOR=ops_1 REASON=drill
 	@$(OWNER) resume $(SERVICE) --actor $(ACTOR) --reason $(REASON) && $(COMPOSE) start $(SERVICE)
 
-clean: stack-reset ## remove every stack's data, containers, secrets and the virtual environment
+clean: ## remove every stack's data, containers, secrets and the virtual environment
+	@! test -x $(BIN)/otb || $(BIN)/otb stack reset
 	@! docker info > /dev/null 2>&1 || $(COMPOSE) --profile obs --profile demo --profile tools --profile tracing --profile registry down --volumes
 	@rm -rf deploy/secrets
 	@rm -rf .venv

@@ -18,6 +18,7 @@ PACKAGE_OF: Final = {
     "umount": "mount",
     "rm": "coreutils",
     "bash": "bash",
+    "make": "make",
 }
 
 

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -15,8 +17,9 @@ from services.cli.rights import principals, read_access
 from services.cli.workers import EVERYONE, READERS
 from services.lag_monitor.probe import NAME as PROBE
 from services.lag_monitor.windows import NAME as PICTURE
+from tests.debian import program
 from tests.e2e.compose.asking import eventually, healthy, psql, sent, settled, taken
-from tests.e2e.compose.engine import Done, Engine
+from tests.e2e.compose.engine import PROJECT, Done, Engine
 from tests.e2e.compose.images import OURS
 from tests.integration.secured import Secured
 from tests.integration.test_access import TOPICS, allowed, described, read, written
@@ -102,6 +105,24 @@ def test_make_up_ends_well_and_prints_the_links(up: Engine) -> None:
         assert up.address(port) in links
     listed = up.run("make", "ps")
     assert [service for service in RUNNING if up.name(service) not in listed] == []
+
+
+def test_make_logs_follows_what_each_container_says(up: Engine, tmp_path: Path) -> None:
+    said = tmp_path / "logs"
+
+    def silent() -> list[str]:
+        told = "\n".join(line.partition("|")[0] for line in said.read_text().splitlines())
+        return [service for service in ("postgres", "kafka", *WORKERS) if f"{service}_1 " not in told]
+
+    with said.open("wb") as written:
+        command, where = (program("make"), "logs"), up.checkout
+        following = subprocess.Popen(command, cwd=where, env=up.environment, stdout=written, start_new_session=True)
+    try:
+        eventually(lambda: silent() == [], "every container's log is followed")
+        assert following.poll() is None
+    finally:
+        os.killpg(following.pid, signal.SIGINT)
+        following.wait(60)
 
 
 def test_secrets_are_made_once_behind_a_folder_of_ones_own(up: Engine) -> None:
@@ -266,6 +287,15 @@ def test_down_and_up_keep_the_data_and_the_secrets(up: Engine, measured: Measure
     up.run("make", "up")
     measured.since(begun, "all healthy, from down")
     settled(up, before)
+
+
+def test_make_clean_leaves_nothing_of_the_project(up: Engine) -> None:
+    ours = ("--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}")
+    left = (("ps", "--all"), ("volume", "ls"), ("network", "ls"))
+    assert all(up.run("docker", *each, *ours) for each in left)
+    up.run("make", "clean")
+    assert [up.run("docker", *each, *ours) for each in left] == ["", "", ""]
+    assert not (up.checkout / "deploy" / "secrets").exists()
 
 
 @pytest.mark.release
