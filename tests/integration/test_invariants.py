@@ -235,6 +235,58 @@ async def test_a_planted_violation_of_what_joins_services_is_a_gauge(settings: S
     assert f"lag_monitor.{name}" in await gauged(settings)
 
 
+OLDER = "UPDATE limit_release.decision_record SET decided_at = decided_at - interval '2 minutes'"
+AGAIN = """
+INSERT INTO limit_release.decision_record
+SELECT repayment_id, version + 1, account_id, decided_at, record FROM limit_release.decision_record
+"""
+SEVENTH = "UPDATE limit_release.decision_record SET version = 7"
+YOUNG = "UPDATE limit_release.decision_record SET decided_at = clock_timestamp() WHERE version = 2"
+UNBOOKED = "DELETE FROM limit_release.journal WHERE kind = 'SETTLE'"
+RETURNED = "UPDATE limit_release.repayment SET returned = true"
+NOTHING = "UPDATE settlement.repayment SET restorable_minor = 0"
+UNASSESSED = "UPDATE limit_release.repayment SET assessed = false"
+
+
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        ((OLDER, AGAIN), {"restored_is_told"}),
+        ((OLDER, SEVENTH, AGAIN), {"restored_is_told"}),
+        ((OLDER, AGAIN, YOUNG), set()),
+        (("DELETE FROM notifier.notification",), set()),
+        ((UNBOOKED,), {"settled_is_booked"}),
+        ((UNBOOKED, RETURNED), set()),
+        ((UNBOOKED, NOTHING), set()),
+        ((UNBOOKED, NOTHING, UNASSESSED), {"settled_is_booked"}),
+    ],
+)
+async def test_what_narrows_a_view_leaves_nothing_out(
+    settings: Settings, statements: tuple[str, ...], found: set[str]
+) -> None:
+    """A second decision that nobody was told of, and a settlement without its journal; the young and the explained."""
+    async with relay(settings) as relayed:
+        await repaid(relayed)
+    seen = await planted(settings, "; ".join(statements), "lag_monitor")
+    asked = {"restored_is_told", "settled_is_booked"}
+    assert {view.partition(".invariant_")[2] for view in seen} & asked == found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE journal SET available_minor = available_minor + 1 WHERE kind = 'RELEASE'",
+        "UPDATE journal SET ref = 'of_nobody:1' WHERE kind = 'RELEASE'",
+        "UPDATE tranche SET restored_at = NULL WHERE restored_at IS NOT NULL",
+        """INSERT INTO journal SELECT kind, ref, 'another', limit_minor, available_minor, used_debt_minor,
+        used_authorisation_minor, pending_minor, booked_at FROM journal WHERE kind = 'RELEASE'""",
+    ],
+)
+async def test_a_release_that_is_no_tranches_is_named(settings: Settings, statement: str) -> None:
+    await honest_books(settings)
+    assert "limit_release.invariant_restored_once" in await planted(settings, statement)
+
+
 @pytest.mark.parametrize("stopped", [worker.name for worker in EVERYONE])
 async def test_what_waits_for_a_service_that_stands_still_is_no_violation(settings: Settings, stopped: str) -> None:
     async with relay(settings, {stopped}) as relayed:

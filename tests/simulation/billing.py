@@ -412,6 +412,20 @@ def frozen_while_held(billing: Billing, customer: Customer) -> Life:
     billing.status(customer, "active", "reviewed")
 
 
+def frozen_with_two_held(billing: Billing, customer: Customer) -> Life:
+    """Two repayments held, frozen until after their dates, and both given back by one thaw (R23)."""
+    billing.buy(customer, int(customer.limit * 0.9))
+    yield SOON
+    for _ in range(2):
+        billing.report(customer, billing.take(customer, int(customer.limit * 0.4), rail="direct_debit"))
+    yield from held(billing, customer)
+    billing.status(customer, "frozen", "risk_review")
+    yield 0.4
+    billing.world.jump(timedelta(days=10))
+    yield 0.4
+    billing.status(customer, "active", "reviewed")
+
+
 def limit_cut_while_held(billing: Billing, customer: Customer) -> Life:
     """The limit is cut while credit is held, and raised again (R18)."""
     billing.buy(customer, int(customer.limit * 0.9))
@@ -559,7 +573,8 @@ LIVES: tuple[Callable[[Billing, Customer], Life], ...] = (
     *(repaid,) * 2,
     *(returned_after_spending,) * 2,
     *(returned_when_partly_restored,) * 4,
-    *(frozen_while_held,) * 7,
+    *(frozen_while_held,) * 4,
+    *(frozen_with_two_held,) * 4,
     *(limit_cut_while_held,) * 7,
     *(reviewed,) * 6,
     *(paid_twice,) * 2,

@@ -262,6 +262,8 @@ def _received(world: "World") -> Found:
 def unsettled(world: "World") -> str:
     """Return what still moves by itself; empty when nothing does."""
     now = world.now()
+    if world.tail.pending:
+        return "nobody told again what the broker lost"
     for worker in WORKERS:
         books = world.database.services[worker.package]
         for topic in worker.topics:
@@ -324,6 +326,9 @@ def situations(world: "World") -> frozenset[str]:
         found.add("collision")
     if any(row[5] == "conflict" for row in world.database.services["repayment_ingest"].inbox.rows.values()):
         found.add("conflict")
+    messages = world.database.services["notifier"].tables["notification"].rows.values()
+    if any(row[6] == "restored" and row[10] is not None for row in messages):
+        found.add("thawed_together")
     return frozenset(found)
 
 

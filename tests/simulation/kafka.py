@@ -1,4 +1,4 @@
-"""The simulated Kafka: logs that only grow, groups that rebalance, acknowledgements that are lost."""
+"""The simulated Kafka: logs that grow and may lose their tail, groups that rebalance, lost acknowledgements."""
 
 import asyncio
 from collections import deque
@@ -197,15 +197,17 @@ class Consumer:
         if self.broker.down:
             return False
         logs = self.broker.logs
-        return any(offset < len(logs[at]) for at, offset in self.positions.items())
+        return any(offset != len(logs[at]) for at, offset in self.positions.items())
 
     def _take(self, most: int) -> dict[TopicPartition, list[Record]]:
         found: dict[TopicPartition, list[Record]] = {}
         names = sorted(self.positions)
         first = self.process.world.chance.randrange(len(names)) if names else 0
         for at in names[first:] + names[:first]:
-            offset = self.positions[at]
-            taken = self.broker.logs[at][offset : offset + most]
+            log, offset = self.broker.logs[at], self.positions[at]
+            if offset > len(log):  # out of range: aiokafka goes to where auto_offset_reset says
+                offset = 0
+            taken = log[offset : offset + most]
             if taken and not self.broker.down:
                 found[at] = taken
                 self.positions[at] = offset + len(taken)

@@ -9,9 +9,10 @@ from typing_extensions import override
 
 from services.cli.workers import WORKERS
 from tests.simulation.kafka import Record
+from tests.simulation.losses import LOST, republish
 from tests.simulation.script import STEP_SECONDS, Played, Recorded, append, books
+from tests.simulation.world import BASE
 
-LOST = "records were lost"
 SECONDS = 6.0
 
 
@@ -45,7 +46,7 @@ class TailLost(Played):
         read = self.progress()
         await asyncio.sleep(SECONDS)
         assert self.progress() == read, "nobody starts elsewhere by itself"
-        self.republish()
+        republish(self, BASE)
         self.tell_again(lost)
         await asyncio.sleep(STEP_SECONDS)
         await super().rest()
@@ -64,17 +65,6 @@ class TailLost(Played):
 
     def progress(self) -> dict[str, Any]:
         return {package: dict(own.progress.rows) for package, own in self.database.services.items()}
-
-    def republish(self) -> None:
-        """Do to the books what `otb republish` does: readers go to where the log ends, publications are open again."""
-        for own in self.database.services.values():
-            for (topic, partition), row in list(own.progress.rows.items()):
-                over = row[3] - len(self.broker.logs[topic, partition])
-                if over > 0:
-                    own.progress.put((topic, partition, row[2] - over, row[3] - over, *row[4:]))
-            for row in list(own.publication.rows.values()):
-                own.publication.put((*row[:3], None))
-            own.undo.clear()
 
     def tell_again(self, lost: list[Record]) -> None:
         """Let billing send again what its broker lost."""

@@ -27,6 +27,7 @@ from tests.simulation.billing import Billing
 from tests.simulation.database import Database
 from tests.simulation.kafka import SESSION_SECONDS, Broker, Consumer, Producer, Record
 from tests.simulation.loop import Loop, StandsStill
+from tests.simulation.losses import Tail
 
 BASE = datetime(2026, 11, 16, 1, 0, tzinfo=UTC)
 RATE = 0.04
@@ -49,7 +50,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
 CLASSES = tuple(
     sorted(
         {fault for found in FAULTS.values() for fault in found}
-        | {"outage", "join", "answer", "clock_back", "offsets_reset"}
+        | {"outage", "join", "answer", "clock_back", "offsets_reset", "lost_tail"}
     )
 )
 ANSWERS = (*(200,) * 14, 503, 503, 500, 429, "late", "late", "late", "late", 404, 410)
@@ -140,7 +141,8 @@ class Process:
         """End because of an error; only the world's errors are good reasons."""
         if self.dead:
             return
-        if not isinstance(error, SystemExit | KafkaError | OSError | TimeoutError):
+        good = isinstance(error, SystemExit | KafkaError | OSError | TimeoutError)
+        if not good and not self.world.tail.explains(error):
             self.world.wrong(f"{self.name} stopped: {error!r}")
         self.world.tell(self.name, f"ends: {error!r}")
         self.kill("ended_by_error")
@@ -235,6 +237,7 @@ class World:
         self.why = ""
         self.database = Database(self)
         self.broker = Broker(self, self.chance.choice((1, 2, 3)))
+        self.tail = Tail(self)
         self.another_partitioner = self.chance.random() < 0.12
         """Billing keys many records as another client would: two processes meet on one account."""
         self.distance = 60 if self.another_partitioner else self.chance.choice((1, 1, 1, 1, 1, 10))
@@ -301,9 +304,9 @@ class World:
             self.tell(at, f"{kind.split('.')[-2]} {about}")
 
     def committed(self, process: Process, at: TopicPartition, offset: int) -> None:
-        """No group tells Kafka more than its books say (I12)."""
+        """No group tells Kafka more than its books say, or said before Kafka lost it (I12)."""
         row = self.database.services[process.worker.package].progress.get((at.topic, at.partition))
-        if row is None or offset > row[3]:
+        if row is None or offset > max(row[3], self.tail.ends.get(at, 0)):
             self.wrong(f"offset_not_ahead: {process.name} committed {at} {offset}")
 
     def assigned(self, process: Process, share: Sequence[TopicPartition]) -> None:
@@ -407,6 +410,8 @@ class World:
             self.jump(-timedelta(seconds=self.chance.choice((0.5, 3, 20, 70, 240))))
         elif draw < 0.16 and "offsets_reset" not in self.off:
             self._reset_offsets(self.chance.choice(WORKERS))
+        elif draw < 0.168 and "lost_tail" not in self.off:
+            self.tail.lose()
 
     def join(self, worker: AnyWorker, seconds: float) -> None:
         """Start another process of a worker for a while."""
