@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from schemas import account, intake, notification, repayment, restoration, review, risk, settlement
+from schemas import account, audit, intake, notification, repayment, restoration, review, risk, settlement
 from schemas.event import Event
 
 PARTITIONS: Final = 24
@@ -121,6 +121,7 @@ REVIEW_DECISION = Topic(
 )
 LIMIT_REVIEW = Topic("limit.review.v1", "risk-scoring", (review.LimitIncreaseDecided,))
 FEEDBACK = Topic("customer.feedback.v1", "console", (review.FeedbackReceived, review.FeedbackAnswered))
+AUDIT_ANCHOR = Topic("audit.anchor.v1", "console", (audit.AuditAnchored,), retention_ms=400 * DAY_MS)
 
 TOPICS: Final = {
     topic.name: topic
@@ -135,6 +136,7 @@ TOPICS: Final = {
         REVIEW_DECISION,
         LIMIT_REVIEW,
         FEEDBACK,
+        AUDIT_ANCHOR,
     )
 }
 TOPIC_OF: Final = {event: topic for topic in TOPICS.values() for event in topic.events}

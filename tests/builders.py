@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from schemas import account, intake, notification, repayment, restoration, review, risk, settlement
+from schemas import account, audit, intake, notification, repayment, restoration, review, risk, settlement
 from schemas.event import DerivedEvent, Event, RepaymentEvent, Segment, extended
 from schemas.ids import AccountId, RepaymentId, event_id, repayment_id
 from schemas.reasons import STAGES, Cause, Reason, Stage
@@ -378,6 +378,11 @@ def feedback_answered(**changes: Any) -> review.FeedbackAnswered:
     return _event(review.FeedbackAnswered, changes, feedback_id="feedback_1", actor="agent_1", closed=True)
 
 
+def audit_anchored(**changes: Any) -> audit.AuditAnchored:
+    ended = {"seq": 3, "hash": "5f" * 32, "count": 3}
+    return _event(audit.AuditAnchored, {**ended, **changes})
+
+
 ALL: tuple[Callable[[], Event], ...] = (
     account_opened,
     credit_limit_changed,
@@ -424,5 +429,6 @@ ALL: tuple[Callable[[], Event], ...] = (
     limit_increase_decided,
     feedback_received,
     feedback_answered,
+    audit_anchored,
 )
 """Every builder, in the order of schemas.topics.TOPICS."""

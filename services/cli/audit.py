@@ -1,4 +1,4 @@
-"""The audit's anchors outside the database: a signed file that a rewritten or cut chain does not agree with (I22)."""
+"""The audit's anchors outside the database, in a signed file and on a topic: a rewritten or cut chain differs (I22)."""
 
 import asyncio
 import hmac
@@ -8,11 +8,14 @@ import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from schemas.audit import AuditAnchored
+from schemas.topics import AUDIT_ANCHOR
+from services.cli.kafka import tail
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, USAGE, Json, Problem, print_json, stdout
 from services.runtime.clock import utc_now
@@ -25,10 +28,26 @@ app = typer.Typer(
 )
 HEAD: Final = "SELECT seq, hash, (SELECT count(*) FROM console.audit) AS count FROM console.audit_head"
 AT: Final = "SELECT seq, hash FROM console.audit WHERE seq = ANY ($1::bigint[])"
+# Since when the chain is what it is: the database is a backup's, and what was anchored before is another chain.
+RESTORED: Final = "SELECT max(at) FROM console.audit WHERE action = 'replay' AND subject = 'restored'"
+ANCHORS_MAX: Final = 100
+"""Of the topic as many are held to the chain; each entry's hash is of all before it, so the last one speaks for all."""
+CLIENT_ID: Final = "otb-audit"
 KEY: Final = "audit_anchor"
 """The secret that signs: keep it, and the file, where whoever owns the database has no say."""
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The anchors, a JSON line each.")]
+Kept = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The anchors; without, those on the topic audit.anchor.v1.")
+]
+
+
+class Place(NamedTuple):
+    """Where the chain ended, and when that was told."""
+
+    at: str
+    seq: int
+    hash: str
 
 
 class Anchor(BaseModel):
@@ -66,14 +85,46 @@ def anchor(path: File, as_json: Json = False) -> int:
 
 
 @app.command(epilog=EPILOG)
-def verify(path: File, as_json: Json = False) -> int:
+def verify(path: Kept = None, as_json: Json = False) -> int:
     """Hold the audit to its anchors: 1 when an entry they know was changed, or is gone."""
+    if path is None:
+        return _told_on_the_topic(as_json=as_json)
     settings = attached(["postgres"])
     known = read(path)
     if not known:
         raise Problem(f"{path} holds no anchor", USAGE)
     _, wrong = asyncio.run(_compared(settings, known, key_of(settings, make=False)))
     return _told(wrong, as_json=as_json, anchored=known[-1].seq)
+
+
+def _told_on_the_topic(*, as_json: bool) -> int:
+    settings = attached()
+    known = asyncio.run(told(settings))
+    if not known:
+        raise Problem(
+            f"{AUDIT_ANCHOR.name} holds no anchor: the console writes one a minute after somebody did something"
+        )
+    return _told(asyncio.run(_held_to(settings, known)), as_json=as_json, anchored=known[-1].seq)
+
+
+async def told(settings: Settings) -> list[AuditAnchored]:
+    """Return the last anchors on their topic, in the order Kafka has them."""
+    _, records = await tail(settings, AUDIT_ANCHOR.name, ANCHORS_MAX, CLIENT_ID)
+    return [AuditAnchored.model_validate_json(record.value) for record in records]
+
+
+async def _held_to(settings: Settings, known: Sequence[AuditAnchored]) -> list[str]:
+    async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        return await differs(connection, known)
+
+
+async def differs(connection: Connection, known: Sequence[AuditAnchored]) -> list[str]:
+    """Return what the chain says otherwise than ``known``, told since the database was restored last."""
+    restored_at = await connection.fetchval(RESTORED)
+    held = [each for each in known if restored_at is None or each.occurred_at > restored_at]
+    (head,) = await connection.fetch(HEAD)
+    places = [Place(each.occurred_at.isoformat(), each.seq, each.hash) for each in held]
+    return await _gone(connection, places, head["seq"])
 
 
 def read(path: Path) -> list[Anchor]:
@@ -113,10 +164,11 @@ def key_of(settings: Settings, *, make: bool) -> bytes:
 async def _compared(settings: Settings, known: Sequence[Anchor], key: bytes) -> tuple[dict[str, Any], list[str]]:
     async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         (head,) = await connection.fetch(HEAD)
-        return dict(head), [*unsigned(known, key), *await _gone(connection, known, head["seq"])]
+        places = [Place(each.at, each.seq, each.hash) for each in known]
+        return dict(head), [*unsigned(known, key), *await _gone(connection, places, head["seq"])]
 
 
-async def _gone(connection: Connection, known: Sequence[Anchor], end: int) -> list[str]:
+async def _gone(connection: Connection, known: Sequence[Place], end: int) -> list[str]:
     """Return what the chain says otherwise than the anchors."""
     rows = await connection.fetch(AT, [each.seq for each in known])
     there = {row["seq"]: row["hash"] for row in rows} | {0: "0" * 64}

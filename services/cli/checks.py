@@ -3,27 +3,38 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from schemas.audit import AuditAnchored
 from schemas.ids import repayment_id
 from services.cli import reconcile
+from services.cli.audit import differs, told
 from services.cli.kafka import administrator, ends_of, partitions_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, print_json, seconds_since, stdout, table, working
 from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.clock import monotonic
+from services.runtime.postgres import columns
 from services.runtime.settings import Settings
 
 VIEWS = """
 SELECT schemaname, viewname FROM pg_views WHERE viewname LIKE 'invariant\\_%' ORDER BY viewname, schemaname
 """
 # Accepted: billing said the money came, whatever was said of it later.
-ACCEPTED = "SELECT source, external_ref, account_id FROM repayment_ingest.reference WHERE 'succeeded' = ANY (kinds)"
-IN_SETTLEMENT = "SELECT repayment_id FROM settlement.repayment"
+ACCEPTED = """
+SELECT source, array_agg(external_ref) AS refs FROM repayment_ingest.reference WHERE 'succeeded' = ANY (kinds)
+GROUP BY 1
+"""
+# One array: a row each takes longer to read than to find.
+IN_SETTLEMENT = "SELECT array_agg(repayment_id) FROM settlement.repayment"
+ACCOUNTS_OF = """
+SELECT source, external_ref, account_id FROM repayment_ingest.reference
+JOIN unnest($1::text[], $2::text[]) AS missing (source, external_ref) USING (source, external_ref)
+"""
 # Accounts of which settlement has not taken in all it was told, or has set some aside (under_way of lag-monitor).
 UNDECIDED = """
 SELECT o.account_id FROM repayment_ingest.outbox o WHERE o.occurred_at > clock_timestamp() - interval '1 day'
@@ -103,10 +114,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """What the broker says: committed offsets and log ends by (service, topic, partition)."""
+    """What the broker says: committed offsets and log ends by (service, topic, partition), and where the audit was."""
 
     committed: Offsets
     ends: Offsets
+    anchored: tuple[AuditAnchored, ...] = ()
 
 
 def register(app: typer.Typer) -> None:
@@ -162,14 +174,25 @@ async def examine(settings: Settings, *, at_rest: bool = False, sent: Sequence[r
     kafka = await _kafka(settings, ends=at_rest)
     async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
-        views, decided = await asyncio.gather(_views(settings, snapshot), _accepted_is_decided(connection))
-        findings = [*views, decided, *await _offsets(connection, kafka)]
-        if at_rest:
-            findings += await _rest(connection, kafka)
-        differences = [] if sent is None else await reconcile.differences(connection, sent)
-        if sent is not None:
-            findings.append(_finding("source_reconciled", "billing", [each._asdict() for each in differences]))
-        counts = await connection.fetchrow(COUNTS)
+        beside = _beside_the_views(connection, kafka, at_rest=at_rest, sent=sent)
+        views, report = await asyncio.gather(_views(settings, snapshot), beside)
+    return replace(report, findings=(*views, *report.findings))
+
+
+async def _beside_the_views(
+    connection: Connection, kafka: Kafka, *, at_rest: bool, sent: Sequence[reconcile.Sent] | None
+) -> Report:
+    """Ask on one connection what is no view, and how much there is."""
+    counts = await connection.fetchrow(COUNTS)
+    anchored = _finding(
+        "audit_anchored", "console", [{"wrong": each} for each in await differs(connection, kafka.anchored)]
+    )
+    findings = [anchored, await _accepted_is_decided(connection), *await _offsets(connection, kafka)]
+    if at_rest:
+        findings += await _rest(connection, kafka)
+    differences = [] if sent is None else await reconcile.differences(connection, sent)
+    if sent is not None:
+        findings.append(_finding("source_reconciled", "billing", [each._asdict() for each in differences]))
     return Report(tuple(findings), dict(counts or {}), tuple(differences))
 
 
@@ -198,15 +221,18 @@ async def _views(settings: Settings, snapshot: str) -> list[Finding]:
 
 async def _accepted_is_decided(connection: Connection) -> Finding:
     """Every accepted repayment is in settlement, or waits there, or is still under way to it."""
-    decided = {row["repayment_id"] for row in await connection.fetch(IN_SETTLEMENT)}
-    missing = [
-        row
+    decided = frozenset(await connection.fetchval(IN_SETTLEMENT) or ())
+    unknown = [
+        (row["source"], ref)
         for row in await connection.fetch(ACCEPTED)
-        if repayment_id(row["source"], row["external_ref"]) not in decided
+        for ref in row["refs"]
+        if repayment_id(row["source"], ref) not in decided
     ]
-    if missing:
+    missing: list[Any] = []
+    if unknown:
         waiting = {row["account_id"] for row in await connection.fetch(UNDECIDED)}
-        missing = [row for row in missing if row["account_id"] not in waiting]
+        found = await connection.fetch(ACCOUNTS_OF, *columns(unknown, 2))
+        missing = [row for row in found if row["account_id"] not in waiting]
     return _finding("accepted_is_decided", "services", missing)
 
 
@@ -246,6 +272,11 @@ async def _positions(connection: Connection, package: str) -> dict[tuple[str, in
 
 
 async def _kafka(settings: Settings, *, ends: bool) -> Kafka:
+    committed, anchored = await asyncio.gather(_committed(settings), told(settings))
+    return Kafka(committed, await _ends(settings) if ends else {}, tuple(anchored))
+
+
+async def _committed(settings: Settings) -> Offsets:
     committed: Offsets = {}
     async with administrator(settings, CLIENT_ID) as admin:
         for worker in EVERYONE:
@@ -255,7 +286,7 @@ async def _kafka(settings: Settings, *, ends: bool) -> Kafka:
                 for at, told in offsets.items()
                 if at.topic in worker.topics and told.offset >= 0
             }
-    return Kafka(committed, await _ends(settings) if ends else {})
+    return committed
 
 
 async def _ends(settings: Settings) -> Offsets:

@@ -26,6 +26,7 @@ from services.console.model import (
     SECOND_PERSON_MINOR,
     Action,
     Audit,
+    AuditMoved,
     Case,
     CaseAction,
     CaseOutcome,
@@ -37,7 +38,7 @@ from services.console.model import (
     review_subject,
     way,
 )
-from services.console.opening import FEEDBACK, TERMS, dead_letter_id, new_case, opening
+from services.console.opening import FEEDBACK, TERMS, anchored, dead_letter_id, new_case, opening
 from services.decision import Decision, Input, Internal, Moment, Timer, TimerFired
 
 CASE_DUE = "case_due"
@@ -123,6 +124,8 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
         case SourceDiffers(repayment_id=ref, differs=what):
             case = new_case("source_differs", differs_id(event), moment.now, repayment_id=ref, detail=what)
             return _opened(state, case, event.account_id)
+        case AuditMoved():
+            return anchored(state, event, moment.now)
         case TimerFired(timer=timer):
             return _timer(state, timer, moment.now)
         case RestorationParked(repayment_id=ref, tranche=number, account_id=account):

@@ -157,14 +157,23 @@ class Audit:
         return first.actor != self.actor and (first.action, first.content) == (self.action, self.content)
 
 
+class Anchor(NamedTuple):
+    """Where the audit ended when that was told outside the database: its last entry's number and hash, how many."""
+
+    seq: int
+    hash: str
+    entries: int
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """The cases of one account that an input names.
 
     ``parked`` are the (repayment, tranche) of those named that are parked now. ``stakes`` are minor units of those that
     money is about, tranche 0 being the whole repayment. ``words`` are what was done last with a subject, ``acts`` how
-    much each actor did in the last day. ``audits`` are not yet written. ``limit`` is the account's where a review of it
-    ends, None when nobody told of it.
+    much each actor did in the last day. ``audits`` and ``anchors`` are not yet written. ``limit``
+    is the account's where a review of it ends, None when nobody told of it.
     """
 
     account_id: str
@@ -174,6 +183,7 @@ class Desk:
     words: Mapping[str, Audit] = field(default_factory=dict)
     acts: Mapping[str, int] = field(default_factory=dict)
     audits: tuple[Audit, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
     limit: Limit | None = None
 
     def put(self, case: Case) -> "Desk":
@@ -191,6 +201,15 @@ class SourceDiffers(Internal):
 
     repayment_id: RepaymentId
     differs: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditMoved(Internal):
+    """The audit has grown since it was anchored last: the number and hash of its last entry, and how many there are."""
+
+    seq: int
+    hash: str
+    count: int
 
 
 def way(state: CaseState, action: CaseAction) -> tuple[CaseState, ...]:

@@ -1,10 +1,11 @@
-"""Which facts open a case, with what priority, and by when a person owes it a resolution (domain 3.3)."""
+"""Which facts open a case, with what priority, by when a person owes it a resolution (domain 3.3); and anchors."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from schemas.audit import AuditAnchored
 from schemas.event import Event
 from schemas.ids import EventId, event_id
 from schemas.intake import RepaymentConflicted
@@ -12,7 +13,8 @@ from schemas.restoration import RestorationDelayed
 from schemas.review import LimitIncreaseDecided
 from schemas.risk import RiskAssessed
 from schemas.settlement import Awaited, RepaymentReturned, RepaymentSettled, SettlementDelayed
-from services.console.model import OURSELVES, Case, Kind, Priority, Step, case_id
+from services.console.model import OURSELVES, Anchor, AuditMoved, Case, Desk, Kind, Priority, Step, case_id
+from services.decision import Decision
 
 
 class Terms(NamedTuple):
@@ -109,3 +111,19 @@ def new_case(
 def dead_letter_id(place: str) -> EventId:
     """Return the id of the fact that a record was set aside."""
     return event_id("DeadLettered", place)
+
+
+def anchored(state: Desk, moved: AuditMoved, now: datetime) -> Decision[Desk]:
+    """Tell where the audit ends, outside the database (I22); the same end under the same id."""
+    entry = event_id("audit_entry", str(moved.seq), moved.hash)
+    told = AuditAnchored(
+        event_id=event_id("AuditAnchored", entry),
+        account_id=moved.account_id,
+        occurred_at=now,
+        caused_by=entry,
+        seq=moved.seq,
+        hash=moved.hash,
+        count=moved.count,
+    )
+    anchor = Anchor(moved.seq, moved.hash, moved.count, now)
+    return Decision(replace(state, anchors=(*state.anchors, anchor)), events=(told,))

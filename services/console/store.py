@@ -18,6 +18,7 @@ from services.console.domain import (
 from services.console.model import (
     CONCLUDES,
     Audit,
+    AuditMoved,
     Case,
     Desk,
     Limit,
@@ -32,6 +33,8 @@ from services.runtime.postgres import Connection, Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
 
 DEAD_LETTERS_MAX = 100
+FOUND_MAX = DEAD_LETTERS_MAX + 1
+NOBODY = AccountId("unknown")
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 # The cases these inputs may open or speak of, which of the tranches named are parked now; of what people say, the money
 # it is about, what was done last with its subject, how much its actor did in a day, and the limit whose review ends.
@@ -75,7 +78,9 @@ stepped AS (
   FROM unnest($2::console.case_step[]) AS s ORDER BY s.case_id, s.n),
 audited AS (
   INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content)
-  SELECT at, actor, action, account_id, subject, reason, content FROM unnest($3::console.audit[]))
+  SELECT at, actor, action, account_id, subject, reason, content FROM unnest($3::console.audit[])),
+anchored AS (
+  INSERT INTO console.audit_anchor SELECT * FROM unnest($4::console.audit_anchor[]) ON CONFLICT DO NOTHING)
 """
 # Records the money services could not read, and that no case is about yet.
 DEAD_LETTERS = """
@@ -83,12 +88,29 @@ SELECT d.account_id, d.place FROM console.dead_letter d
 WHERE NOT EXISTS (SELECT FROM console.case_file c WHERE c.kind = 'dead_letter' AND c.detail = d.place)
 ORDER BY d.place LIMIT $1
 """
+# Where the audit ends, when it grew since it was anchored last, more than a minute ago.
+AUDIT_MOVED = """
+SELECT h.seq, h.hash, (SELECT count(*) FROM console.audit) AS count FROM console.audit_head h
+WHERE h.seq > (SELECT coalesce(max(a.seq), 0) FROM console.audit_anchor a)
+  AND NOT EXISTS (SELECT FROM console.audit_anchor a WHERE a.at > clock_timestamp() - interval '60 seconds')
+"""
 
 
 async def dead_letters(connection: Connection) -> Sequence[DeadLettered]:
     """Return dead letters a person has to look at, at most DEAD_LETTERS_MAX."""
     rows = await connection.fetch(DEAD_LETTERS, DEAD_LETTERS_MAX)
     return [DeadLettered(AccountId(row["account_id"]), row["place"]) for row in rows]
+
+
+async def audit_moved(connection: Connection) -> Sequence[AuditMoved]:
+    """Return where the audit ends when that is to be anchored, at most once a minute."""
+    rows = await connection.fetch(AUDIT_MOVED)
+    return [AuditMoved(NOBODY, row["seq"], row["hash"], row["count"]) for row in rows]
+
+
+async def found_by_itself(connection: Connection) -> Sequence[DeadLettered | AuditMoved]:
+    """Return what no event tells, at most FOUND_MAX."""
+    return [*await dead_letters(connection), *await audit_moved(connection)]
 
 
 def key(event: Input) -> str:
@@ -139,13 +161,15 @@ def save(changes: Sequence[tuple[Desk, Desk]]) -> Saved:
     files: list[tuple[object, ...]] = []
     steps: list[tuple[object, ...]] = []
     audits: list[tuple[object, ...]] = []
+    anchors: list[tuple[object, ...]] = []
     for before, after in changes:
         for at, case in after.cases.items():
             if before.cases.get(at) is not case:
                 files.append(_row(after.account_id, case))
                 steps += [(at, n, *step) for n, step in enumerate(case.steps, start=1)]
         audits += [_audit(after.account_id, entry) for entry in after.audits]
-    return Saved((files or None, steps or None, audits or None), guarded=len(files))
+        anchors += [tuple(anchor) for anchor in after.anchors]
+    return Saved((files or None, steps or None, audits or None, anchors or None), guarded=len(files))
 
 
 def _case_of(event: Input) -> str:

@@ -5,9 +5,10 @@ from schemas.restoration import RestorationDelayed, RestorationParked
 from schemas.review import LimitIncreaseDecided
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, SettlementDelayed
-from schemas.topics import FEEDBACK, INTAKE, LIMIT_REVIEW, RESTORATION, REVIEW_DECISION, RISK, SETTLEMENT
+from schemas.topics import AUDIT_ANCHOR, FEEDBACK, INTAKE, LIMIT_REVIEW, RESTORATION, REVIEW_DECISION, RISK, SETTLEMENT
 from services.console.domain import DeadLettered, decide
-from services.console.store import DEAD_LETTERS_MAX, STORE, dead_letters
+from services.console.model import AuditMoved
+from services.console.store import FOUND_MAX, STORE, found_by_itself
 from services.runtime.run import host
 from services.runtime.settings import Settings
 from services.runtime.worker import Step, Worker
@@ -17,7 +18,7 @@ def _no_policy(_: Settings) -> None:
     """Cases have no product's policy."""
 
 
-async def looked_at(found: DeadLettered) -> DeadLettered:
+async def looked_at(found: DeadLettered | AuditMoved) -> DeadLettered | AuditMoved:
     """Hand on what was found: there is nothing to do about it outside the books."""
     return found
 
@@ -37,10 +38,10 @@ WORKER = Worker(
             LimitIncreaseDecided,
         }
     ),
-    writes=(REVIEW_DECISION, FEEDBACK),
+    writes=(REVIEW_DECISION, FEEDBACK, AUDIT_ANCHOR),
     policy=_no_policy,
     decide=decide,
     keeps=STORE,
-    step=lambda _: Step(dead_letters, looked_at, seconds_max=5, at_once_max=DEAD_LETTERS_MAX),
+    step=lambda _: Step(found_by_itself, looked_at, seconds_max=5, at_once_max=FOUND_MAX),
 )
 app = host(WORKER)

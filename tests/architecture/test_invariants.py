@@ -13,7 +13,7 @@ from services.migrate import texts_of
 ROOT = Path(__file__).parents[2]
 LAST = 25
 VIEW = re.compile(r"^CREATE (?:OR REPLACE )?VIEW invariant_(\w+)", re.MULTILINE)
-PYTHON = {"told_once", "offset_not_ahead", "accepted_is_decided", "source_reconciled"}
+PYTHON = {"told_once", "offset_not_ahead", "accepted_is_decided", "source_reconciled", "audit_anchored"}
 """What no view can ask: Kafka, the receiver, and ids that SQL cannot derive."""
 
 

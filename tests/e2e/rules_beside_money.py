@@ -118,7 +118,7 @@ def r21(b: Billing) -> Said:
     return [b.opened(200_000, "jd_baitiao"), b.bought(120_000, **parts), b.repaid(30_000), refunded]
 
 
-def r23_two(b: Billing) -> Said:
+def r19_r23_two(b: Billing) -> Said:
     """Two repayments parked while the account is frozen, and one thaw."""
     frozen, thawed = b.status("frozen", "risk_review", 1), b.status("active", "reviewed", 3)
     both: Said = [b.repaid(amount, 2, ref=f"r{amount}") for amount in (30_000, 20_000)]
@@ -147,7 +147,7 @@ ACCOUNTS: Final[Mapping[str, Rule]] = {
     "r16_17h": Rule(r16_17h, {"available": 2_500_000, "pending": 0, "principal": 500_000}),
     "r20": Rule(r20, {"available": 380_000, "used": 120_000, "principal": 120_000, "cash": 60_000}),
     "r21": Rule(r21, {"available": 200_000, "used": 0, "balance": 0, "principal": 0}),
-    "r23_two": Rule(r23_two, {"available": 130_000, "shown": 130_000, "pending": 0, "principal": 70_000}),
+    "r19_r23_two": Rule(r19_r23_two, {"available": 130_000, "shown": 130_000, "pending": 0, "principal": 70_000}),
     "r25": Rule(r25, {"available": 3_000_000, "used": 0, "principal": 0}),
     "r28": Rule(r28, {"available": 20_000, "used": 280_000, "principal": 280_000}),
 }
@@ -198,7 +198,7 @@ class Seen:
         await self.r15()
         self.r16()
         self.r20_r21()
-        await self.r23_two()
+        await self.r19_r23_two()
         await self.r25()
         await self.r28()
 
@@ -260,17 +260,17 @@ class Seen:
         assert [fact.amount_minor for fact in of(self.facts, "r20", CreditRestored)] == [80_000]
         assert [fact.amount_minor for fact in of(self.facts, "r21", CreditRestored)] == [30_000], "a refund has no lag"
 
-    async def r23_two(self) -> None:
+    async def r19_r23_two(self) -> None:
         """One text tells of both parts that one thaw gave back; the other's own message is this one."""
-        assert len(of(self.facts, "r23_two", RestorationParked)) == 2
-        restored = of(self.facts, "r23_two", CreditRestored)
+        assert len(of(self.facts, "r19_r23_two", RestorationParked)) == 2
+        restored = of(self.facts, "r19_r23_two", CreditRestored)
         assert sorted(fact.amount_minor for fact in restored) == [20_000, 30_000]
         assert len({fact.caused_by for fact in restored}) == 1
-        (told,) = [m for m in await self.rows(MESSAGES, "r23_two") if m["template"] == "restored"]
+        (told,) = [m for m in await self.rows(MESSAGES, "r19_r23_two") if m["template"] == "restored"]
         assert told["text"].startswith(
             "From 2 of your repayments, CN¥500.00 of credit is back; available now: CN¥1,300."
         )
-        (other,) = await self.rows(TOLD_TOGETHER, "r23_two")
+        (other,) = await self.rows(TOLD_TOGETHER, "r19_r23_two")
         assert {other["repayment_id"], other["told_of"]} == {fact.repayment_id for fact in restored}
 
     async def r25(self) -> None:

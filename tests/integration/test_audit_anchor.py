@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from schemas.audit import AuditAnchored
+from schemas.topics import AUDIT_ANCHOR
+from services.cli.audit import differs
 from services.cli.commands import answer
+from services.cli.servers import connected
 from services.cli.system import environment
+from services.console.store import audit_moved
+from services.console.worker import WORKER as CONSOLE
+from services.runtime.batch import Batch
+from services.runtime.clock import monotonic, utc_now
+from services.runtime.fold import Arrived
 from services.runtime.settings import Settings
 from tests.conftest import run_apart
-from tests.integration.support import owner, violations
+from tests.integration.support import Feed, owner, role, violations
 
 ADD = """
 INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content)
@@ -65,6 +74,54 @@ def test_a_chain_that_is_sound_by_itself_does_not_agree_with_its_anchors(
     assert "gone" in capsys.readouterr().out
     assert answer(("audit", "anchor", str(path))) == 1, "nor is it anchored again"
     assert len(path.read_text().splitlines()) == 2
+
+
+async def anchored(settings: Settings) -> list[AuditAnchored]:
+    """Let the console anchor what was done, and return what it tells."""
+    async with role(settings, "console") as connection:
+        feed = await Feed(CONSOLE, settings, connection).start()
+        found = [Arrived(each, -1, utc_now()) for each in await audit_moved(connection)]
+        told = (await feed.apply(Batch(taken=monotonic(), arrived=found))).outgoing if found else ()
+    assert {each.topic for each in told} <= {AUDIT_ANCHOR.name}
+    return [AuditAnchored.model_validate_json(each.payload) for each in told]
+
+
+LATER = """
+SET session_replication_role = replica;
+UPDATE console.audit_anchor SET at = at - interval '1 minute';
+SET session_replication_role = origin;
+"""
+RESTORED = """
+SET session_replication_role = origin;
+INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content)
+VALUES (clock_timestamp() + interval '1 second', 'a', 'replay', 'unknown', 'restored', 'why', '{}')
+"""
+
+
+async def wrong(settings: Settings, known: list[AuditAnchored]) -> list[str]:
+    async with connected(settings) as connection:
+        return await differs(connection, known)
+
+
+@pytest.mark.parametrize("statement", [REWRITE, CUT], ids=["rewritten", "cut"])
+async def test_a_chain_made_anew_is_not_what_its_topic_holds(settings: Settings, statement: str) -> None:
+    async with owner(settings) as connection:
+        assert await anchored(settings) == [], "nobody did anything"
+        await connection.execute(ADD, 2)
+        (first,) = await anchored(settings)
+        await connection.execute(ADD, 1)
+        assert await anchored(settings) == [], "at most once a minute"
+        await connection.execute(LATER)
+        (second,) = await anchored(settings)
+        assert [(each.seq, each.count) for each in (first, second)] == [(2, 2), (3, 3)]
+        assert await wrong(settings, [first, second]) == []
+        await connection.execute(statement)
+        assert await violations(settings) == {}, "no view can see it"
+        found = await wrong(settings, [first, second])
+        assert found
+        assert all("another" in each or "gone" in each or "ends at" in each for each in found)
+        await connection.execute(RESTORED)
+        assert await wrong(settings, [first, second]) == [], "the audit itself says that it is a backup's"
 
 
 @pytest.mark.parametrize(

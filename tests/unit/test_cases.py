@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.audit import AuditAnchored
 from schemas.event import Event
-from schemas.ids import AccountId, RepaymentId
+from schemas.ids import AccountId, RepaymentId, event_id
 from schemas.notification import NotificationRequested
 from schemas.reasons import Reason
 from schemas.restoration import CreditRestored, HoldPlaced, RestorationDelayed
@@ -32,6 +33,7 @@ from services.console.domain import (
 )
 from services.console.model import (
     LANE,
+    AuditMoved,
     Case,
     CaseAction,
     CaseOutcome,
@@ -232,6 +234,14 @@ def test_a_dead_letter_opens_one_case() -> None:
     case = only(decision.state)
     assert (case.kind, case.detail, case.priority, decision.timers) == ("dead_letter", "settlement:7", "high", ())
     assert decided(found, decision.state).reason == "opened_before"
+
+
+def test_i22_where_the_audit_ends_is_told_outside_the_database() -> None:
+    decision = decided(AuditMoved(AccountId("unknown"), 7, "5f" * 32, 7), Desk("unknown"))
+    told = only_of(decision.events, AuditAnchored)
+    assert (told.seq, told.hash, told.count, told.account_id, told.occurred_at) == (7, "5f" * 32, 7, "unknown", NOW)
+    assert decision.state.anchors == ((7, "5f" * 32, 7, NOW),)
+    assert told.event_id == event_id("AuditAnchored", event_id("audit_entry", "7", "5f" * 32)), "again is once"
 
 
 def feedback(kind: Any, now: datetime = NOW) -> Decision[Desk]:
