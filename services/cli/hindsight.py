@@ -107,7 +107,7 @@ async def _read(settings: Settings, other: Other, seconds: float, until: datetim
     async with connected(settings) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         end = (await connection.fetchval(NOW)) if until is None else until.replace(tzinfo=UTC)
         since = end - timedelta(seconds=seconds)
-        in_force = under(load_profiles(settings), await _table(connection, CHAMPION), None)
+        in_force = under(load_profiles(settings), await table_of(connection, CHAMPION), None)
         changed = await instead(connection, settings, in_force, other)
         cases = [case async for case in known(connection, since, end)]
     found = replayed(cases, in_force, changed)
@@ -172,13 +172,14 @@ def _file(model: str | None) -> str | Prior | None:
 async def _named(connection: Connection, model: str) -> Prior:
     if model == returns().version:
         return returns()
-    found = await _table(connection, NAMED, model)
+    found = await table_of(connection, NAMED, model)
     if found is None:
         raise Problem(f"{model} is no file and no version of the registry: `otb risk status` lists them", NOT_FOUND)
     return found
 
 
-async def _table(connection: Connection, query: str, *arguments: object) -> Prior | None:
+async def table_of(connection: Connection, query: str, *arguments: object) -> Prior | None:
+    """Return the table of returns a query finds."""
     text = await connection.fetchval(query, *arguments)
     return None if text is None else Prior.model_validate_json(text)
 

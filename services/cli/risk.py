@@ -9,7 +9,7 @@ import typer
 
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
-from services.cli import challenger, drifting, hindsight, hold_yield, learning, models, pricing, relief
+from services.cli import challenger, drifting, hindsight, hold_yield, learning, models, policy_search, pricing, relief
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
@@ -29,6 +29,7 @@ models.register(app)
 learning.register(app)
 hindsight.register(app)
 hold_yield.register(app)
+policy_search.register(app)
 pricing.register(app)
 drifting.register(app)
 challenger.register(app)

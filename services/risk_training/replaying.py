@@ -187,14 +187,18 @@ def replayed(cases: Iterable[Case], in_force: Profiles, other: Profiles) -> Repl
 def _pair(outcome: Outcome, in_force: Profiles, other: Profiles) -> tuple[Course, Course]:
     now, then = in_force.by_product[outcome.product], other.by_product[outcome.product]
     asked = question(now, outcome)
+    share = lost_share(now, asked, outcome)
+    return course(now, asked, outcome, share), course(then, asked_by(now, then, asked), outcome, share)
+
+
+def asked_by(now: Profile, then: Profile, asked: Question) -> Question:
+    """Return what was asked under profile ``now`` as it is asked under ``then``: a cap moves as far as they differ."""
     more = then.instant_cap_by_tier[asked.tier] - now.instant_cap_by_tier[asked.tier]
-    again = replace(
+    return replace(
         asked,
-        rail=then.rail(outcome.rail).rail_class,
+        rail=then.rail(asked.rail_name).rail_class,
         instant_left_minor=asked.instant_left_minor if asked.over_budget else max(0, asked.instant_left_minor + more),
     )
-    share = lost_share(now, asked, outcome)
-    return course(now, asked, outcome, share), course(then, again, outcome, share)
 
 
 def question(profile: Profile, outcome: Outcome) -> Question:
@@ -226,7 +230,12 @@ def lost_share(profile: Profile, asked: Question, outcome: Outcome) -> float:
 
 def course(profile: Profile, asked: Question, outcome: Outcome, lost_of: float) -> Course:
     """Let a policy decide, and look at it in hindsight."""
-    verdict, end = judge(profile, asked), outcome.returned_at
+    return in_hindsight(profile, judge(profile, asked), asked, outcome, lost_of)
+
+
+def in_hindsight(profile: Profile, verdict: Verdict, asked: Question, outcome: Outcome, lost_of: float) -> Course:
+    """Return what came of a verdict, at the prices of ``profile``."""
+    end = outcome.returned_at
     waits = [(each.amount_minor, max(each.due_at, asked.now)) for each in verdict.tranches]
     withheld = sum(minor * (min(due, end or due) - asked.now).total_seconds() for minor, due in waits)
     exposed = sum(minor for minor, due in waits if end is not None and due <= end)
