@@ -1,4 +1,4 @@
-"""Repayments of the wallet rail, which are restored at once, sent in an open loop or as a backlog."""
+"""Repayments that are restored at once, of the wallet rail if not asked otherwise, in an open loop or as a backlog."""
 
 import asyncio
 import time
@@ -46,12 +46,14 @@ def slots(rate: float, seconds: float, chance: Random) -> list[float]:
     return [(n + chance.random()) / rate for n in range(round(rate * seconds))]
 
 
-def repayments(run: str, instants: Sequence[float], accounts: int, start: datetime, chance: Random) -> list[Planned]:
+def repayments(
+    run: str, instants: Sequence[float], accounts: int, start: datetime, chance: Random, rail: str = RAIL
+) -> list[Planned]:
     """Return a report for each instant, in seconds after ``start``; ``run`` keeps the references apart."""
-    return _reports(run, [(at, chance.randrange(accounts)) for at in instants], start, chance)
+    return _reports(run, [(at, chance.randrange(accounts)) for at in instants], start, chance, rail)
 
 
-def piled_up(run: str, count: int, accounts: int, now: datetime, chance: Random) -> list[Planned]:
+def piled_up(run: str, count: int, accounts: int, now: datetime, chance: Random, rail: str = RAIL) -> list[Planned]:
     """Return a backlog of reports of ``now``, those of one account a millisecond apart.
 
     Settlement would take a second repayment of the same instant for late news, and replay its account.
@@ -61,10 +63,12 @@ def piled_up(run: str, count: int, accounts: int, now: datetime, chance: Random)
     for account in [chance.randrange(accounts) for _ in range(count)]:
         planned.append((seen[account] / 1000, account))
         seen[account] += 1
-    return _reports(run, planned, now, chance)
+    return _reports(run, planned, now, chance, rail)
 
 
-def _reports(run: str, planned: Sequence[tuple[float, int]], start: datetime, chance: Random) -> list[Planned]:
+def _reports(
+    run: str, planned: Sequence[tuple[float, int]], start: datetime, chance: Random, rail: str
+) -> list[Planned]:
     billing = Billing(start, PRODUCT)
     return [
         billing.report(
@@ -73,7 +77,7 @@ def _reports(run: str, planned: Sequence[tuple[float, int]], start: datetime, ch
                 account_id=account_id(account),
                 external_ref=f"rep_{run}_{n:06d}",
                 amount_minor=chance.randint(*AMOUNT_MINOR),
-                rail=RAIL,
+                rail=rail,
                 repaid_seconds=at,
             ),
         )

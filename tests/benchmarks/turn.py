@@ -11,7 +11,7 @@ from services.cli.system import System
 from services.runtime.clock import monotonic, utc_now
 from tests.benchmarks.bed import BenchmarkError, Stalled, fetch
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.load import Sender, dice, identity, piled_up, repayments, slots
+from tests.benchmarks.load import RAIL, Sender, dice, identity, piled_up, repayments, slots
 from tests.benchmarks.measure import Drain, Latency, Outlet, drain, latency
 from tests.benchmarks.processes import Cpu, Memory, cpu, last_lines, pids, resume, suspend
 
@@ -23,7 +23,7 @@ SUSPENDED_SECONDS: Final = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to measure in a turn; ``run`` names it in every reference."""
+    """What to measure in a turn; ``run`` names it in every reference, ``rail`` is that of its repayments."""
 
     run: str
     accounts: int
@@ -31,6 +31,7 @@ class Asked:
     rates: tuple[float, ...] = ()
     latency_seconds: float = 20.0
     warm_seconds: float = 3.0
+    rail: str = RAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Bench:
         """Put a backlog before the first stage while it is suspended, release it, measure until all of it is out."""
         chance = dice(asked.run, "drain")
         run = f"{asked.run}_{self._contender.name}_drain"
-        backlog = piled_up(run, asked.backlog, asked.accounts, utc_now(), chance)
+        backlog = piled_up(run, asked.backlog, asked.accounts, utc_now(), chance, asked.rail)
         since = await self._outlet.ends()
         with suspended(self._workers[self._contender.stages[0]]) as release:
             await self._sender.at_once(self._contender.inlet, backlog)
@@ -123,7 +124,7 @@ class Bench:
         instants = slots(rate, seconds, dice(asked.run, phase))
         start = utc_now() + LEAD
         run = f"{asked.run}_{self._contender.name}_{phase}"
-        planned = repayments(run, instants, asked.accounts, start, dice(asked.run, phase, "accounts"))
+        planned = repayments(run, instants, asked.accounts, start, dice(asked.run, phase, "accounts"), asked.rail)
         intended = {str(identity(each)): start + timedelta(seconds=each.at_seconds) for each in planned}
         since = await self._outlet.ends()
         late = await self._sender.open_loop(self._contender.inlet, planned, start)

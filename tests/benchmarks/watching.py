@@ -128,10 +128,11 @@ def figures(turn: Turn) -> dict[str, float | None]:
     return {**p50, "ms a repayment of a backlog": 1000 / turn.drain.per_second, **cpu}
 
 
-def costs(pairs: Sequence[Pair]) -> dict[str, dict[str, Any]]:
+def costs(pairs: Sequence[Pair], names: tuple[str, str] = (OURS.name, WATCHED)) -> dict[str, dict[str, Any]]:
     """Return each figure of both sides, their ratios less one, and the median of these; None when saturated."""
     found: dict[str, dict[str, Any]] = {}
-    sides = [(figures(pair[OURS.name]), figures(pair[WATCHED])) for pair in pairs]
+    without, beside = names
+    sides = [(figures(pair[without]), figures(pair[beside])) for pair in pairs]
     for name in sides[0][0]:
         both = [(alone[name], watched[name]) for alone, watched in sides]
         known = [watched / alone - 1 for alone, watched in both if alone and watched]
@@ -159,16 +160,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     found = costs(pairs)
-    _show(found, machine)
+    show(found, machine, "Watched and scraped against neither, each pair", ("alone", WATCHED))
     told = [{name: asdict(turn) for name, turn in pair.items()} for pair in pairs]
     write_json(asked.json, {"machine": machine, "pairs": told, "costs": found})
     return int(not all(each["met"] for each in found.values()))
 
 
-def _show(found: Mapping[str, Mapping[str, Any]], machine: Mapping[str, object]) -> None:
-    shown = Table(title="Watched and scraped against neither, each pair", title_justify="left")
-    for title in ("figure", "alone", "watched", "median cost", f"at most {COST_MAX:.0%}"):
-        shown.add_column(title, justify="left" if title == "figure" else "right")
+def show(
+    found: Mapping[str, Mapping[str, Any]], machine: Mapping[str, object], title: str, names: tuple[str, str]
+) -> None:
+    """Print each figure of both sides, pair by pair, and what the second costs."""
+    shown = Table(title=title, title_justify="left")
+    for head in ("figure", *names, "median cost", f"at most {COST_MAX:.0%}"):
+        shown.add_column(head, justify="left" if head == "figure" else "right")
     for name, each in found.items():
         alone, watched = (" ".join(_text(value) for value in side) for side in zip(*each["alone_watched"], strict=True))
         cost = "saturated" if each["cost"] is None else f"{each['cost']:+.1%}"

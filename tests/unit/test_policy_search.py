@@ -157,7 +157,7 @@ def test_repayments_of_the_ledger_are_decided_again_oldest_first_and_cost_what_a
     assert [one.good for one in came] == [True, False, True], "by when it was assessed; ours and the older one left out"
     assert all(one.held for one in came)
     assert not recorded(cases, profile.model_copy(update={"product": "another"}))
-    free = under(profile, Setting(cap=400, day=400))
+    free = under(profile, Setting(declined=400, need=400))
     assert [one(free) for one in found] != came
 
 
