@@ -178,19 +178,18 @@ def search(
     seed: int,
     step: Callable[[int], None] = lambda _: None,
 ) -> Found:
-    """Return the cheapest of ``settings`` within the hold rate allowed; ``step`` is told how many decisions were made.
+    """Return the cheapest of ``settings`` that holds as many; ``step`` is told how many decisions were made.
 
     The profile in force is scored beside them in every round, as it decides today.
     """
     mixed = Random(seed).sample(list(tuned_on), len(tuned_on))  # noqa: S311 - the same order for a seed, not a secret
-    alive, rounds = list(settings), []
+    alive, rounds = list(settings), list[tuple[Score, ...]]()
     for fewer, part in SHARES:
         kept = max(FINALISTS, len(settings) // fewer)
         sample = mixed[: max(1, len(mixed) // part)]
-        scores = [score(profile, one, sample, step) for one in (None, *alive[:kept])]
-        ranked = tuple(sorted(scores, key=_rank))
-        rounds.append(ranked)
-        alive = [one.setting for one in ranked if one.setting is not None]
+        alive = _going_on(rounds[-1], kept) if rounds else alive
+        scores = [score(profile, one, sample, step) for one in (None, *alive)]
+        rounds.append(tuple(sorted(scores, key=_rank)))
     in_force = next(one for one in rounds[-1] if one.setting is None)
     allowed = [one for one in rounds[-1] if one.setting and _held_alike(one, in_force)]
     chosen = (allowed or [one for one in rounds[-1] if one.setting])[0]
@@ -218,6 +217,17 @@ def score(profile: Profile, setting: Setting | None, among: Sequence[Repayment],
         good=sum(one.good for one in found),
         good_held=sum(one.held and one.good for one in found),
     )
+
+
+def _going_on(ranked: Sequence[Score], count: int) -> list[Setting]:
+    """Return who goes on: the cheapest that hold as many as today, and as many of the others, cheapest first.
+
+    What holds far less may be cheaper and is worth seeing, but is not proposed; alone it would crowd out what may be.
+    """
+    in_force = next(one for one in ranked if one.setting is None)
+    alike = [one.setting for one in ranked if one.setting and _held_alike(one, in_force)][: count - count // 2]
+    others = [one.setting for one in ranked if one.setting and one.setting not in alike]
+    return [*alike, *others[: count - len(alike)]]
 
 
 def _held_alike(one: Score, in_force: Score) -> bool:
