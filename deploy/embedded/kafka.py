@@ -27,6 +27,8 @@ QUIET: Final = (
 METADATA_KEY: Final = 3
 METADATA_VERSION: Final = 1
 
+# An index is made at its full size and mapped: where the kernel reads ahead by megabytes, the first touch of each of the
+# default's 10 MiB fills it with zeros inside a request, and again whenever idle pages were taken back.
 PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
@@ -50,6 +52,7 @@ share.coordinator.state.topic.num.partitions=1
 broker.session.timeout.ms=6000
 broker.heartbeat.interval.ms=1000
 log.cleaner.dedupe.buffer.size=33554432
+log.index.size.max.bytes=1048576
 """
 
 LOGGING: Final = """\
