@@ -27,8 +27,8 @@ QUIET: Final = (
 METADATA_KEY: Final = 3
 METADATA_VERSION: Final = 1
 
-# An index is made at its full size and mapped: where the kernel reads ahead by megabytes, the first touch of each of the
-# default's 10 MiB fills it with zeros inside a request, and again whenever idle pages were taken back.
+# An index is made at its full size and mapped: where the kernel reads ahead by megabytes, the first touch of each of
+# the default 10 MiB fills it with zeros inside a request, and again whenever idle pages were taken back.
 PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
