@@ -4,8 +4,6 @@ A Faust agent counts what is restored into windows in memory. No figure comes fr
 lag ledger is what it was. They begin with what comes after the start, and a record read twice costs a bar of a chart.
 """
 
-import os
-import tempfile
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from schemas.restoration import CreditRestored
 from services.decision import Malformed
+from services.hosted import Hosted, datadir
 from services.kafka_access import MECHANISM
 from services.lag_monitor.windows import NAME, TOPIC, Picture
 from services.runtime import logs, metrics
@@ -34,7 +33,8 @@ app = faust.App(
     key_serializer="raw",
     value_serializer="raw",
     store="memory://",
-    datadir=f"{tempfile.gettempdir()}/opentobuy-{os.getuid()}",
+    datadir=datadir(),
+    Worker=Hosted,
     autodiscover=False,
     agent_supervisor=CrashingSupervisor,
     stream_wait_empty=False,

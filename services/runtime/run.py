@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import os
-import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any, cast
@@ -15,6 +13,7 @@ from faust.app.base import BootStrategy
 from prometheus_client.exposition import choose_encoder
 from typing_extensions import override
 
+from services.hosted import Hosted, datadir
 from services.runtime import health, logs, metrics
 from services.runtime.consumer import BatchConsumer
 from services.runtime.settings import load_settings, masked
@@ -55,7 +54,8 @@ def host(worker: AnyWorker) -> faust.App:
         worker,
         broker="kafka://",
         store="memory://",
-        datadir=f"{tempfile.gettempdir()}/opentobuy-{os.getuid()}",  # Faust makes it; two users may share a machine
+        datadir=datadir(),
+        Worker=Hosted,
         autodiscover=False,
         table_standby_replicas=0,
         topic_allow_declare=False,
