@@ -25,7 +25,9 @@ def derived_id(kind: str, *parts: str) -> str:
 
     Each part is prefixed by its length, so ("ab", "c") and ("a", "bc") differ.
     """
-    text = "".join([f"{len(part)}:{part}" for part in (kind, *parts)])
+    text = f"{len(kind)}:{kind}"
+    for part in parts:
+        text += f"{len(part)}:{part}"
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

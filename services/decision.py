@@ -1,8 +1,8 @@
 """The border between deciding and doing: what a pure ``decide()`` is given and what it gives back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from schemas.event import Event
 from schemas.ids import AccountId
@@ -87,8 +87,7 @@ def latest(occurred_at: datetime, known_at: datetime | None) -> bool:
     return known_at is None or occurred_at >= known_at
 
 
-@dataclass(frozen=True)
-class Decision(Generic[S]):
+class Decision(NamedTuple, Generic[S]):
     """What follows from one input: the new state, facts to publish, timers to set.
 
     ``wakes`` asks that what was parked for this account be handled again.
@@ -99,4 +98,4 @@ class Decision(Generic[S]):
     timers: tuple[Timer, ...] = ()
     outcome: Outcome = "applied"
     reason: str = ""
-    wakes: bool = field(default=False)
+    wakes: bool = False

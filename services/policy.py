@@ -311,8 +311,8 @@ class Profile(_Table):
 
     def _day(self, instant: datetime, cut_off: str) -> date:
         local = instant.astimezone(ZoneInfo(self.timezone))
-        late = cut_off != END_OF_DAY and local.time() >= time.fromisoformat(cut_off)
-        return local.date() + timedelta(days=int(late))
+        early = cut_off == END_OF_DAY or local.time() < time.fromisoformat(cut_off)
+        return local.date() if early else local.date() + timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
         case DeadLettered(place=place):
             case = new_case("dead_letter", dead_letter_id(place), moment.now, detail=place)
             # Nobody's partition: its deadline is shown, no timer escalates it.
-            return replace(_opened(state, case, event.account_id), timers=())
+            return _opened(state, case, event.account_id)._replace(timers=())
         case SourceDiffers(repayment_id=ref, differs=what):
             case = new_case("source_differs", differs_id(event), moment.now, repayment_id=ref, detail=what)
             return _opened(state, case, event.account_id)
@@ -303,7 +303,7 @@ def _heard(state: Desk, command: TakeFeedback, now: datetime) -> Decision[Desk]:
     )
     audit = _audit(command, "take_feedback", case.case_id, {"kind": command.kind, "topic": command.topic}, now)
     decision = _opened(state, case, command.account_id)
-    return replace(decision, state=decision.state.audited(audit), events=(fact,))
+    return decision._replace(state=decision.state.audited(audit), events=(fact,))
 
 
 def _asked(state: Desk, command: AskReview, now: datetime) -> Decision[Desk]:

@@ -165,7 +165,7 @@ def _status(scene: Scene, state: State, event: AccountStatusChanged) -> Decision
         decision = _and(decision, after)
     # Only now: a thaw tells what the account was frozen for.
     account = replace(decision.state.account, status_reason=event.reason)
-    return replace(decision, state=replace(decision.state, account=account))
+    return decision._replace(state=replace(decision.state, account=account))
 
 
 def _told_apart(state: State, status: AccountStatus, now: datetime) -> Sequence[Sequence[str]]:

@@ -142,7 +142,7 @@ def _due(policy: Profiles, state: Account, timer: Timer, now: datetime) -> Decis
     cause = event_id("TimerFired", timer.key, timer.due_at.isoformat())
     next_one = _scheduled(profile, state, now)
     answer = answered(profile, table, state, now, requested=False)
-    return replace(_answered(table, profile, next_one.state, answer, cause, now), timers=next_one.timers)
+    return _answered(table, profile, next_one.state, answer, cause, now)._replace(timers=next_one.timers)
 
 
 def _requested(policy: Profiles, state: Account, event: LimitReviewRequested, now: datetime) -> Decision[Account]:

@@ -72,7 +72,7 @@ def followed(policy: Profiles, decision: Decision[Account], event: Input, moment
         exposed += moved
         portfolio[outcome.product] = portfolio.get(outcome.product, 0) + moved
     outcomes = {**state.outcomes, **{outcome.repayment_id: outcome for outcome in after}}
-    return replace(decision, state=replace(state, outcomes=outcomes, exposed_minor=exposed, portfolio_minor=portfolio))
+    return decision._replace(state=replace(state, outcomes=outcomes, exposed_minor=exposed, portfolio_minor=portfolio))
 
 
 def _today(before: Outcome | None, after: Outcome, today: date) -> int:

@@ -151,7 +151,7 @@ def warned(decision: Decision[Account], event: Input) -> Decision[Account]:
         return decision
     after = replace(state, warned={**state.warned, f"{word.kind}:{word.name}": word})
     if decision.outcome == "applied":
-        return replace(decision, state=after)
+        return decision._replace(state=after)
     return Decision(after)
 
 

@@ -20,7 +20,7 @@ from schemas.settlement import Awaited
 from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFired
 from services.policy import Profile, Profiles
 from services.settlement import facts, replay
-from services.settlement.model import LANE, Account, Entry, News, Repayment
+from services.settlement.model import LANE, UNPAID, Account, Entry, News, Repayment
 from services.values import replace
 
 DAY_OVER: Final = "due_day_over"
@@ -55,7 +55,7 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
             return Decision(state, outcome="ignored")
     if decision.state.kept < decision.state.fold_at:
         return decision
-    return replace(decision, state=replay.trimmed(profile, decision.state, profile.local_day(moment.now)))
+    return decision._replace(state=replay.trimmed(profile, decision.state, profile.local_day(moment.now)))
 
 
 def ref_of(event: Input) -> str:
@@ -130,8 +130,15 @@ def _received(profile: Profile, state: Account, event: RepaymentReceived, moment
 def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment: Moment) -> Decision[Account]:
     credited_on = profile.credited_on(event.repaid_at)
     final_on = credited_on + timedelta(days=profile.tail_calendar_days(profile.rail(event.rail)))
-    repayment = Repayment(
-        event.repayment_id, "settled", event.amount_minor, event.method, event.repaid_at, credited_on, final_on
+    repayment = replace(
+        UNPAID,
+        repayment_id=event.repayment_id,
+        status="settled",
+        amount_minor=event.amount_minor,
+        method=event.method,
+        repaid_at=event.repaid_at,
+        credited_on=credited_on,
+        final_on=final_on,
     )
     done = replay.repaid(profile, state, repayment, event.repaid_at, credited_on)
     fact = facts.settled(

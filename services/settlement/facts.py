@@ -1,6 +1,6 @@
 """The facts settlement tells, built from the books as they are after the decision."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 from schemas.event import Event, extended
@@ -25,6 +25,7 @@ from services.decision import Moment
 from services.policy import Profile
 from services.settlement.model import Account, Debt, Repayment
 
+Bucket = tuple[Standing, DebtComponent, str | None]
 PARTS_MAX = 256
 _make_settled = made(RepaymentSettled)
 _make_returned = made(RepaymentReturned)
@@ -158,14 +159,14 @@ def allocation(portions: Iterable[Debt]) -> Allocation:
 
 def parts(portions: Iterable[Debt]) -> tuple[Part, ...]:
     """Add portions up by bucket and plan, in the order in which each was first filled; by bucket alone when many."""
-    found = _grouped((p.standing, p.component, p.plan or None, p.amount_minor) for p in portions)
+    found = _grouped([((p.standing, p.component, p.plan or None), p.amount_minor) for p in portions])
     if len(found) > PARTS_MAX:
-        found = _grouped((standing, component, None, amount) for standing, component, _, amount in found)
+        found = _grouped([((part.standing, part.component, None), part.amount_minor) for part in found])
     return found
 
 
-def _grouped(portions: Iterable[tuple[Standing, DebtComponent, str | None, int]]) -> tuple[Part, ...]:
-    total: dict[tuple[Standing, DebtComponent, str | None], int] = {}
-    for standing, component, plan, amount in portions:
-        total[standing, component, plan] = total.get((standing, component, plan), 0) + amount
-    return tuple(Part(*bucket, amount) for bucket, amount in total.items())
+def _grouped(portions: Sequence[tuple[Bucket, int]]) -> tuple[Part, ...]:
+    total: dict[Bucket, int] = {}
+    for bucket, amount in portions:
+        total[bucket] = total.get(bucket, 0) + amount
+    return tuple([Part(*bucket, amount) for bucket, amount in total.items()])

@@ -50,7 +50,7 @@ class Debt(NamedTuple):
     @property
     def place(self) -> tuple[object, ...]:
         """Return what tells this debt from others, whatever is owed of it."""
-        return (*self[:2], *self[3:])
+        return self[:2] + self[3:]
 
     def of_minor(self, amount_minor: int) -> "Debt":
         """Return the same debt of another amount; ``_replace`` takes 1.7 times as long."""
@@ -77,9 +77,11 @@ class Books:
     def owed(self, component: DebtComponent | None = None, standing: Standing | None = None) -> int:
         """Return what is owed in minor units, of one component or standing only when named."""
         return sum(
-            debt.amount_minor
-            for debt in self.debts
-            if component in (None, debt.component) and standing in (None, debt.standing)
+            [
+                debt.amount_minor
+                for debt in self.debts
+                if standing in (None, debt.standing) and component in (None, debt.component)
+            ]
         )
 
 
@@ -143,6 +145,10 @@ class Repayment:
     def restorable_now_minor(self) -> int:
         """Return what may be restored of it after every replay."""
         return self.restorable_minor + self.reallocated_minor
+
+
+UNPAID: Final = Repayment("", "new")
+"""What a repayment that settles is made of by ``replace``: half the time of the class with every field."""
 
 
 class Latest(NamedTuple):

@@ -1,15 +1,14 @@
 """Facts in value order: one more at the end, or all of them again when one came late or was taken back (R24)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final, Literal, assert_never
+from typing import Final, Literal, NamedTuple, assert_never
 
 from schemas.ids import RepaymentId
 from schemas.settlement import Reallocation
 from services.policy import Profile, Waterfall
 from services.settlement.model import RANKS, Account, Books, Cycle, Debt, Entry, Key, Latest, Repayment
-from services.settlement.waterfall import absorbed, advanced, issued, lessened, merged, owing, pay, uncovered
+from services.settlement.waterfall import Paid, absorbed, advanced, issued, lessened, merged, owing, pay, uncovered
 from services.values import replace
 
 LATE_DAYS: Final = 35
@@ -25,8 +24,7 @@ class HistoryMissing(Exception):
     """A late fact needs the account's history and the store did not bring it: our own defect."""
 
 
-@dataclass(frozen=True)
-class Replayed:
+class Replayed(NamedTuple):
     """What a fact did to the account, and to other repayments than ``of``: one net change each."""
 
     state: Account
@@ -47,8 +45,13 @@ def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime,
     if late(state, at):
         state = replace(state, repayments={**state.repayments, repayment.repayment_id: repayment})
         return replayed(profile, _counted(state, at, 1), of=repayment.repayment_id)
-    books, repayment = _paid(profile, advanced(profile.waterfall, state.books, day), repayment)
-    repayment = replace(repayment, restorable_minor=restorable(profile, repayment))
+    books, paid = _paid(profile.waterfall, advanced(profile.waterfall, state.books, day), repayment.amount_minor)
+    repayment = replace(
+        repayment,
+        portions=paid.portions,
+        credit_balance_minor=paid.left_minor,
+        restorable_minor=restorable(profile, paid.portions),
+    )
     after = replace(
         state,
         books=books,
@@ -105,7 +108,7 @@ def replayed(profile: Profile, state: Account, of: str = "") -> Replayed:
 
 def _revised(profile: Profile, before: Repayment, after: Repayment, of: str) -> Repayment:
     """Keep what was told of a repayment and note what changed; the one that settles now is told as it is."""
-    now = restorable(profile, after)
+    now = restorable(profile, after.portions)
     if after.repayment_id == of:
         return replace(after, restorable_minor=now)
     if after.portions == before.portions and after.credit_balance_minor == before.credit_balance_minor:
@@ -152,11 +155,10 @@ def key_of(fact: Fact) -> Key:
     return fact.repaid_at or datetime.max.replace(tzinfo=UTC), RANKS["repayment"], fact.repayment_id
 
 
-def restorable(profile: Profile, repayment: Repayment) -> int:
+def restorable(profile: Profile, portions: Sequence[Debt]) -> int:
     """Return what may become credit again: the principal part, or the whole debt part (R2)."""
-    if profile.limit_basis == "TOTAL":
-        return repayment.amount_minor - repayment.credit_balance_minor
-    return sum(portion.amount_minor for portion in repayment.portions if portion.component == "principal")
+    total = profile.limit_basis == "TOTAL"
+    return sum([portion.amount_minor for portion in portions if total or portion.component == "principal"])
 
 
 def _happened(
@@ -169,19 +171,19 @@ def _happened(
             books = _entered(profile.waterfall, advanced(profile.waterfall, books, fact.day), fact, entries)
         else:
             books = advanced(profile.waterfall, books, fact.credited_on or books.day)
-            books, repayment = _paid(profile, books, fact)
-            paid.append(repayment)
+            books, done = _paid(profile.waterfall, books, fact.amount_minor)
+            paid.append(replace(fact, portions=done.portions, credit_balance_minor=done.left_minor))
     return books, paid
 
 
-def _paid(profile: Profile, books: Books, repayment: Repayment) -> tuple[Books, Repayment]:
+def _paid(waterfall: Waterfall, books: Books, amount_minor: int) -> tuple[Books, Paid]:
     """Pay debts with a repayment; what nobody is owed is credit balance (R5)."""
     minimum = books.cycles[0].left_minor if books.cycles else 0
-    paid = pay(profile.waterfall, books.debts, repayment.amount_minor, minimum)
-    debt = repayment.amount_minor - paid.left_minor
-    cycles = tuple(cycle._replace(left_minor=max(0, cycle.left_minor - debt)) for cycle in books.cycles)
-    after = Books(paid.debts, books.credit_balance_minor + paid.left_minor, cycles, books.day)
-    return after, replace(repayment, portions=paid.portions, credit_balance_minor=paid.left_minor)
+    paid = pay(waterfall, books.debts, amount_minor, minimum)
+    debt = amount_minor - paid.left_minor
+    cycles = tuple([Cycle(due_on, max(0, left - debt)) for due_on, left in books.cycles])
+    balance = books.credit_balance_minor + paid.left_minor
+    return replace(books, debts=paid.debts, credit_balance_minor=balance, cycles=cycles), paid
 
 
 def _undone(waterfall: Waterfall, books: Books, repayment: Repayment) -> Books:

@@ -1,6 +1,6 @@
 """Which debts an amount pays, in which order, and how debts come to be due and past due."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import lru_cache
 from itertools import groupby
@@ -12,6 +12,7 @@ from services.settlement.model import STANDINGS, UNCOVERED, Books, Cycle, Debt
 from services.values import replace
 
 Bucket = tuple[Standing, Component]
+Take = Callable[[Iterable[int], int], int]
 
 
 class Paid(NamedTuple):
@@ -48,6 +49,8 @@ def pay(waterfall: Waterfall, debts: tuple[Debt, ...], amount_minor: int, minimu
 
     def take(wanted: Iterable[int], most_minor: int) -> int:
         for index in wanted:
+            if not most_minor:
+                break
             taken = min(left[index], most_minor)
             if taken:
                 left[index] -= taken
@@ -55,17 +58,12 @@ def pay(waterfall: Waterfall, debts: tuple[Debt, ...], amount_minor: int, minimu
                 portions.append(debts[index].of_minor(taken))
         return most_minor
 
-    rest = amount_minor
-    for component, bucket in _buckets(waterfall, debts):
-        if not rest:
-            break
-        if component == "principal" and waterfall.principal == "highest_apr":
-            quota = min(rest, max(0, minimum_minor - (amount_minor - rest)))
-            rest -= quota
-            rest += take([index for index in bucket if debts[index].plan == waterfall.minimum_to], quota)
-            rest = take(sorted(bucket, key=lambda index: -debts[index].apr_bps), rest)
-        else:
-            rest = take(bucket, rest)
+    place = places(waterfall.lead, waterfall.component)
+    order = _in_order([place[debt.standing, debt.component] for debt in debts], debts)
+    if waterfall.principal == "oldest_due":
+        rest = take(order, amount_minor)
+    else:
+        rest = _highest_first(waterfall, debts, order, take, amount_minor, minimum_minor)
     kept = tuple(
         debt if debt.amount_minor == owed else debt.of_minor(owed)
         for debt, owed in zip(debts, left, strict=True)
@@ -80,28 +78,39 @@ def _of_one(debt: Debt, amount_minor: int) -> Paid:
     return Paid(kept, (debt.of_minor(taken),), amount_minor - taken)
 
 
-def _buckets(waterfall: Waterfall, debts: Sequence[Debt]) -> Iterable[tuple[Component, list[int]]]:
-    """Return the buckets that hold anything, in order, each with its debts by age."""
-    place = places(waterfall.lead, waterfall.component)
-    order = sorted(by_age(debts), key=lambda index: place[debts[index].standing, debts[index].component])
-    for _, group in groupby(order, key=lambda index: place[debts[index].standing, debts[index].component]):
-        bucket = list(group)
-        yield debts[bucket[0]].component, bucket
+def _highest_first(
+    waterfall: Waterfall, debts: Sequence[Debt], order: Sequence[int], take: Take, amount_minor: int, minimum_minor: int
+) -> int:
+    """Take from bucket after bucket, from principal the minimum and then the highest rate first; return the rest."""
+    rest = amount_minor
+    for bucket, group in groupby(order, key=lambda index: (debts[index].standing, debts[index].component)):
+        if bucket[1] == "principal":
+            principal = list(group)
+            quota = min(rest, max(0, minimum_minor - (amount_minor - rest)))
+            rest -= quota
+            rest += take([index for index in principal if debts[index].plan == waterfall.minimum_to], quota)
+            rest = take(sorted(principal, key=lambda index: -debts[index].apr_bps), rest)
+        else:
+            rest = take(group, rest)
+    return rest
 
 
-def by_age(debts: Sequence[Debt]) -> list[int]:
-    """Return the indexes of debts, oldest due first; what is not due yet in the order in which it will be."""
+def _in_order(places: Sequence[int], debts: Sequence[Debt]) -> list[int]:
+    """Return the indexes of debts by their places, in one place the oldest first."""
+    keys = list(zip(places, ages(debts), strict=True))
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def ages(debts: Sequence[Debt]) -> list[tuple[date, int]]:
+    """Return what sorts debts oldest due first; what is not due yet in the order in which it will be."""
     first: dict[str, int] = {}
     for debt in debts:
         if debt.purchase_id and debt.due_on is None:
             first[debt.purchase_id] = min(debt.number, first.get(debt.purchase_id, debt.number))
-
-    def age(index: int) -> tuple[date, int]:
-        debt = debts[index]
-        ahead = debt.number - first.get(debt.purchase_id, debt.number) if debt.due_on is None else 0
-        return debt.due_on or date.max, ahead
-
-    return sorted(range(len(debts)), key=age)
+    return [
+        (debt.due_on, 0) if debt.due_on else (date.max, debt.number - first.get(debt.purchase_id, debt.number))
+        for debt in debts
+    ]
 
 
 def merged(debts: Iterable[Debt]) -> tuple[Debt, ...]:
@@ -150,8 +159,8 @@ def moved(waterfall: Waterfall, books: Books, amount_minor: int, to: Standing, d
     """Move ``amount_minor`` to ``due`` from in advance, or to ``past_due`` from due: charges in order, then by age."""
     origin: Standing = "in_advance" if to == "due" else "due"
     place = places("component", waterfall.component)
-    order = sorted(by_age(books.debts), key=lambda i: place[origin, books.debts[i].component])
     debts = list(books.debts)
+    order = _in_order([place[origin, debt.component] for debt in debts], debts)
     gone: list[Debt] = []
     for index in order:
         debt = debts[index]

@@ -385,7 +385,7 @@ def promise_reset_by_an_extension() -> Iterator[None]:
         if known is None or not decision.events:
             return decision
         moved = replace(known.tranches[event.tranche], promised_by=event.until)
-        return replace(decision, state=decision.state.put(known.put(moved)))
+        return decision._replace(state=decision.state.put(known.put(moved)))
 
     with instead((holds, "prolonged", reset), (_release_domain(), "prolonged", reset)):
         yield

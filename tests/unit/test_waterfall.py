@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from services.policy import Waterfall
 from services.settlement.model import Books, Cycle, Debt
 from services.settlement.waterfall import absorbed as absorb
-from services.settlement.waterfall import by_age, ended, issued, lessened, moved, owing, pay, uncovered
+from services.settlement.waterfall import ages, ended, issued, lessened, moved, owing, pay, uncovered
 from tests.unit.debts import Ledger
 from tests.unit.given import china, profile
 
@@ -106,6 +106,7 @@ def test_instalments_not_due_yet_are_paid_in_the_order_in_which_they_will_be() -
         return Debt("in_advance", "principal", 1, "instalment", 0, due_on, purchase, number, 4)
 
     debts = (part("a", 1, DAY), part("a", 2), part("a", 3), part("a", 4), part("b", 1), part("b", 2))
-    assert [(debts[i].purchase_id, debts[i].number) for i in by_age(debts)] == [
+    order = sorted(range(len(debts)), key=ages(debts).__getitem__)
+    assert [(debts[i].purchase_id, debts[i].number) for i in order] == [
         ("a", 1), ("a", 2), ("b", 1), ("a", 3), ("b", 2), ("a", 4)
     ]  # fmt: skip
