@@ -147,10 +147,6 @@ class Repayment:
         return self.restorable_minor + self.reallocated_minor
 
 
-UNPAID: Final = Repayment("", "new")
-"""What a repayment that settles is made of by ``replace``: half the time of the class with every field."""
-
-
 class Latest(NamedTuple):
     """The settled repayment of the latest value date."""
 
