@@ -206,7 +206,7 @@ class Consumer:
         for at in names[first:] + names[:first]:
             log, offset = self.broker.logs[at], self.positions[at]
             if offset > len(log):  # out of range: aiokafka goes to where auto_offset_reset says
-                offset = 0
+                self.positions[at] = offset = 0
             taken = log[offset : offset + most]
             if taken and not self.broker.down:
                 found[at] = taken
