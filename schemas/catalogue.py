@@ -160,7 +160,7 @@ def _topic_rows(readers: Readers) -> Iterable[Sequence[str]]:
     for topic in TOPICS.values():
         who = ", ".join(readers.get(topic.name, ())) or "none"
         events = ", ".join(f"[{event.__name__}](#{event.__name__.lower()})" for event in topic.events)
-        days = f"{topic.retention_ms // DAY_MS} days"
+        days = f"{topic.retention_ms // DAY_MS} days{', then the last of each key' if topic.compacted else ''}"
         yield f"`{topic.name}`", topic.writer, who, str(PARTITIONS), days, events
 
 

@@ -95,7 +95,10 @@ def _channel(topic: Topic) -> dict[str, Any]:
         "bindings": {
             "kafka": {
                 "partitions": PARTITIONS,
-                "topicConfiguration": {"cleanup.policy": ["delete"], "retention.ms": topic.retention_ms},
+                "topicConfiguration": {
+                    "cleanup.policy": str(topic.kept["cleanup.policy"]).split(","),
+                    "retention.ms": topic.kept["retention.ms"],
+                },
                 "bindingVersion": KAFKA_BINDING,
             }
         },

@@ -18,6 +18,8 @@ NotificationId = NewType("NotificationId", Reference)
 PROBE_SOURCE: Final = "probe"
 PROBE_ACCOUNT: Final = AccountId("probe")
 """Reserved: what the synthetic probe pays under. Its books are kept like any other's and are in no business figure."""
+RETURN_MODEL: Final = AccountId("model:return")
+"""Reserved: stands where an account does in what is told of the return model, which is nobody's."""
 
 
 def derived_id(kind: str, *parts: str) -> str:

@@ -1,10 +1,10 @@
-"""repayment.risk.v1: whether restorable credit may go back now, in part, later or after a look."""
+"""repayment.risk.v1 and risk.active.v1: when restorable credit may go back, and which model says so."""
 
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from schemas.event import Instant, RepaymentEvent
+from schemas.event import Event, Instant, RepaymentEvent
 from schemas.ids import Reference
 from schemas.money import AmountMinor, Currency, ShareMinor
 from schemas.reasons import Reason
@@ -63,3 +63,22 @@ class RiskAssessed(RepaymentEvent):
     model_version: Reference
     policy_version: Reference
     calendar_version: Reference
+
+
+class ModelActivated(Event):
+    """Another model of a kind decides from now on; an announcement: what is in force is read in the registry.
+
+    ``account_id`` is the kind's reserved name, so that its topic keeps the last change for ever. ``change`` grows with
+    each. No ``version`` is the table that comes with the program, and so is no ``replaced``. ``goes_back`` says that it
+    decided before, ``unproven`` that its checks did not allow it and a person did; ``actor`` is who changed it, the
+    service itself where a rule was broken (``reason``).
+    """
+
+    kind: Literal["return"]
+    change: Annotated[int, Field(ge=1)]
+    version: Reference | None
+    replaced: Reference | None
+    goes_back: bool
+    unproven: bool
+    actor: Reference
+    reason: Reference

@@ -14,13 +14,26 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic: its only ``writer``, the events it carries; ``edge`` when billing writes it."""
+    """One topic: its only ``writer``, the events it carries; ``edge`` when billing writes it.
+
+    A ``compacted`` one keeps every record for ``retention_ms``, and the last one of each key for ever.
+    """
 
     name: str
     writer: str
     events: tuple[type[Event], ...]
     retention_ms: int = 7 * DAY_MS
     edge: bool = False
+    compacted: bool = False
+
+    @property
+    def kept(self) -> dict[str, str | int]:
+        """Return what Kafka is told of how long to keep its records."""
+        plain: dict[str, str | int] = {"cleanup.policy": "delete", "retention.ms": self.retention_ms}
+        if not self.compacted:
+            return plain
+        # No age removes the last of a key; with "delete" beside it, whoever runs Kafka can still empty the topic.
+        return {"cleanup.policy": "compact,delete", "retention.ms": -1, "min.compaction.lag.ms": self.retention_ms}
 
     @cached_property
     def types(self) -> dict[str, type[Event]]:
@@ -120,6 +133,7 @@ REVIEW_DECISION = Topic(
     ),
 )
 LIMIT_REVIEW = Topic("limit.review.v1", "risk-scoring", (review.LimitIncreaseDecided,))
+RISK_ACTIVE = Topic("risk.active.v1", "risk-scoring", (risk.ModelActivated,), retention_ms=30 * DAY_MS, compacted=True)
 FEEDBACK = Topic("customer.feedback.v1", "console", (review.FeedbackReceived, review.FeedbackAnswered))
 AUDIT_ANCHOR = Topic("audit.anchor.v1", "console", (audit.AuditAnchored,), retention_ms=400 * DAY_MS)
 
@@ -135,6 +149,7 @@ TOPICS: Final = {
         NOTIFICATION,
         REVIEW_DECISION,
         LIMIT_REVIEW,
+        RISK_ACTIVE,
         FEEDBACK,
         AUDIT_ANCHOR,
     )

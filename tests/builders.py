@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from schemas import account, audit, intake, notification, repayment, restoration, review, risk, settlement
 from schemas.event import DerivedEvent, Event, RepaymentEvent, Segment, extended
-from schemas.ids import AccountId, RepaymentId, event_id, repayment_id
+from schemas.ids import RETURN_MODEL, AccountId, RepaymentId, event_id, repayment_id
 from schemas.reasons import STAGES, Cause, Reason, Stage
 
 M = TypeVar("M", bound=BaseModel)
@@ -369,6 +369,18 @@ def limit_increase_decided(**changes: Any) -> review.LimitIncreaseDecided:
     return _event(review.LimitIncreaseDecided, changes, occurred_at=decided_at, **rest)
 
 
+def model_activated(**changes: Any) -> risk.ModelActivated:
+    usual = {
+        "account_id": RETURN_MODEL,
+        "kind": "return",
+        "change": 7,
+        "version": "return-prior-2",
+        "replaced": None,
+        "goes_back": False,
+    }
+    return _event(risk.ModelActivated, changes, **usual, unproven=False, actor="risk_lead", reason="replay_better")
+
+
 def feedback_received(**changes: Any) -> review.FeedbackReceived:
     asked = {"feedback_id": "feedback_1", "kind": "question", "topic": "restoration"}
     return _of_repayment(review.FeedbackReceived, changes, **asked, answer_due_at=FIRST_HOLD_UNTIL)
@@ -427,6 +439,7 @@ ALL: tuple[Callable[[], Event], ...] = (
     limit_review_requested,
     limit_review_concluded,
     limit_increase_decided,
+    model_activated,
     feedback_received,
     feedback_answered,
     audit_anchored,

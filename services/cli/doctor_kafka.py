@@ -25,7 +25,9 @@ REPLICAS: Final = 3
 SESSION_MS: Final = 10_000
 """The session of every consumer of ours (services/runtime/reader.py)."""
 BROKER_WANTED: Final = {"auto.create.topics.enable": "false", "unclean.leader.election.enable": "false"}
-TOPIC_WANTED: Final = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
+FOR_EVER: Final = -1
+"""As retention.ms: no age removes a record."""
+STAMPED: Final = {"message.timestamp.type": "LogAppendTime"}
 FORGETFUL: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # where a broker's log must not be
 RECENT: Final = 100
 CLOCK_MAX: Final = timedelta(seconds=1)
@@ -79,15 +81,20 @@ def topics(cluster: Cluster) -> list[Finding]:
     counts = {there[name] for name in TOPICS if name in there}
     unequal = [f"{name} has {there[name]}" for name in TOPICS if name in there] if len(counts) > 1 else []
     short = [
-        f"{name}: retention.ms is {said['retention.ms']}, not {wanted[name]}"
+        f"{name}: retention.ms is {said['retention.ms']}, not {wanted[name]['retention.ms']}"
         for name, said in cluster.topics.items()
-        if 0 <= int(said["retention.ms"]) < wanted[name]
+        if 0 <= int(said["retention.ms"]) < int(wanted[name]["retention.ms"])
     ]
+    kept = {
+        name: {key: str(value) for key, value in wanted[name].items() if key != "retention.ms" or value == FOR_EVER}
+        for name in cluster.topics
+    }
+    otherwise = [one for name in kept for one in _differing({name: cluster.topics[name]}, {**STAMPED, **kept[name]})]
     fix = f"{CONFIGURE.format(where=cluster.where)} --add-config NAME=VALUE"
     return [
         told("topics", wanted.keys() - there.keys(), f"all {len(wanted)} are there", "run `otb topics`"),
         told("partitions", unequal, "equal everywhere", "an account needs one partition number: make topics anew"),
-        told("topic settings", _differing(cluster.topics, TOPIC_WANTED), "as they must be", fix),
+        told("topic settings", otherwise, "as they must be", fix),
         told("retention", short, "as designed or longer", fix),
     ]
 

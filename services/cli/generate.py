@@ -104,10 +104,9 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
 
 
 def _topics() -> dict[str, Any]:
-    common = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+    stamped = {"message.timestamp.type": "LogAppendTime"}
     topics = [
-        {"name": name, "partitions": PARTITIONS, "config": {**common, "retention.ms": retention_ms}}
-        for name, retention_ms in all_topics().items()
+        {"name": name, "partitions": PARTITIONS, "config": {**stamped, **kept}} for name, kept in all_topics().items()
     ]
     return {"replication": REPLICATION, "topics": topics}
 

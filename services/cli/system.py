@@ -13,7 +13,7 @@ from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
 from deploy.embedded import Part, Program, Stack
-from schemas.topics import TOPICS, Topic, dead_letter_topic
+from schemas.topics import DAY_MS, TOPICS, Topic, dead_letter_topic
 from services.cli.grants import bring_up_to_date
 from services.cli.kafka import administrator
 from services.cli.workers import EVERYONE, WORKERS
@@ -25,7 +25,7 @@ from services.runtime.worker import AnyWorker
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
-DEAD_LETTER_RETENTION_MS = 30 * 86_400_000
+DEAD_LETTERS_KEPT: Final[Mapping[str, str | int]] = {"cleanup.policy": "delete", "retention.ms": 30 * DAY_MS}
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536"}
 """Read by glibc: a worker gives back what a large batch took, and stays flat (`make memory`)."""
 
@@ -64,15 +64,15 @@ async def provision(settings: Settings, *, partitions: int | None = None) -> tup
     return migrated, await make_topics(settings, partitions=partitions)
 
 
-def all_topics(workers: Iterable[AnyWorker] = EVERYONE) -> dict[str, int]:
-    """Return every topic with its retention in milliseconds, dead-letter topics of those that write included.
+def all_topics(workers: Iterable[AnyWorker] = EVERYONE) -> dict[str, Mapping[str, str | int]]:
+    """Return every topic with what Kafka is told of keeping it, dead-letter topics of those that write included.
 
     Who writes nothing has none: what it cannot read it keeps, and the worker it is for tells it.
     """
-    names = {name: topic.retention_ms for name, topic in TOPICS.items()}
+    names: dict[str, Mapping[str, str | int]] = {name: topic.kept for name, topic in TOPICS.items()}
     for worker in workers:
         read: tuple[Topic, ...] = worker.reads if worker.writes else ()
-        names |= {dead_letter_topic(topic.name, worker.name): DEAD_LETTER_RETENTION_MS for topic in read}
+        names |= {dead_letter_topic(topic.name, worker.name): DEAD_LETTERS_KEPT for topic in read}
     return names
 
 
@@ -175,10 +175,6 @@ async def _answers(client: httpx.AsyncClient, url: str) -> bool:
         return False
 
 
-def _new_topic(name: str, partitions: int, retention_ms: int) -> NewTopic:
-    settings = {
-        "retention.ms": str(retention_ms),
-        "message.timestamp.type": "LogAppendTime",
-        "cleanup.policy": "delete",
-    }
+def _new_topic(name: str, partitions: int, kept: Mapping[str, str | int]) -> NewTopic:
+    settings = {"message.timestamp.type": "LogAppendTime", **{key: str(value) for key, value in kept.items()}}
     return NewTopic(name, partitions, 1, topic_configs=settings)

@@ -17,6 +17,7 @@ from schemas.review import (
     LimitReviewConcluded,
     LimitReviewRequested,
 )
+from schemas.risk import ModelActivated
 from services.console.model import (
     ACTS_A_DAY_MAX,
     ASKED_AGAIN,
@@ -131,6 +132,8 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
         case RestorationParked(repayment_id=ref, tranche=number, account_id=account):
             long = moment.now + timedelta(days=PARKED_DAYS)
             return Decision(state, timers=(Timer(account, PARKED_LONG, ref, number, long),))
+        case ModelActivated():
+            return Decision(state.audited(_changed_model(event)))
         case Event():
             opens = opening(event, moment.now)
             if opens is None:
@@ -392,6 +395,15 @@ def _fact(command: ReleaseHold | ExtendHold, place: tuple[str, str], now: dateti
     }
 
 
+def _changed_model(told: ModelActivated) -> Audit:
+    """Return the entry of a change of the model that decides: the registry keeps it, the audit cannot be rewritten."""
+    content = told.model_dump(include={"event_id", "change", "version", "replaced", "goes_back", "unproven"})
+    return Audit(told.occurred_at, told.actor, "activate_model", told.account_id, told.reason, _kept(content))
+
+
 def _audit(command: Command, action: Action, subject: str, content: Mapping[str, object], now: datetime) -> Audit:
-    kept = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return Audit(now, command.actor, action, subject, command.reason, kept)
+    return Audit(now, command.actor, action, subject, command.reason, _kept(content))
+
+
+def _kept(content: Mapping[str, object]) -> str:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

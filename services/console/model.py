@@ -42,7 +42,7 @@ Action = (
     CaseAction
     | Literal[
         "release_hold", "extend_hold", "take_feedback", "replay", "discard", "ask_release", "ask_resolve",
-        "request_review", "appeal_review",
+        "request_review", "appeal_review", "activate_model",
     ]
 )  # fmt: skip
 _LEADS_TO: Final[Mapping[CaseAction, CaseState]] = {

@@ -3,9 +3,19 @@
 from schemas.intake import RepaymentConflicted
 from schemas.restoration import RestorationDelayed, RestorationParked
 from schemas.review import LimitIncreaseDecided
-from schemas.risk import RiskAssessed
+from schemas.risk import ModelActivated, RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, SettlementDelayed
-from schemas.topics import AUDIT_ANCHOR, FEEDBACK, INTAKE, LIMIT_REVIEW, RESTORATION, REVIEW_DECISION, RISK, SETTLEMENT
+from schemas.topics import (
+    AUDIT_ANCHOR,
+    FEEDBACK,
+    INTAKE,
+    LIMIT_REVIEW,
+    RESTORATION,
+    REVIEW_DECISION,
+    RISK,
+    RISK_ACTIVE,
+    SETTLEMENT,
+)
 from services.console.domain import DeadLettered, decide
 from services.console.model import AuditMoved
 from services.console.store import FOUND_MAX, STORE, found_by_itself
@@ -25,7 +35,7 @@ async def looked_at(found: DeadLettered | AuditMoved) -> DeadLettered | AuditMov
 
 WORKER = Worker(
     name="console",
-    reads=(RESTORATION, SETTLEMENT, RISK, INTAKE, LIMIT_REVIEW),
+    reads=(RESTORATION, SETTLEMENT, RISK, INTAKE, LIMIT_REVIEW, RISK_ACTIVE),
     handles=frozenset(
         {
             RestorationDelayed,
@@ -36,6 +46,7 @@ WORKER = Worker(
             RiskAssessed,
             RepaymentConflicted,
             LimitIncreaseDecided,
+            ModelActivated,
         }
     ),
     writes=(REVIEW_DECISION, FEEDBACK, AUDIT_ANCHOR),

@@ -13,7 +13,7 @@ from schemas.account import (
 )
 from schemas.review import HoldExtended, HoldReleaseApproved, LimitReviewConcluded, LimitReviewRequested
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
-from schemas.topics import BILLING_ACCOUNT, LIMIT_REVIEW, REVIEW_DECISION, RISK, SETTLEMENT
+from schemas.topics import BILLING_ACCOUNT, LIMIT_REVIEW, REVIEW_DECISION, RISK, RISK_ACTIVE, SETTLEMENT
 from services.policy import Profiles
 from services.profiles import credit_score, load_profiles
 from services.risk_scoring.domain import decide
@@ -49,7 +49,7 @@ WORKER = Worker(
             LimitReviewConcluded,
         }
     ),
-    writes=(RISK, LIMIT_REVIEW),
+    writes=(RISK, LIMIT_REVIEW, RISK_ACTIVE),
     policy=_policy,
     decide=decide,
     keeps=STORE,

@@ -72,7 +72,7 @@ def test_golden_bytes_are_read_and_written_again_the_same(build: Build) -> None:
     event = build()
     value = (GOLDEN / f"{type(event).__name__}.json").read_bytes()
     headers = json.loads((GOLDEN / f"{type(event).__name__}.headers.json").read_bytes())
-    record = Record(b"acct_1", value, [(name, text.encode()) for name, text in headers])
+    record = Record(event.account_id.encode(), value, [(name, text.encode()) for name, text in headers])
     decoded = read(event, record)
     assert decoded.event == event
     assert encode(event).payload == value
@@ -137,7 +137,7 @@ def test_structured_mode_with_base64_data_is_read() -> None:
     event = builders.repayment_reported()
     message = to_structured(CloudEvent(envelope(event), encode(event).payload), JSONFormat())
     assert b"data_base64" in message.value
-    assert read(event, Record(b"acct_1", message.value, list(message.headers.items()))).event == event
+    assert read(event, Record(event.account_id.encode(), message.value, list(message.headers.items()))).event == event
 
 
 @pytest.mark.parametrize("of", [record_of, structured], ids=["binary", "structured"])
@@ -160,7 +160,7 @@ def test_headers_of_others_do_not_disturb(value: bytes | None, spell: Callable[[
 def test_unknown_keys_and_white_space_are_ignored() -> None:
     event = builders.repayment_reported()
     value = json.dumps(json.loads(encode(event).payload) | {"added": {"later": [1.5, None]}}, indent=4)
-    record = Record(b"acct_1", f"\n {value} \r\n".encode(), headers_of(event))
+    record = Record(event.account_id.encode(), f"\n {value} \r\n".encode(), headers_of(event))
     assert read(event, record).event == event
 
 
@@ -168,7 +168,7 @@ def test_an_instant_with_another_offset_is_the_same_instant() -> None:
     event = builders.repayment_reported()
     value = encode(event).payload.replace(b"2026-11-20T14:00:00Z", b"2026-11-20T22:00:00+08:00")
     assert b"+08:00" in value
-    assert read(event, Record(b"acct_1", value, headers_of(event))).event == event
+    assert read(event, Record(event.account_id.encode(), value, headers_of(event))).event == event
 
 
 def test_an_event_of_no_interest_is_not_read() -> None:

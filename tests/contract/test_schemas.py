@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 from schemas.catalogue import EXAMPLE, catalogue, type_text
 from schemas.event import Event
 from schemas.export import HEADERS, asyncapi, json_schema, schema_id
-from schemas.topics import DAY_MS, PARTITIONS, TOPICS, TYPE_OF, dead_letter_topic
+from schemas.topics import DAY_MS, PARTITIONS, RISK_ACTIVE, TOPICS, TYPE_OF, dead_letter_topic
 from services.cli.generate import ROOT, main, outputs, readers_of, refresh, stale
 from services.cli.workers import EVERYONE
 from services.runtime.codec import VALUE_MAX, encode, schema_name
@@ -224,5 +224,7 @@ def test_every_topic_and_dead_letter_topic_is_deployed_once() -> None:
     for topic in topics:
         assert topic["partitions"] == PARTITIONS
         assert topic["config"]["message.timestamp.type"] == "LogAppendTime"
-        assert topic["config"]["cleanup.policy"] == "delete"
-        assert topic["config"]["retention.ms"] >= 7 * DAY_MS
+        compacted = topic["name"] == RISK_ACTIVE.name
+        assert topic["config"]["cleanup.policy"] == ("compact,delete" if compacted else "delete")
+        assert topic["config"]["min.compaction.lag.ms" if compacted else "retention.ms"] >= 7 * DAY_MS
+        assert (topic["config"]["retention.ms"] == -1) is compacted

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.ids import repayment_id
-from schemas.risk import RiskAssessed
-from schemas.topics import RISK
+from schemas.ids import RETURN_MODEL, repayment_id
+from schemas.risk import ModelActivated, RiskAssessed
+from schemas.topics import RISK, RISK_ACTIVE
 from services.billing_simulator.load import Load, accounts_plan, repayments_plan
 from services.billing_simulator.send import Sent, play
 from services.cli.commands import answer
 from services.cli.system import System, environment, start_workers, wait_ready
+from services.cli.workers import WORKERS
+from services.console.worker import WORKER as CONSOLE
 from services.profiles import FOLDER, returns
 from services.risk_scoring.trials import HELD_LEAST, in_canary
 from services.runtime.clock import monotonic
@@ -37,9 +39,16 @@ POLL_SECONDS = 0.05
 # The version of the last verdict, and how many there are.
 DECIDED = """
 SELECT count(*) AS n, (SELECT convert_from(payload, 'UTF8')::json ->> 'model_version' FROM risk_scoring.outbox
-  ORDER BY publication_id DESC, n DESC LIMIT 1) AS version
-FROM risk_scoring.outbox
+  WHERE topic = 'repayment.risk.v1' ORDER BY publication_id DESC, n DESC LIMIT 1) AS version
+FROM risk_scoring.outbox WHERE topic = 'repayment.risk.v1'
 """
+# What the audit says of models put in force.
+AUDITED = (
+    "SELECT actor, reason, content::json AS content FROM console.audit WHERE action = 'activate_model' ORDER BY seq"
+)
+CHANGED = (
+    "SELECT id AS change, version, goes_back, unproven, actor, reason FROM risk_scoring.risk_activation ORDER BY id"
+)
 # Repayments that limit-release knows the verdict of.
 RELEASED = "SELECT repayment_id, model_version FROM limit_release.repayment WHERE assessed"
 
@@ -48,13 +57,13 @@ RELEASED = "SELECT repayment_id, model_version FROM limit_release.repayment WHER
 def deciding(
     system: System, empty_kafka: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[System]:
-    """Run the five workers with the formula deciding for every product."""
+    """Run the five workers and the console, with the formula deciding for every product."""
     for path in FOLDER.glob("*.toml"):
         (tmp_path / path.name).write_text(path.read_text().replace('method = "schedule"', 'method = "formula"'))
     running = System(empty_kafka.model_copy(update={"policy_dir": tmp_path}), system.stack)
     for name, value in environment(running.settings).items():
         monkeypatch.setenv(name, value)
-    ports = start_workers(running)
+    ports = start_workers(running, (*WORKERS, CONSOLE))
     try:
         run_apart(wait_ready(ports))
         yield running
@@ -113,6 +122,7 @@ async def test_a_promotion_and_a_rollback_under_traffic_lose_nothing_and_judge_n
     by = Counter(told.values())
     assert by.keys() == {NEXT, returns().version}
     await released(settings, told)
+    assert len(await announced(settings)) == len(seconds)
     assert await violations(settings) == {}
     with capsys.disabled():
         changes = ", ".join(f"{each:.2f}" for each in seconds)
@@ -200,6 +210,9 @@ async def test_a_model_in_force_that_holds_too_much_goes_back_by_itself_under_tr
     assert after, "the load ended before it went back"
     assert not [each for each in verdicts if each.model_version != TIMID and by_it[0] <= each.occurred_at <= by_it[-1]]
     await released(settings, told)
+    promotion, by_itself = await announced(settings)
+    assert (promotion.version, promotion.replaced, promotion.unproven) == (TIMID, None, True)
+    assert (by_itself.version, by_itself.replaced, by_itself.actor) == (None, TIMID, "risk-scoring")
     assert await violations(settings) == {}
     with capsys.disabled():
         seconds = (back["activated_at"] - by_it[HELD_LEAST - 1]).total_seconds()
@@ -217,3 +230,26 @@ async def released(settings: Settings, told: dict[str, str]) -> None:
                 break
             await asyncio.sleep(POLL_SECONDS)
     assert found == told
+
+
+async def announced(settings: Settings) -> list[ModelActivated]:
+    """Wait until the console audited each change once; return what the topic has: each change, the last one last."""
+    deadline = monotonic() + SECONDS
+    async with owner(settings) as connection:
+        changed = [dict(row) for row in await connection.fetch(CHANGED)]
+        while True:
+            audited = [dict(row) for row in await connection.fetch(AUDITED)]
+            if len(audited) >= len(changed) or monotonic() > deadline:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+    seen = await records(settings, RISK_ACTIVE.name)
+    told = [ModelActivated.model_validate_json(each.value or b"") for each in seen]
+    assert {each.key for each in seen} == {RETURN_MODEL.encode()}
+    assert [each.change for each in told] == [row["change"] for row in changed]
+    for row, event, entry in zip(changed, told, audited, strict=True):
+        said = json.loads(entry["content"])
+        assert event.model_dump(include=set(row)) == row
+        assert {**said, "actor": entry["actor"], "reason": entry["reason"]} == event.model_dump(
+            exclude={"account_id", "occurred_at", "kind"}
+        )
+    return told

@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
 )
 from pydantic import SecretStr
 
+from schemas.topics import RISK_ACTIVE
 from services.cli import doctor, doctor_database, doctor_kafka
 from services.cli.access import administrator_of, change, differences, set_passwords
 from services.cli.commands import answer
@@ -136,6 +137,15 @@ def test_a_topic_set_otherwise_is_named_with_what_to_set(
     assert found[check].level == "broken"
     assert "repayment.risk.v1" in found[check].found
     assert found[check].fix
+    assert wrong(empty_kafka) == {}
+
+
+def test_the_topic_that_keeps_the_last_change_for_ever_is_held_to_it(empty_kafka: Settings) -> None:
+    with planted(empty_kafka, TOPIC, RISK_ACTIVE.name, "retention.ms", "604800000"):
+        found = wrong(empty_kafka)
+    configured(empty_kafka, TOPIC, RISK_ACTIVE.name, "retention.ms", "-1")
+    assert found.keys() == {"topic settings"}
+    assert RISK_ACTIVE.name in found["topic settings"].found
     assert wrong(empty_kafka) == {}
 
 

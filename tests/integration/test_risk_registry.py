@@ -3,26 +3,44 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from schemas.ids import RETURN_MODEL
+from schemas.risk import ModelActivated
+from services import risk_scoring
 from services.cli.commands import answer
 from services.cli.models import activate
 from services.cli.terminal import Problem
+from services.console.model import ACTS_A_DAY_MAX
+from services.console.worker import WORKER as CONSOLE
 from services.profiles import returns
 from services.risk_scoring.worker import WORKER
+from services.runtime.clock import utc_now
+from services.runtime.codec import encode
+from services.runtime.outbox import unpublished
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
-from tests.integration.support import Feed, another_table, owner, role
+from tests.integration.support import Feed, Raw, another_table, owner, role, violations
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 WHO = ("--actor", "risk_lead", "--reason", "replay_better")
 NEXT = "return-prior-2"
+# What the migration does with what decides when it comes.
+MIGRATION = Path(risk_scoring.__path__[0], "migrations", "015_announced.sql").read_text()
+INSTALLING = MIGRATION.rpartition("told, too.")[2]
 # The verdicts of a feed in the order they were committed.
-TOLD = "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox ORDER BY publication_id, n"
+TOLD = (
+    "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox WHERE topic LIKE '%.risk.v1' ORDER BY publication_id, n"
+)
+
+ANNOUNCED = (
+    "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox WHERE topic = 'risk.active.v1' ORDER BY publication_id"
+)
 
 
 async def settled(feed: Feed, first: int, count: int) -> None:
@@ -106,6 +124,74 @@ async def test_under_traffic_no_repayment_is_lost_and_no_batch_is_judged_by_two(
     batches = [{judged[f"r{n * 10 + m}"] for m in range(10)} for n in range(60)]
     assert all(len(batch) == 1 for batch in batches)
     assert set().union(*batches) == {returns().version, NEXT}
+
+
+async def announced(feed: Feed) -> list[ModelActivated]:
+    rows = await feed.connection.fetch(ANNOUNCED)
+    return [ModelActivated.model_validate_json(row["fact"]) for row in rows]
+
+
+async def test_each_change_of_what_decides_is_announced_once_and_none_that_was_undone(
+    formula: Settings, feed_of: MakeFeed, tmp_path: Path
+) -> None:
+    feed, console = await feed_of(WORKER), await feed_of(CONSOLE)
+    await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))])
+    await activate(formula, NEXT, "risk_lead", "better", unproven=True)
+    with pytest.raises(Problem, match="no return model other"):
+        await activate(formula, "other", "risk_lead", "r", unproven=True)
+    assert await asyncio.to_thread(answer, ["risk", "shadow", NEXT, *WHO]) == 1, "it is in force"
+    await activate(formula, None, "risk_chief", "worse")
+    first, second = await announced(feed)
+    assert (first.version, first.replaced, first.goes_back, first.unproven) == (NEXT, None, False, True)
+    assert (second.version, second.replaced, second.goes_back, second.unproven) == (None, NEXT, True, False)
+    assert (second.actor, second.reason, second.account_id) == ("risk_chief", "worse", RETURN_MODEL)
+    assert first.change < second.change
+
+    # What waits is told by the owner of partition 0 alone, oldest first, as its service would have written it.
+    waiting = await unpublished(feed.connection, [0], older_than_seconds=0, except_for=())
+    kept = [outgoing for publication in waiting.values() for outgoing in publication]
+    assert await unpublished(feed.connection, [1], older_than_seconds=0, except_for=()) == {}
+    for event, outgoing in zip((first, second), kept, strict=True):
+        assert outgoing == replace(encode(event), payload=outgoing.payload)
+
+    # The console hears each, twice or not, and each is one entry nobody changes unseen.
+    raws = [Raw(each.topic, each.payload, each.account_id.encode(), each.headers()) for each in kept]
+    await console.deliver(*raws, raws[0])
+    await console.deliver(raws[1])
+    entries = await console.connection.fetch("SELECT at, actor, action, subject, reason FROM audit ORDER BY seq")
+    assert [tuple(entry.values()) for entry in entries] == [
+        (first.occurred_at, "risk_lead", "activate_model", RETURN_MODEL, "better"),
+        (second.occurred_at, "risk_chief", "activate_model", RETURN_MODEL, "worse"),
+    ]
+    assert await violations(formula) == {}
+
+
+async def test_what_decided_when_announcing_was_installed_is_announced_the_last_change_alone(
+    formula: Settings, feed_of: MakeFeed, tmp_path: Path
+) -> None:
+    feed = await feed_of(WORKER)
+    await asyncio.to_thread(answer, ["risk", "add", str(another_table(tmp_path, NEXT))])
+    await activate(formula, NEXT, "risk_lead", "better", unproven=True)
+    await activate(formula, None, "risk_lead", "worse")
+    (_, last) = await announced(feed)
+    async with owner(formula) as connection:
+        await connection.execute("TRUNCATE risk_scoring.outbox, risk_scoring.publication")
+        await connection.execute("SET search_path = risk_scoring")
+        await connection.execute(INSTALLING)
+    assert await announced(feed) == [last]
+
+
+async def test_the_audit_takes_a_change_of_the_model_by_who_did_enough_for_a_day(
+    settings: Settings, feed_of: MakeFeed
+) -> None:
+    console = await feed_of(CONSOLE)
+    async with owner(settings) as connection:
+        await connection.execute(
+            "INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content) SELECT "
+            "clock_timestamp(), 'risk_lead', 'discard', 'a', 's', 'r', '{}' FROM generate_series(1, $1::integer)",
+            ACTS_A_DAY_MAX,
+        )
+    assert (await console.deliver(builders.model_activated(occurred_at=utc_now()))).counts["applied"] == 1
 
 
 async def test_the_registry_has_one_champion_and_no_text_but_the_one_that_was_hashed(

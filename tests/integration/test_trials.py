@@ -27,7 +27,9 @@ from tests.integration.support import Feed, another_table, owner, role, violatio
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 WHO = ("--actor", "risk_lead", "--reason", "trial")
 NEXT = "return-prior-2"
-TOLD = "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox ORDER BY publication_id, n"
+TOLD = (
+    "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox WHERE topic LIKE '%.risk.v1' ORDER BY publication_id, n"
+)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schemas.risk import ModelActivated
 from services.cli.commands import answer
 from services.cli.models import promoted
 from services.lag_monitor import gauges
@@ -25,6 +26,9 @@ MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 WHO = ("--actor", "risk_lead", "--reason", "replay_better")
 SHIPPED = returns().version
 TIMID, TIMIDER, BOLD = "timid", "timider", "bold"
+ANNOUNCED = (
+    "SELECT convert_from(payload, 'UTF8') AS fact FROM outbox WHERE topic = 'risk.active.v1' ORDER BY publication_id"
+)
 CHANGES = "SELECT version, goes_back, actor, reason, before FROM risk_activation ORDER BY id"
 
 
@@ -66,6 +70,11 @@ async def test_a_model_in_force_that_holds_twice_as_many_goes_back_by_itself(
     await settled(feed, HELD_LEAST, 3)
     assert list((await versions(feed)).values())[HELD_LEAST:] == [BOLD] * 3, "the batch that finds it goes back first"
     assert (await changes(feed))[-1] == (BOLD, True, "risk-scoring", "hold_rate", None)
+    announced = [ModelActivated.model_validate_json(row["fact"]) for row in await feed.connection.fetch(ANNOUNCED)]
+    assert [(each.version, each.replaced, each.actor) for each in announced] == [
+        (BOLD, None, "risk_lead"), (TIMID, BOLD, "risk_lead"), (BOLD, TIMID, "risk-scoring"),
+    ], "by itself or by hand, each change is announced in its own transaction"  # fmt: skip
+    assert announced[-1].goes_back
     told = await status(capsys)
     assert (told["in_force"], told["shipped"]) == (BOLD, False)
     (stopped,) = told["stopped"]
