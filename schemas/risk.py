@@ -69,14 +69,14 @@ class ModelActivated(Event):
     """Another model of a kind decides from now on; an announcement: what is in force is read in the registry.
 
     ``account_id`` is the kind's reserved name, so that its topic keeps the last change for ever. ``change`` grows with
-    each. No ``version`` is the table that comes with the program, and so is no ``replaced``. ``goes_back`` says that it
-    decided before, ``unproven`` that its checks did not allow it and a person did; ``actor`` is who changed it, the
-    service itself where a rule was broken (``reason``).
+    each. No ``model_version`` is the table that comes with the program, and so is no ``replaced``. ``goes_back`` says
+    that it decided before, ``unproven`` that its checks did not allow it and a person did. ``actor`` is who changed it,
+    the service itself where a rule was broken (``reason``).
     """
 
-    kind: Literal["return"]
+    model: Literal["return"]
     change: Annotated[int, Field(ge=1)]
-    version: Reference | None
+    model_version: Reference | None
     replaced: Reference | None
     goes_back: bool
     unproven: bool

@@ -372,9 +372,9 @@ def limit_increase_decided(**changes: Any) -> review.LimitIncreaseDecided:
 def model_activated(**changes: Any) -> risk.ModelActivated:
     usual = {
         "account_id": RETURN_MODEL,
-        "kind": "return",
+        "model": "return",
         "change": 7,
-        "version": "return-prior-2",
+        "model_version": "return-prior-2",
         "replaced": None,
         "goes_back": False,
     }

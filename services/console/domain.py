@@ -1,6 +1,5 @@
 """The case lane: what a fact opens follows its dates, and what people may do with cases and holds (domain 3.3)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -36,6 +35,8 @@ from services.console.model import (
     SourceDiffers,
     card_like,
     differs_id,
+    kept_json,
+    model_changed,
     review_subject,
     way,
 )
@@ -133,7 +134,7 @@ def decide(policy: None, state: Desk, event: Input, moment: Moment) -> Decision[
             long = moment.now + timedelta(days=PARKED_DAYS)
             return Decision(state, timers=(Timer(account, PARKED_LONG, ref, number, long),))
         case ModelActivated():
-            return Decision(state.audited(_changed_model(event)))
+            return Decision(state.audited(model_changed(event)))
         case Event():
             opens = opening(event, moment.now)
             if opens is None:
@@ -395,15 +396,5 @@ def _fact(command: ReleaseHold | ExtendHold, place: tuple[str, str], now: dateti
     }
 
 
-def _changed_model(told: ModelActivated) -> Audit:
-    """Return the entry of a change of the model that decides: the registry keeps it, the audit cannot be rewritten."""
-    content = told.model_dump(include={"event_id", "change", "version", "replaced", "goes_back", "unproven"})
-    return Audit(told.occurred_at, told.actor, "activate_model", told.account_id, told.reason, _kept(content))
-
-
 def _audit(command: Command, action: Action, subject: str, content: Mapping[str, object], now: datetime) -> Audit:
-    return Audit(now, command.actor, action, subject, command.reason, _kept(content))
-
-
-def _kept(content: Mapping[str, object]) -> str:
-    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return Audit(now, command.actor, action, subject, command.reason, kept_json(content))

@@ -1,5 +1,6 @@
 """The case lane as values: what a person has to look at, by when, and what became of it (domain 3.3)."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from schemas.ids import EventId, RepaymentId, derived_id, event_id
 from schemas.review import LimitOutcome
+from schemas.risk import ModelActivated
 from services.decision import Internal
 
 CaseState = Literal["open", "assigned", "in_review", "escalated", "resolved", "closed"]
@@ -247,3 +249,14 @@ def _luhn(digits: list[int]) -> bool:
 def differs_id(event: SourceDiffers) -> EventId:
     """Return the id of the fact that a repayment differs so: found again, it opens no second case."""
     return event_id("SourceDiffers", event.repayment_id, event.differs)
+
+
+def model_changed(told: ModelActivated) -> Audit:
+    """Return the entry of a change of the model that decides: the registry keeps it, the audit cannot be rewritten."""
+    content = told.model_dump(include={"event_id", "change", "model_version", "replaced", "goes_back", "unproven"})
+    return Audit(told.occurred_at, told.actor, "activate_model", told.account_id, told.reason, kept_json(content))
+
+
+def kept_json(content: Mapping[str, object]) -> str:
+    """Return what an entry of the audit says, the same for the same content."""
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -55,6 +55,7 @@ UNPUBLISHED = "SELECT service, publications, oldest_at FROM lag_monitor.outbox_w
 CASES = "SELECT kind, priority, cases, oldest_due_at FROM lag_monitor.case_waiting"
 TRIALS = "SELECT outcome, trials FROM lag_monitor.model_trial"
 EXPOSED = "SELECT product, minor FROM lag_monitor.exposed"
+RELIEF = "SELECT product, in_force, spent_minor, budget_minor FROM lag_monitor.relief"
 OVER_BUDGET = "SELECT repayments FROM lag_monitor.over_budget"
 IMBALANCE = "SELECT currency, minor FROM lag_monitor.imbalance"
 # How far billing's and the broker's clocks were ahead in the last five minutes, seconds; and what time it is.
@@ -115,7 +116,7 @@ async def read(connection: Connection, known: Mapping[str, tuple[str, ...]]) -> 
 
 
 async def _models(connection: Connection, values: Values, known: Mapping[str, tuple[str, ...]]) -> None:
-    """Add what is tried beside the return model in force, what is exposed, and what a budget kept back."""
+    """Add what is tried beside the return model in force, what is exposed, what a budget kept back, and relief."""
     values |= _zeros(catalogue.MODEL_TRIALS, known)
     for row in await connection.fetch(TRIALS):
         _add(values, catalogue.MODEL_TRIALS, (row["outcome"],), row["trials"])
@@ -123,6 +124,10 @@ async def _models(connection: Connection, values: Values, known: Mapping[str, tu
         _add(values, catalogue.EXPOSED, (row["product"],), row["minor"])
     for row in await connection.fetch(OVER_BUDGET):
         _add(values, catalogue.OVER_BUDGET, (), row["repayments"])
+    for row in await connection.fetch(RELIEF):
+        _add(values, catalogue.RELIEF, (row["product"],), row["in_force"])
+        _add(values, catalogue.RELIEF_SPENT, (row["product"],), row["spent_minor"])
+        _add(values, catalogue.RELIEF_BUDGET, (row["product"],), row["budget_minor"])
 
 
 def _pending(values: Values, waiting: Sequence[Row], oldest: Sequence[Row]) -> None:

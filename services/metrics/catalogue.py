@@ -249,6 +249,21 @@ OVER_BUDGET: Final = _gauge(
     (),
     "Repayments of the last 15 minutes that the portfolio's spent budget kept back.",
 )
+RELIEF: Final = _gauge(
+    "relief_in_force",
+    "",
+    ("product",),
+    "1 while the instant cap of tiers A and B is wider because our own delay burns an objective, 0 after.",
+)
+RELIEF_SPENT: Final = _gauge(
+    "relief_spent_minor_units",
+    "minor units",
+    ("product",),
+    "What is expected to be lost of what reliefs of the last day gave back sooner, as last counted.",
+)
+RELIEF_BUDGET: Final = _gauge(
+    "relief_budget_minor_units", "minor units", ("product",), "What a product's reliefs may lose in a day."
+)
 INVARIANTS: Final = _gauge(
     "invariant_violations", "", ("invariant",), "Rows that break an invariant; anything but 0 is a defect."
 )

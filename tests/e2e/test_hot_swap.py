@@ -46,9 +46,10 @@ FROM risk_scoring.outbox WHERE topic = 'repayment.risk.v1'
 AUDITED = (
     "SELECT actor, reason, content::json AS content FROM console.audit WHERE action = 'activate_model' ORDER BY seq"
 )
-CHANGED = (
-    "SELECT id AS change, version, goes_back, unproven, actor, reason FROM risk_scoring.risk_activation ORDER BY id"
-)
+CHANGED = """
+SELECT id AS change, version AS model_version, goes_back, unproven, actor, reason FROM risk_scoring.risk_activation
+ORDER BY id
+"""
 # Repayments that limit-release knows the verdict of.
 RELEASED = "SELECT repayment_id, model_version FROM limit_release.repayment WHERE assessed"
 
@@ -211,8 +212,8 @@ async def test_a_model_in_force_that_holds_too_much_goes_back_by_itself_under_tr
     assert not [each for each in verdicts if each.model_version != TIMID and by_it[0] <= each.occurred_at <= by_it[-1]]
     await released(settings, told)
     promotion, by_itself = await announced(settings)
-    assert (promotion.version, promotion.replaced, promotion.unproven) == (TIMID, None, True)
-    assert (by_itself.version, by_itself.replaced, by_itself.actor) == (None, TIMID, "risk-scoring")
+    assert (promotion.model_version, promotion.replaced, promotion.unproven) == (TIMID, None, True)
+    assert (by_itself.model_version, by_itself.replaced, by_itself.actor) == (None, TIMID, "risk-scoring")
     assert await violations(settings) == {}
     with capsys.disabled():
         seconds = (back["activated_at"] - by_it[HELD_LEAST - 1]).total_seconds()
@@ -250,6 +251,6 @@ async def announced(settings: Settings) -> list[ModelActivated]:
         said = json.loads(entry["content"])
         assert event.model_dump(include=set(row)) == row
         assert {**said, "actor": entry["actor"], "reason": entry["reason"]} == event.model_dump(
-            exclude={"account_id", "occurred_at", "kind"}
+            exclude={"account_id", "occurred_at", "model"}
         )
     return told

@@ -1,10 +1,11 @@
 """Cases on a real PostgreSQL: opened once, moved along the lane only, and an audit nobody changes unseen."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from hashlib import sha256
 from itertools import product
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import asyncpg
 import pytest
@@ -15,13 +16,14 @@ from schemas.review import LimitIncreaseDecided, LimitReviewConcluded
 from schemas.risk import Tranche
 from services.console.domain import (
     CASE_CLOSES,
+    AskReview,
     Command,
     ExtendHold,
     MoveCase,
     ReleaseHold,
     TakeFeedback,
 )
-from services.console.model import ACTS_A_DAY_MAX, LANE, SECOND_PERSON_MINOR, CaseOutcome, CaseState
+from services.console.model import ACTS_A_DAY_MAX, ASKED_AGAIN, LANE, SECOND_PERSON_MINOR, CaseOutcome, CaseState
 from services.console.store import dead_letters
 from services.console.worker import WORKER
 from services.limit_release.worker import WORKER as LIMIT_RELEASE
@@ -39,6 +41,8 @@ from tests.integration.test_lag_exporter import scraped, total, value
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 STATES: tuple[CaseState, ...] = get_args(CaseState)
 STEP = "INSERT INTO case_step VALUES ($1, $2, $3, $4, clock_timestamp(), 'agent_1', 'checked')"
+# How many wait for a row that another holds.
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 LATE = builders.restoration_delayed(cause="system_delay.processing")
 
 
@@ -353,6 +357,48 @@ async def test_a_person_who_did_enough_for_a_day_is_refused_by_the_books_too(
         assert (await say(feed, release)).counts["stale"] == 1
         with pytest.raises(asyncpg.PostgresError, match="busy did enough for a day"):
             await connection.execute(add, 1, timedelta(0))
+
+
+@pytest.mark.parametrize("asked", ["appeal_review", "request_review"])
+async def test_the_same_asked_twice_in_one_instant_is_asked_once(
+    feed_of: MakeFeed, settings: Settings, asked: Literal["appeal_review", "request_review"]
+) -> None:
+    """Both read that nobody asked, and wait for the head of the audit; the second sees the first and decides again."""
+    feeds = [await feed_of(WORKER), await feed_of(WORKER)]
+    commands = [AskReview(builders.ACCOUNT, f"agent_{n}", "customer_asked", asked) for n in (1, 2)]
+    async with owner(settings) as connection:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM console.audit_head FOR UPDATE")
+            both = asyncio.gather(*map(say, feeds, commands), return_exceptions=True)
+            for _ in range(500):
+                if await connection.fetchval(WAITING) == len(feeds):
+                    break
+                await asyncio.sleep(0.01)
+            assert await connection.fetchval(WAITING) == len(feeds)
+        done = await both
+    (kept,) = [each for each in done if isinstance(each, Committed)]
+    (refused,) = [n for n, each in enumerate(done) if isinstance(each, asyncpg.SerializationError)]
+    assert kept.counts["applied"] == 1
+    assert (await say(feeds[refused], commands[refused])).counts["stale"] == 1, "it comes again and finds the other's"
+    assert await feeds[0].value("SELECT count(*) FROM audit") == 1
+    assert await feeds[0].value("SELECT count(*) FROM outbox") == 1
+
+
+@pytest.mark.parametrize("asked", ["appeal_review", "request_review"])
+async def test_the_books_let_the_same_be_asked_again_exactly_after_its_time(
+    feed_of: MakeFeed, settings: Settings, asked: Literal["appeal_review", "request_review"]
+) -> None:
+    feed = await feed_of(WORKER)
+    entry = (
+        "INSERT INTO console.audit (at, actor, action, account_id, subject, reason, content) "
+        "VALUES (timestamptz '2026-11-27Z' + $1::interval, 'agent_1', $2, 'a', 's', 'r', '{}')"
+    )
+    async with owner(settings) as connection:
+        await connection.execute(entry, timedelta(0), asked)
+        with pytest.raises(asyncpg.SerializationError):
+            await connection.execute(entry, ASKED_AGAIN[asked] - timedelta(milliseconds=1), asked)
+        await connection.execute(entry, ASKED_AGAIN[asked], asked)
+    assert await feed.value("SELECT count(*) FROM audit") == 2
 
 
 async def test_a_limit_near_the_threshold_is_a_case_until_a_person_decides(

@@ -156,6 +156,7 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "what is held": ("lag_monitor", gauges.HELD, ()),
     "what is overdue": ("lag_monitor", gauges.OVERDUE, ()),
     "what is exposed": ("lag_monitor", gauges.EXPOSED, ()),
+    "relief": ("lag_monitor", gauges.RELIEF, ()),
     "what the budget kept back": ("lag_monitor", gauges.OVER_BUDGET, ()),
     "restorations": ("lag_monitor", projector.RESTORATIONS, (500, projector.EDGES_MS, "restoration")),
     "tallies": ("lag_monitor", projector.TALLIES, (500, projector.EDGES_MS, "tally")),

@@ -11,13 +11,16 @@ import pytest
 
 from services.cli.commands import answer
 from services.cli.system import environment
+from services.lag_monitor import gauges
+from services.lag_monitor.worker import WORKER as LAG_MONITOR
+from services.metrics.catalogue import RELIEF, RELIEF_BUDGET, RELIEF_SPENT
 from services.profiles import FOLDER
 from services.risk_scoring.worker import WORKER
 from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
-from tests.integration.support import Feed, owner, violations
+from tests.integration.support import Feed, owner, role, violations
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
 CAP = 200_000
@@ -87,15 +90,24 @@ async def given_back(feed: Feed, settings: Settings, number: int) -> tuple[int, 
     return at_once, dict(fact["inputs"])
 
 
+async def relief_told(settings: Settings) -> tuple[float | None, ...]:
+    """Return what is told of the relief of the default product: in force, spent, budget."""
+    async with role(settings, LAG_MONITOR.package) as connection:
+        found = await gauges.read(connection, {})
+    return tuple(found.get((metric.name, ("default",))) for metric in (RELIEF, RELIEF_SPENT, RELIEF_BUDGET))
+
+
 async def test_l17_relief_follows_the_burn_within_its_budget_and_every_step_is_kept(
     feed: Feed, settings: Settings
 ) -> None:
     await promised(settings, "met", 1, 100)
     assert await relief("control") == 0
     assert await steps(settings) == []
+    assert await relief_told(settings) == (None, None, None)
     assert (await given_back(feed, settings, 1))[0] == CAP
     await promised(settings, "breached", 101, 105)
     assert await relief("control") == 0
+    assert await relief_told(settings) == (1, 0, 3_000)
     at_once, inputs = await given_back(feed, settings, 2)
     assert (at_once, inputs["widened_minor"]) == (2 * CAP, CAP)
     assert await relief("control") == 0
@@ -112,6 +124,7 @@ async def test_l17_relief_follows_the_burn_within_its_budget_and_every_step_is_k
         (row,) = await connection.fetch("SELECT budget_minor, spent_minor FROM risk_scoring.cap_relief")
         seen = json.loads((await connection.fetch(STEPS))[0]["seen"])
     assert row["spent_minor"] >= row["budget_minor"] == 3_000
+    assert await relief_told(settings) == (0, row["spent_minor"], 3_000)
     assert (seen["slo"], seen["short"], seen["spent_minor"]) == ("low_risk_60s", {"due": 105, "broken": 5}, 0)
     assert await violations(settings) == {}
 
@@ -131,6 +144,7 @@ async def test_l17_relief_is_ended_by_a_person_or_by_itself_when_nobody_controls
             "UPDATE risk_scoring.cap_relief SET until = began_at + interval '1 microsecond' WHERE ended_at IS NULL"
         )
     assert (await given_back(feed, settings, 2))[0] == CAP, "it was over when nobody renewed it"
+    assert (await relief_told(settings))[0] == 0, "it is told as over, too"
     await relief("control")
     assert [step for step, _, why in await steps(settings) if why == "nobody renewed it"] == ["ended"]
     capsys.readouterr()

@@ -142,8 +142,8 @@ async def test_each_change_of_what_decides_is_announced_once_and_none_that_was_u
     assert await asyncio.to_thread(answer, ["risk", "shadow", NEXT, *WHO]) == 1, "it is in force"
     await activate(formula, None, "risk_chief", "worse")
     first, second = await announced(feed)
-    assert (first.version, first.replaced, first.goes_back, first.unproven) == (NEXT, None, False, True)
-    assert (second.version, second.replaced, second.goes_back, second.unproven) == (None, NEXT, True, False)
+    assert (first.model_version, first.replaced, first.goes_back, first.unproven) == (NEXT, None, False, True)
+    assert (second.model_version, second.replaced, second.goes_back, second.unproven) == (None, NEXT, True, False)
     assert (second.actor, second.reason, second.account_id) == ("risk_chief", "worse", RETURN_MODEL)
     assert first.change < second.change
 

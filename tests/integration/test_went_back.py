@@ -71,7 +71,7 @@ async def test_a_model_in_force_that_holds_twice_as_many_goes_back_by_itself(
     assert list((await versions(feed)).values())[HELD_LEAST:] == [BOLD] * 3, "the batch that finds it goes back first"
     assert (await changes(feed))[-1] == (BOLD, True, "risk-scoring", "hold_rate", None)
     announced = [ModelActivated.model_validate_json(row["fact"]) for row in await feed.connection.fetch(ANNOUNCED)]
-    assert [(each.version, each.replaced, each.actor) for each in announced] == [
+    assert [(each.model_version, each.replaced, each.actor) for each in announced] == [
         (BOLD, None, "risk_lead"), (TIMID, BOLD, "risk_lead"), (BOLD, TIMID, "risk-scoring"),
     ], "by itself or by hand, each change is announced in its own transaction"  # fmt: skip
     assert announced[-1].goes_back

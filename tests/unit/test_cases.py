@@ -463,14 +463,14 @@ def test_the_same_words_said_again_later_are_another_command() -> None:
 
 
 def test_a_change_of_the_model_that_decides_is_an_entry_of_the_audit_and_nothing_else() -> None:
-    told = builders.model_activated(goes_back=True, version=None, replaced="timid", actor="risk-scoring")
+    told = builders.model_activated(goes_back=True, model_version=None, replaced="timid", actor="risk-scoring")
     decision = decided(told)
     assert (decision.state.cases, decision.events, decision.timers, decision.reason) == ({}, (), (), "")
     (entry,) = decision.state.audits
     assert (entry.action, entry.actor, entry.subject) == ("activate_model", "risk-scoring", "model:return")
     assert (entry.reason, entry.at) == (told.reason, told.occurred_at)
     assert json.loads(entry.content) == {
-        "event_id": told.event_id, "change": 7, "version": None, "replaced": "timid", "goes_back": True,
+        "event_id": told.event_id, "change": 7, "model_version": None, "replaced": "timid", "goes_back": True,
         "unproven": False,
     }  # fmt: skip
 

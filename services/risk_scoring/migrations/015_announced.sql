@@ -15,7 +15,7 @@ BEGIN
     format('00-%s-%s-01', hex, left(hex, 16)), convert_to(json_build_object('event_id', hex,
       'account_id', 'model:' || change.kind,
       'occurred_at', to_char(told_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-      'kind', change.kind, 'change', change.id, 'version', change.version,
+      'model', change.kind, 'change', change.id, 'model_version', change.version,
       'replaced', (SELECT a.version FROM risk_activation a
         WHERE a.kind = change.kind AND a.became = 'champion' AND a.id < change.id ORDER BY a.id DESC LIMIT 1),
       'goes_back', change.goes_back, 'unproven', change.unproven, 'actor', change.actor,

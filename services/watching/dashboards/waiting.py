@@ -84,6 +84,19 @@ WAITING: Final = Board(
                     "short",
                     Ask(f"max({of(catalogue.OVER_BUDGET)})", "kept back"),
                 ),
+                graph(
+                    "Relief",
+                    "1 while the instant cap of low-risk tiers is wider because our own delay burns an objective.",
+                    "short",
+                    Ask(f"max by (product) ({of(catalogue.RELIEF)})", "{{product}}"),
+                ),
+                graph(
+                    "Spent for relief",
+                    "What reliefs of the last day are expected to lose, minor units, and what they may.",
+                    "short",
+                    Ask(f"max by (product) ({of(catalogue.RELIEF_SPENT)})", "{{product}} spent"),
+                    Ask(f"max by (product) ({of(catalogue.RELIEF_BUDGET)})", "{{product}} budget"),
+                ),
             ),
         ),
         Section(
