@@ -66,7 +66,9 @@ def written(broker: Secured, name: str, topics: Collection[str] = TOPICS) -> set
     outcomes: dict[str, Any] = {}
     producer = Producer(client(broker, name))
     for topic in topics:
-        producer.produce(topic, b"{}", on_delivery=lambda error, message: outcomes.update({message.topic(): error}))
+        producer.produce(
+            topic, b"{}", b"k", on_delivery=lambda error, message: outcomes.update({message.topic(): error})
+        )
     assert producer.flush(SECONDS) == 0
     assert {error.code() for error in outcomes.values() if error} <= {REFUSED}
     return {topic for topic, error in outcomes.items() if error is None}
