@@ -32,6 +32,7 @@ def growth_of(record: DecisionRecord) -> Growth:
     raw_before = record.available_raw_minor - moved - other
     covered = min(restored, max(0, -raw_before))
     rest = record.available_credit_minor - record.available_before_minor - (moved - covered) - other
-    if Reason.ACCOUNT_ACTIVE_AGAIN in record.reasons:
+    hidden = not record.available_before_minor and raw_before > 0
+    if hidden or Reason.ACCOUNT_ACTIVE_AGAIN in record.reasons:
         return Growth(covered, max(0, rest), other)
     return Growth(covered, 0, other, max(0, rest))

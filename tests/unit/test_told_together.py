@@ -14,6 +14,7 @@ from schemas.restoration import (
     CreditRestored,
     DecisionRecord,
     HeldSum,
+    HoldPlaced,
     NothingToRestore,
     RestorationReversed,
     ToldRecord,
@@ -313,3 +314,15 @@ def test_what_a_thaw_tells_does_not_depend_on_how_often_it_was_decided() -> None
     again = limit_release.decide(pipe.policy, pipe.credit, event, moment(FRIDAY + timedelta(hours=1)))
     assert once == again
     assert len({fact.event_id for fact in once.events}) == len(once.events)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-CN"])
+def test_r23_a_thaw_that_only_holds_again_says_what_the_freeze_hid_and_no_credit_balance(language: Language) -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(600_000, principal=550_000)
+    pipe.status("frozen")
+    pipe.repay(10_000, rail="direct_debit")
+    (held,) = all_of(pipe.status("active"), HoldPlaced)
+    texts, freed = CATALOGUES[language].customer, {"en": "CN¥500.00", "zh-CN": "¥500.00"}[language]
+    text = customer_text(held.record, language=language, timezone=ZONE)
+    assert texts.active_again.format(other=freed) in text
+    assert texts.balance_usable.format(other=freed) not in text
