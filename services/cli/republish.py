@@ -60,11 +60,18 @@ UNREAD: Final = " UNION ALL ".join(
     for reader in EVERYONE
     if (shared := {topic.name for topic in writer.writes} & set(reader.topics))
 )
-COUNT: Final = "SELECT count(*) FROM {package}.publication WHERE created_at >= $1 AND published_at IS NOT NULL"
-# Lets a service's workers send again what they told since then.
+COUNT: Final = "SELECT count(*) FROM {package}.publication WHERE created_at >= $1"
+# Lets a service's workers send again what they told since then, under new numbers in the same order: a worker may still
+# hold the acknowledgement of a record that was lost, or lies where its reader had been, and must not close it by that.
 OPEN: Final = """
-WITH opened AS (UPDATE {package}.publication SET published_at = NULL WHERE created_at >= $1 AND published_at IS NOT NULL
-  RETURNING 1)
+WITH again AS (
+  SELECT publication_id AS was, nextval(pg_get_serial_sequence('{package}.publication', 'publication_id')) AS becomes,
+    partitions, created_at
+  FROM (SELECT * FROM {package}.publication WHERE created_at >= $1 ORDER BY publication_id) AS p),
+moved AS (UPDATE {package}.outbox SET publication_id = becomes FROM again WHERE publication_id = was),
+closed AS (DELETE FROM {package}.publication USING again WHERE publication_id = was),
+opened AS (INSERT INTO {package}.publication (publication_id, partitions, created_at) OVERRIDING SYSTEM VALUE
+  SELECT becomes, partitions, created_at FROM again RETURNING 1)
 SELECT count(*) FROM opened
 """
 # Moves a reader to where the broker is. Every offset stays accounted for: what was read of a lost stretch is counted as

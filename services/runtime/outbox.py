@@ -47,13 +47,13 @@ _PARTS = re.compile(r",\n(?=\w+ AS \()")
 _PARAMETER = re.compile(r"\$(\d+)")
 # Closes what Kafka acknowledged when no batch comes to do it.
 ACKNOWLEDGE = "UPDATE publication SET published_at = clock_timestamp() WHERE publication_id = ANY ($1::bigint[])"
-# What is not known to have reached Kafka, in the order it was committed.
+# What is not known to have reached Kafka, in the order it was committed; what a clock set back since made is old, too.
 UNPUBLISHED = """
 SELECT o.publication_id, o.event_id, o.event_type, o.topic, o.account_id, o.occurred_at, o.traceparent, o.payload
-FROM outbox o
-JOIN (SELECT publication_id FROM publication
+FROM outbox o JOIN (SELECT publication_id FROM publication
       WHERE published_at IS NULL AND (partitions && $1::integer[] OR partitions = '{}')
-        AND ($2::double precision = 0 OR created_at <= clock_timestamp() - make_interval(secs => $2))
+        AND ($2::double precision = 0 OR created_at NOT BETWEEN clock_timestamp() - make_interval(secs => $2)
+          AND clock_timestamp())
         AND publication_id <> ALL ($3::bigint[])
       ORDER BY publication_id LIMIT 200) AS p USING (publication_id)
 ORDER BY o.publication_id, o.n

@@ -13,6 +13,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 
 from schemas.topics import INTAKE, SETTLEMENT, TYPE_OF
+from services.cli.republish import OPEN
 from services.repayment_ingest.worker import WORKER as INGEST
 from services.runtime.publisher import Publisher, partition_of
 from services.runtime.settings import Settings
@@ -21,7 +22,7 @@ from tests import builders
 from tests.conftest import PARTITIONS
 from tests.integration.conftest import MakeFeed
 from tests.integration.kafka import Seen, records
-from tests.integration.support import Feed, Raw
+from tests.integration.support import Feed, Raw, owner
 
 # org.apache.kafka.common.utils.UtilsTest, testMurmur2: what Java's default partitioner hashes keys to.
 JAVA_MURMUR2 = {
@@ -107,6 +108,45 @@ async def test_what_a_lost_publisher_left_is_sent_by_the_next_and_not_again(
     arrived = ids(await records(empty_kafka, INTAKE.name))
     assert set(arrived) == {*order, first.outgoing[0].event_id}
     assert arrived.count(first.outgoing[0].event_id) == 2, "acknowledged, not marked: it comes twice"
+
+
+async def test_an_acknowledgement_older_than_a_republication_closes_nothing(
+    feed_of: MakeFeed, empty_kafka: Settings
+) -> None:
+    """The broker took it, lost it, and `otb republish` ran before its worker closed it."""
+    feed = await feed_of(INGEST)
+    told = await feed.deliver(builders.repayment_reported())
+    assert told.publication_id is not None
+    async with publisher(empty_kafka) as publishing:
+        await publishing.send(told.publication_id, told.outgoing)
+        await publishing.settle()
+        order = await reported(feed, accounts=2, each=3)
+        async with owner(empty_kafka) as operator:
+            opened = await operator.fetchval(OPEN.format(package=INGEST.package), builders.REPAID_AT)
+        assert opened == 1 + len(order)
+        await publishing.mark(feed.connection)
+        assert await publishing.republish(feed.connection, (0,)) == 1 + len(order)
+        await publishing.settle()
+        await publishing.mark(feed.connection)
+        assert await publishing.republish(feed.connection, (0,)) == 0
+    first = told.outgoing[0].event_id
+    arrived = ids(await records(empty_kafka, INTAKE.name))
+    assert arrived.count(first) == 2
+    for account in range(2):
+        sent = [r for r in await records(empty_kafka, INTAKE.name) if r.headers["ce_subject"] == f"account-{account}"]
+        assert ids(sent) == [event for event in order if event in set(ids(sent))], "in the order of their commits"
+
+
+async def test_what_a_clock_set_back_since_made_is_relayed_at_once(feed_of: MakeFeed, empty_kafka: Settings) -> None:
+    feed = await feed_of(INGEST)
+    await feed.deliver(builders.repayment_reported())
+    async with publisher(empty_kafka) as publishing:
+        assert await publishing.republish(feed.connection, (0,), older_than_seconds=60) == 0, "its worker sends it"
+        async with owner(empty_kafka) as connection:
+            await connection.execute(
+                "UPDATE repayment_ingest.publication SET created_at = created_at + interval '4 min'"
+            )
+        assert await publishing.republish(feed.connection, (0,), older_than_seconds=60) == 1
 
 
 async def test_a_failed_send_fails_once_and_is_sent_again_from_the_outbox(

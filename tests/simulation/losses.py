@@ -1,7 +1,7 @@
 """A broker that comes back without its last records, and the operator who has what was in them told again.
 
-No seed calls ``Tail.lose()`` yet. Of 452 that did, 11 ended with something untold or unpublished, and nobody
-has found out yet whether a publication acknowledged before the loss is closed after it, or the operator here is wrong.
+No seed calls ``Tail.lose()`` yet. Of 676 that did, 4 ended otherwise than asked: a return whose reader met it before
+the repayment, which lay where it had read already, is no strike; and after a clock set back one was not told.
 """
 
 from datetime import datetime, timedelta
@@ -101,7 +101,7 @@ def oldest(world: "World", lost: "list[Record]") -> datetime:
 
 
 def republish(world: "World", since: datetime) -> None:
-    """Do to the books what `otb republish` does: readers go to where the log ends, publications are open again."""
+    """Do to the books what `otb republish` does: readers go to where the log ends, publications get a number again."""
     for own in world.database.services.values():
         for (topic, partition), row in list(own.progress.rows.items()):
             ends_at = len(world.broker.logs[topic, partition])
@@ -112,7 +112,12 @@ def republish(world: "World", since: datetime) -> None:
             for aside in list(own.set_aside.rows.values()):
                 if aside[3:5] == (topic, partition) and aside[5] >= ends_at:
                     own.set_aside.put(own.set_aside.changed(aside, offset=-aside[0]))
-        for publication in list(own.publication.rows.values()):
+        for publication in sorted(own.publication.rows.values()):
             if publication[2] >= since:
-                own.publication.put((*publication[:3], None))
+                own.publications += 1
+                own.publication.delete(publication[0])
+                own.publication.insert((own.publications, *publication[1:3], None))
+                for row in [row for row in own.outbox.rows.values() if row[0] == publication[0]]:
+                    own.outbox.delete(row[:2])
+                    own.outbox.insert((own.publications, *row[1:]))
         own.undo.clear()

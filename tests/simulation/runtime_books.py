@@ -184,13 +184,13 @@ class Books:
 
     def unpublished(self, values: Values) -> list[dict[str, Any]]:
         mine, older_than, known = set(values[0]), values[1], set(values[2])
-        before = self.clock() - timedelta(seconds=older_than)
+        now = self.clock()
         wanted = [
             at
             for at, row in sorted(self.publication.rows.items())
             if row[3] is None
             and (not row[1] or not mine.isdisjoint(row[1]))
-            and (older_than == 0 or row[2] <= before)
+            and (older_than == 0 or not now - timedelta(seconds=older_than) <= row[2] <= now)
             and at not in known
         ][:PUBLICATIONS_MAX]
         keys = {at: n for n, at in enumerate(wanted)}
