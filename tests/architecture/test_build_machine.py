@@ -22,6 +22,7 @@ case "$1" in
   "$FAILS") until [ -z "$HANGS" ] || [ -s hangs ]; do sleep 0.05; done; echo "what $1 said"; exit 3 ;;
   "$HANGS") echo $$ > hangs; exec sleep 60 ;;
 esac
+echo "the last of $1"
 """
 
 
@@ -42,6 +43,7 @@ def played(checkout: Path, *, fails: str = "", hangs: str = "") -> subprocess.Co
 def test_every_part_is_run_once_and_the_seeds_give_way_to_all_others(tmp_path: Path) -> None:
     done = played(tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "the last of test", "the runner's own closing line"
     made = dict(line.split(" ", 1) for line in (tmp_path / "made").read_text().splitlines())
     assert made == {target: f"{19 if target == 'seeds' else os.nice(0)} 1" for target in TARGETS}
 
