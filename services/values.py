@@ -30,7 +30,8 @@ _set_fields = object.__setattr__
 
 
 def built(kind: Callable[P, V]) -> Callable[P, V]:
-    """Return a constructor of a frozen dataclass that takes its fields by name, in half the time of __init__.
+    """Return a constructor of a frozen dataclass that takes its fields by name, for two dozen of them in two thirds of
+    the time of __init__; for six or twelve it gains nothing.
 
     For the classes ``replace`` is for, without default_factory. Raises TypeError for a field that the class does not
     have, and for one left out that has no default.

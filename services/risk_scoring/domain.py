@@ -38,10 +38,10 @@ from services.risk_scoring.model import (
     features,
     said_of,
 )
-from services.values import built, replace
+from services.values import replace
 
 MODEL_VERSION = "rail-rule-1"
-_make_assessed, _make_kept = made(RiskAssessed), built(Assessment)
+_make_assessed = made(RiskAssessed)
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
@@ -303,7 +303,7 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
         cycle = cycle.with_settled(event.settled_at, asked.restorable_minor)
     if asked.rail == "FINAL":
         return replace(state, cycle=cycle)
-    kept = _make_kept(
+    kept = Assessment(
         repayment_id=event.repayment_id,
         funding_account_id=event.funding_account_id,
         assessed_at=asked.now,

@@ -21,7 +21,7 @@ from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFi
 from services.policy import Profile, Profiles
 from services.settlement import facts, replay
 from services.settlement.model import LANE, Account, Entry, News, Repayment
-from services.values import built, replace
+from services.values import replace
 
 DAY_OVER: Final = "due_day_over"
 WAITS: Final[Mapping[str, Awaited]] = {"rail_waits": "rail", "return_waits": "report", "account_waits": "account"}
@@ -32,7 +32,6 @@ UNMATCHED_HOURS: Final = 24
 DOUBLES_WITHIN: Final = timedelta(hours=72)
 """Two repayments by two methods this close pay the same debt twice when one leaves credit balance (R11)."""
 CYCLES_MAX: Final = 12
-_make_repayment = built(Repayment)
 Billed = PurchasePosted | PurchaseRefunded | ChargesAccrued | StatementIssued | CreditBalanceRefunded
 
 
@@ -131,7 +130,7 @@ def _received(profile: Profile, state: Account, event: RepaymentReceived, moment
 def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment: Moment) -> Decision[Account]:
     credited_on = profile.credited_on(event.repaid_at)
     final_on = credited_on + timedelta(days=profile.tail_calendar_days(profile.rail(event.rail)))
-    repayment = _make_repayment(
+    repayment = Repayment(
         repayment_id=event.repayment_id,
         status="settled",
         amount_minor=event.amount_minor,

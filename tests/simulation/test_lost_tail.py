@@ -11,7 +11,7 @@ from services.cli.workers import WORKERS
 from tests.simulation.kafka import Record
 from tests.simulation.losses import LOST, republish
 from tests.simulation.script import STEP_SECONDS, Played, Recorded, append, books
-from tests.simulation.world import BASE
+from tests.simulation.world import BASE, World
 
 SECONDS = 6.0
 
@@ -80,3 +80,21 @@ def test_a_lost_tail_stops_its_readers_and_what_was_in_it_is_told_again(seed: in
     story.played()
     assert story.stopped == story.behind >= {"settlement", "limit-release"}
     assert books(story) == books(recorded(seed))
+
+
+class Stormy(World):
+    """The broker may lose its tail at any moment, while everybody works."""
+
+    @override
+    def _weather(self) -> None:
+        super()._weather()
+        if self.chance.random() < 0.07:
+            self.tail.lose()
+
+
+# Of each an event was told, lost or written where its reader had been, and closed by an acknowledgement from before.
+@pytest.mark.parametrize("seed", [20063, 20107, 20266, 20317, 20375])
+def test_what_a_tail_takes_while_everybody_works_is_told_again(seed: int) -> None:
+    world = Stormy(seed)
+    assert world.run().wrong == ""
+    assert world.situations["lost_tail"]
