@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from schemas.restoration import CreditRestored
 from services.decision import Malformed
-from services.hosted import Hosted, datadir
+from services.hosted import Observer, datadir
 from services.kafka_access import MECHANISM
 from services.lag_monitor.windows import NAME, TOPIC, Picture
 from services.runtime import logs, metrics
@@ -34,7 +34,7 @@ app = faust.App(
     value_serializer="raw",
     store="memory://",
     datadir=datadir(),
-    Worker=Hosted,
+    Worker=Observer,
     autodiscover=False,
     agent_supervisor=CrashingSupervisor,
     stream_wait_empty=False,

@@ -20,6 +20,7 @@ from schemas.review import FeedbackReceived
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentRejected, RepaymentSettled
 from schemas.topics import TOPICS
+from services.hosted import Observer
 from services.lag_monitor.domain import decide
 from services.lag_monitor.store import STORE
 from services.lag_monitor.watch import LEDGER, Watch
@@ -61,6 +62,6 @@ WORKER = Worker(
     decide=decide,
     keeps=STORE,
 )
-app = host(WORKER)
+app = host(WORKER, Observer)
 app.service(Watch)
 metrics.REGISTRY.register(LEDGER)

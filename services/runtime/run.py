@@ -47,7 +47,7 @@ class _App(faust.App):
         return [*super().on_init_dependencies(), self.money]
 
 
-def host(worker: AnyWorker) -> faust.App:
+def host(worker: AnyWorker, hosted: type[Hosted] = Hosted) -> faust.App:
     """Return the app that runs ``worker``: ``faust -A services.<package>.worker worker``."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     app = _App(
@@ -55,7 +55,7 @@ def host(worker: AnyWorker) -> faust.App:
         broker="kafka://",
         store="memory://",
         datadir=datadir(),
-        Worker=Hosted,
+        Worker=hosted,
         autodiscover=False,
         table_standby_replicas=0,
         topic_allow_declare=False,

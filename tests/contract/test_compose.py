@@ -64,6 +64,13 @@ def test_every_container_is_hardened(name: str) -> None:
     assert set(service["networks"]) <= {"core", "edge"}
 
 
+def test_who_looks_on_lets_others_go_first() -> None:
+    assert {name: s["cpu_shares"] for name, s in SERVICES.items() if "cpu_shares" in s} == {
+        "lag-monitor": 128,
+        PICTURE: 128,
+    }
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_image_has_a_version(name: str) -> None:
     image, _, tag = filled(SERVICES[name]["image"]).partition(":")

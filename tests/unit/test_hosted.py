@@ -8,8 +8,9 @@ import signal
 import pytest
 from faust import App, Worker
 
-from services.hosted import Hosted
+from services.hosted import NICE, Hosted, Observer
 from services.lag_monitor import live
+from services.lag_monitor import worker as observer
 from services.settlement.worker import app
 
 
@@ -28,6 +29,18 @@ def test_no_signal_opens_a_debugger_in_a_worker(worker: type[Worker], monkeypatc
     assert opened == ([] if worker is Hosted else ["a debugger"])
 
 
-@pytest.mark.parametrize("hosted", [app, live.app])
+@pytest.mark.parametrize("hosted", [app, live.app, observer.app])
 def test_every_worker_is_hosted_so(hosted: App) -> None:
     assert isinstance(hosted.Worker(), Hosted)
+
+
+@pytest.mark.parametrize("hosted", [live.app, observer.app])
+@pytest.mark.parametrize(("was", "becomes"), [(0, NICE), (19, 19)])
+def test_who_looks_on_stands_back(hosted: App, was: int, becomes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(os, "getpriority", lambda which, who: was)
+    monkeypatch.setattr(os, "setpriority", lambda *given: asked.append(given))
+    monkeypatch.setattr(Worker, "execute_from_commandline", lambda _: asked.append((-1, -1, -1)))
+    hosted.Worker().execute_from_commandline()
+    assert asked == [(os.PRIO_PROCESS, 0, becomes), (-1, -1, -1)]
+    assert not isinstance(app.Worker(), Observer)
