@@ -30,6 +30,8 @@ LOOKED_AT = """
 SELECT case_id FROM console.case_file
 WHERE account_id = $1 AND kind = 'limit_referred' AND state NOT IN ('resolved', 'closed') LIMIT 1
 """
+# Whether the console took an answer up.
+TAKEN_UP = "SELECT outcome, reason FROM console.inbox WHERE event_id = $1::uuid"
 # What risk-scoring answered.
 ANSWER = """
 SELECT convert_from(payload, 'UTF8') FROM risk_scoring.outbox WHERE account_id = $1 AND event_id = $2::uuid
@@ -77,11 +79,12 @@ async def _answered(
         await _allowed(connection, account, asked)
     done = await act(settings, AskReview(account, actor, reason, asked))
     said = await verdict(settings, done.event_id or "", wait, REVIEWED) if done.told else None
-    decided = None
+    decided, case = None, None
     if said is not None and said["outcome"] == "applied":
         answer = event_id("LimitIncreaseDecided", EventId(done.event_id or ""))
         async with connected(settings) as connection:
             decided = LimitIncreaseDecided.model_validate_json(await connection.fetchval(ANSWER, account, answer))
+        case = await _looks(settings, account, decided, wait) if decided.refer else None
     return {
         "account_id": account,
         "event_id": done.event_id,
@@ -89,8 +92,8 @@ async def _answered(
         "outcome": said["outcome"] if said else None,
         "reason": said["reason"] if said else None,
         "decision": None if decided is None else limit_audit(decided),
-        "case_id": None if decided is None or not decided.refer else case_id(decided.event_id),
-        "words": _words(said, decided, told=done.told),
+        "case_id": case,
+        "words": _words(said, decided, case, told=done.told),
     }
 
 
@@ -106,12 +109,20 @@ async def _allowed(connection: Connection, account: AccountId, asked: Asked) -> 
         raise Problem(f"a person looks at the limit of {account} already: case {case}", FOUND)
 
 
-def _words(said: Row | None, decided: LimitIncreaseDecided | None, *, told: bool) -> str:
+async def _looks(settings: Settings, account: AccountId, decided: LimitIncreaseDecided, wait: float) -> str:
+    """Return the case in which a person looks: its own, or one that was asked for in the same instant."""
+    await verdict(settings, decided.event_id, wait, TAKEN_UP)
+    async with connected(settings) as connection:
+        found: str | None = await connection.fetchval(LOOKED_AT, account)
+    return found or case_id(decided.event_id)
+
+
+def _words(said: Row | None, decided: LimitIncreaseDecided | None, case: str | None, *, told: bool) -> str:
     if not told:
         return "kept and audited; Kafka did not take it, the console sends it later"
     if said is None:
         return "audited and sent; risk-scoring has not taken it up yet"
     if decided is None:
         return f"risk-scoring refused it: {REFUSALS.get(said['reason'], said['reason'])}"
-    looks = f" (case {case_id(decided.event_id)})" if decided.refer else ""
+    looks = "" if case is None else f" (case {case})"
     return f"{decided.outcome}{looks}: {limit_text(decided, language='en')}"

@@ -162,8 +162,8 @@ def _said(
 
 
 def _opened(state: Desk, case: Case, account_id: AccountId) -> Decision[Desk]:
-    if case.case_id in state.cases:
-        return Decision(state, outcome="stale", reason="opened_before")
+    if opened := state.opened(case):
+        return Decision(state, outcome="stale", reason=opened)
     due = Timer(account_id, CASE_DUE, case.case_id, 0, case.due_at)
     return Decision(state.put(case), timers=(due,), reason=case.kind)
 

@@ -188,6 +188,13 @@ class Desk:
     anchors: tuple[Anchor, ...] = ()
     limit: Limit | None = None
 
+    def opened(self, case: Case) -> str:
+        """Return why ``case`` is not opened: it was, or a person has to look at the limit already; empty if it is."""
+        if case.case_id in self.cases:
+            return "opened_before"
+        looked_at = any(other.kind == "limit_referred" and other.waits for other in self.cases.values())
+        return "looked_at_already" if looked_at and case.kind == "limit_referred" else ""
+
     def put(self, case: Case) -> "Desk":
         """Return the desk with ``case``."""
         return replace(self, cases={**self.cases, case.case_id: case})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from schemas.event import Event
 from schemas.ids import AccountId
+from schemas.review import LimitIncreaseDecided
 from services.console.domain import (
     PARKED_LONG,
     AskReview,
@@ -36,13 +37,16 @@ DEAD_LETTERS_MAX = 100
 FOUND_MAX = DEAD_LETTERS_MAX + 1
 NOBODY = AccountId("unknown")
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)
-# The cases these inputs may open or speak of, which of the tranches named are parked now; of what people say, the money
-# it is about, what was done last with its subject, how much its actor did in a day, and the limit whose review ends.
+# The cases these inputs may open or speak of or that look at a limit, which of the tranches named are parked now;
+# of what people say, the money it is about, what was done last with its subject, how much its actor did in a day, and
+# the limit whose review ends.
 READS = """
 (SELECT json_agg(c) FROM (
   SELECT case_id, account_id, kind, priority, opened_by, opened_at, due_at, repayment_id, tranche, detail,
     record_version, state, assignee, outcome, answer, resolved_at, version
-  FROM console.case_file WHERE case_id = ANY ($1::text[])) AS c) AS cases,
+  FROM console.case_file WHERE case_id = ANY ($1::text[])
+    OR (account_id = ANY ($9::text[]) AND kind = 'limit_referred' AND state NOT IN ('resolved', 'closed'))
+) AS c) AS cases,
 (SELECT json_agg(t) FROM (
   SELECT repayment_id, number FROM console.parked_tranche
   WHERE (repayment_id, number) IN (SELECT * FROM unnest($2::text[], $3::integer[]))) AS t) AS parked,
@@ -137,7 +141,8 @@ def ask(inputs: Sequence[Input]) -> Sequence[object] | None:
     subjects = sorted({f"{ref}:{number}" for ref, number in holds} | moved | asked)
     actors = sorted({event.actor for event in said})
     ends = sorted({event.account_id for event in said if isinstance(event, MoveCase) and event.outcome in CONCLUDES})
-    return (sorted(cases), *columns(parked, 2), *columns(holds, 2), subjects, actors, ends)
+    looked = sorted({event.account_id for event in inputs if isinstance(event, LimitIncreaseDecided) and event.refer})
+    return (sorted(cases), *columns(parked, 2), *columns(holds, 2), subjects, actors, ends, looked)
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Desk]:

@@ -401,6 +401,28 @@ async def test_the_books_let_the_same_be_asked_again_exactly_after_its_time(
     assert await feed.value("SELECT count(*) FROM audit") == 2
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+async def test_a_request_and_an_appeal_in_one_instant_open_one_case(feed_of: MakeFeed, batches: int) -> None:
+    """Each is answered with a person's look; it is one limit, which one person looks at, and later again."""
+    risk, feed, other = await feed_of(RISK_SCORING), await feed_of(WORKER), await feed_of(WORKER)
+    await risk.deliver(builders.account_opened())
+    ways: tuple[Literal["request_review", "appeal_review"], ...] = ("request_review", "appeal_review")
+    asked = [AskReview(builders.ACCOUNT, "agent_1", "customer_asked", way) for way in ways]
+    done = await asyncio.gather(say(feed, asked[0]), say(other, asked[1]))
+    answers = [builders.limit_increase_decided(refer=True, caused_by=each.outgoing[0].event_id.hex) for each in done]
+    for batch in [answers] if batches == 1 else [[each] for each in answers]:
+        await feed.deliver(*batch)
+    cases = await rows(feed, "SELECT case_id, opened_by FROM case_file")
+    assert [case["opened_by"] for case in cases] == [answers[0].event_id]
+    second = await feed.value("SELECT reason FROM inbox WHERE event_id = $1::uuid", answers[1].event_id)
+    assert second == "looked_at_already"
+
+    case = cases[0]["case_id"]
+    await say(feed, MoveCase(builders.ACCOUNT, "reviewer_1", "checked", case, "resolve", "limit_kept"))
+    await feed.deliver(builders.limit_increase_decided(refer=True))
+    assert await feed.value("SELECT count(*) FROM case_file") == 2
+
+
 async def test_a_limit_near_the_threshold_is_a_case_until_a_person_decides(
     feed_of: MakeFeed, settings: Settings
 ) -> None:

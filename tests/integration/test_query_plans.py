@@ -147,7 +147,7 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "console": (
         "console",
         inbox.reading(console.READS),
-        ("keys", CASES, REPAYMENTS, [1] * 40, REPAYMENTS, [1] * 40, CASES, ["reviewer-1"], ACCOUNTS),
+        ("keys", CASES, REPAYMENTS, [1] * 40, REPAYMENTS, [1] * 40, CASES, ["reviewer-1"], ACCOUNTS, ACCOUNTS),
     ),
     "dead letters without a case": ("console", console.DEAD_LETTERS, (100,)),
     "lag-monitor": ("lag_monitor", inbox.reading(lag.READS), ("keys", REPAYMENTS, [])),
