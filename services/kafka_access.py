@@ -5,9 +5,6 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
 
-from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
-from aiokafka.helpers import create_ssl_context
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
@@ -43,6 +40,8 @@ class KafkaAccess(BaseSettings):
         if self.kafka_security != "PLAINTEXT":
             options["security_protocol"] = self.kafka_security
         if self.kafka_security.endswith("SSL"):
+            from aiokafka.helpers import create_ssl_context
+
             options["ssl_context"] = create_ssl_context(cafile=self.kafka_ca_file)
         if self.kafka_password_file is not None and self.kafka_security.startswith("SASL"):
             options |= {
@@ -69,6 +68,10 @@ class KafkaAccess(BaseSettings):
 
     async def why(self, error: BaseException) -> str:
         """Say what an error at start means; of a refused password aiokafka says that no address answered."""
+        # Not above: commands that read these settings and need no Kafka do not wait for its client.
+        from aiokafka.conn import create_conn
+        from aiokafka.errors import KafkaConnectionError, KafkaError, SaslAuthenticationFailed
+
         if isinstance(error, KafkaConnectionError) and self.kafka_security.startswith("SASL"):
             options = self.kafka()
             host, _, port = options.pop("bootstrap_servers").partition(",")[0].rpartition(":")

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.progress import Progress
-
 from deploy.embedded.state import StackError
 
 LOCK: Final = Path(__file__).with_name("kafka.lock")
@@ -155,6 +152,9 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
     if not sys.stderr.isatty():
         yield _plain_lines(total)
         return
+    from rich.console import Console  # only who downloads waits for them
+    from rich.progress import Progress
+
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("Kafka jars", total=total)
         yield lambda: bar.advance(task)

@@ -12,8 +12,8 @@ from typing import Any, Final
 from services import kafka_access
 from services.billing_simulator.plan import Kind, Plan, Planned, Reference
 from services.runtime.clock import monotonic, utc_now
-from services.runtime.errors import PUBLISH_FAILED, ConfigurationError
-from services.runtime.publisher import producer_of
+from services.runtime.errors import ConfigurationError
+from services.runtime.publisher import PUBLISH_FAILED, producer_of
 from services.runtime.settings import Settings
 
 CLIENT_ID: Final = "billing-simulator"

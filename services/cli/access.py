@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from services.cli.rights import Right, principals, read_access, rights
+from services.cli.declared import Right, principals, read_access, rights
 from services.cli.servers import attached
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, print_json, stdout, working
 from services.runtime.settings import Settings

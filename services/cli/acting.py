@@ -6,28 +6,23 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
-from schemas.ids import Reference
 from schemas.topics import RESTORATION
-from services.cli.servers import Connection as Reading
+from services.cli.actor import limited
 from services.cli.servers import connected
-from services.cli.terminal import FOUND, USAGE, Problem
+from services.cli.terminal import FOUND, Problem
 from services.console.domain import Command
-from services.console.model import ACTS_A_DAY_MAX, SECOND_PERSON_HOURS, SourceDiffers
+from services.console.model import SECOND_PERSON_HOURS, SourceDiffers
 from services.console.worker import WORKER as CONSOLE
 from services.decision import Internal
 from services.runtime.batch import Batch, Committed, process
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
-from services.runtime.errors import COLLISION, PUBLISH_FAILED
 from services.runtime.fold import Arrived
-from services.runtime.postgres import Connection, Row, connect, one
-from services.runtime.publisher import Publisher, partition_of
+from services.runtime.postgres import COLLISION, Connection, Row, connect, one
+from services.runtime.publisher import PUBLISH_FAILED, Publisher, partition_of
 from services.runtime.settings import Settings
 
-Actor = Annotated[str, typer.Option(help="Who decides: an opaque reference, kept in the audit.")]
-Why = Annotated[str, typer.Option("--reason", help="Why, as a code or a ticket's reference; kept in the audit.")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for the word of who applies it.")]
 # How many partitions the console reads; none before it first ran.
 PARTITIONS = "SELECT count(*) AS n FROM progress WHERE topic = $1"
@@ -35,11 +30,8 @@ PARTITIONS = "SELECT count(*) AS n FROM progress WHERE topic = $1"
 VERDICT = "SELECT outcome, reason FROM limit_release.inbox WHERE event_id = $1::uuid"
 # And what risk-scoring made of one.
 REVIEWED = "SELECT outcome, reason FROM risk_scoring.inbox WHERE event_id = $1::uuid"
-# How much an actor did in the last day.
-ACTS = "SELECT count(*) AS n FROM console.audit WHERE actor = $1 AND at > clock_timestamp() - interval '1 day'"
 POLL_SECONDS: Final = 0.1
 SECOND_PERSON: Final = f"so much money takes two: another person has to say the same within {SECOND_PERSON_HOURS} hours"
-_REFERENCE: Final[TypeAdapter[str]] = TypeAdapter(Reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +40,6 @@ class Done:
 
     event_id: str | None
     told: bool
-
-
-def referenced(value: str, option: str) -> str:
-    """Return a value that may be kept for ever and sent: no free text."""
-    try:
-        return _REFERENCE.validate_python(value)
-    except ValidationError as error:
-        raise Problem(f"{option} is a code: letters, digits and _.:/@+-, no spaces, at most 128", USAGE) from error
 
 
 async def act(settings: Settings, command: Command) -> Done:
@@ -94,13 +78,6 @@ async def open_cases(settings: Settings, found: Sequence[SourceDiffers]) -> int:
         return opened
     finally:
         await connection.close(timeout=5)
-
-
-async def limited(connection: Connection | Reading, actor: str) -> None:
-    """Raise Problem when an actor did enough for a day."""
-    (row,) = await connection.fetch(ACTS, actor)
-    if row["n"] >= ACTS_A_DAY_MAX:
-        raise Problem(f"{actor} did {row['n']} things in the last 24 hours, as many as one person may", FOUND)
 
 
 async def _partition(connection: Connection, command: Internal) -> int:

@@ -68,6 +68,11 @@ class Anchor(BaseModel):
         return self.model_copy(update={"mac": hmac.new(key, text.encode(), sha256).hexdigest()})
 
 
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="audit")
+
+
 @app.command(epilog=EPILOG)
 def anchor(path: File, as_json: Json = False) -> int:
     """Add where the audit ends now, signed, unless nothing was done since; run it each minute, on another machine."""

@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from deploy.embedded import StackError
 from deploy.embedded.postgres import program
 from deploy.embedded.programs import inherited_environment
-from services.cli.acting import referenced
+from services.cli.actor import referenced
+from services.cli.declared import EVERYONE, READERS
 from services.cli.grants import bring_up_to_date
 from services.cli.republish import rewind
 from services.cli.servers import attached, connected, owner_dsn
 from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, print_json, stdout, working
-from services.cli.workers import EVERYONE, READERS
 from services.migrate import drift
 from services.runtime.clock import utc_now
 from services.runtime.settings import Settings

@@ -10,7 +10,8 @@ import typer
 
 from schemas.ids import AccountId, RepaymentId
 from schemas.review import LimitIncreaseDecided
-from services.cli.acting import REVIEWED, SECOND_PERSON, Actor, Wait, Why, act, referenced, verdict
+from services.cli.acting import REVIEWED, SECOND_PERSON, Wait, act, verdict
+from services.cli.actor import Actor, Why, referenced
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import Connection, attached, connected
@@ -120,6 +121,11 @@ class Whole:
     part: Row | None
     finer: Sequence[Row]
     review: LimitIncreaseDecided | None = None
+
+
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="case")
 
 
 @app.command("list", epilog=EPILOG)

@@ -13,10 +13,10 @@ from schemas.audit import AuditAnchored
 from schemas.ids import repayment_id
 from services.cli import reconcile
 from services.cli.audit import differs, told
+from services.cli.declared import EVERYONE, WORKERS
 from services.cli.kafka import administrator, ends_of, partitions_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, print_json, seconds_since, stdout, table, working
-from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.clock import monotonic
 from services.runtime.postgres import columns
 from services.runtime.settings import Settings

@@ -20,6 +20,7 @@ from services.billing_simulator.scenarios import SCENARIOS, Scenario, scenario, 
 from services.billing_simulator.send import Ledger
 from services.cli import lag_report
 from services.cli.checks import Report, examine, verdict_lines
+from services.cli.declared import OBSERVERS, WORKERS
 from services.cli.lag import Flow, begin, described
 from services.cli.lag_report import Mark
 from services.cli.live import Screen, Watch
@@ -30,10 +31,8 @@ from services.cli.story import books_line, stories
 from services.cli.system import System, open_system, provision, start_probe, start_workers, wait_ready
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, print_json, seconds_since
 from services.cli.windows import address, start_picture
-from services.cli.workers import OBSERVERS, WORKERS
+from services.lag_monitor import PICTURE, PROBE
 from services.lag_monitor.probe import EVERY_SECONDS
-from services.lag_monitor.probe import NAME as PROBE
-from services.lag_monitor.windows import NAME as PICTURE
 from services.profiles import load_profiles
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import load_settings

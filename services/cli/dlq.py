@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import typer
 
 from schemas.topics import TOPICS
-from services.cli.acting import limited
+from services.cli.actor import limited
+from services.cli.declared import EVERYONE
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import (
     EPILOG,
@@ -23,7 +24,6 @@ from services.cli.terminal import (
     stdout,
     table,
 )
-from services.cli.workers import EVERYONE
 from services.decision import Malformed
 from services.runtime.codec import decode, headers_from_bytes
 from services.runtime.dead_letter import Kept
@@ -85,6 +85,11 @@ class Verdict:
 
     readable: bool
     words: str
+
+
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="dlq")
 
 
 @app.command("list", epilog=EPILOG)
@@ -173,7 +178,9 @@ async def one(connection: Connection, identity: str) -> Aside:
 
 def verdict_of(aside: Aside) -> Verdict:
     """Read the record as its worker would now, without handling it."""
-    worker = next(worker for worker in HANDLERS if worker.name == aside.service)
+    from services.cli.workers import EVERYONE as HOSTED  # with what each can read; only this needs them
+
+    worker = next(worker for worker in HOSTED if worker.name == aside.service)
     row = aside.row
     record = Kept(row["key"], row["value"], headers_from_bytes(row["headers"]))
     try:

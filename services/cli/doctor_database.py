@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+from services.cli.declared import EVERYONE, READERS, read_access
 from services.cli.finding import Finding, told
 from services.cli.grants import differences
 from services.cli.republish import strays_of
-from services.cli.rights import read_access
 from services.cli.servers import connected
-from services.cli.workers import EVERYONE, READERS
 from services.migrate import drift
 from services.runtime.clock import utc_now
 from services.runtime.settings import Settings

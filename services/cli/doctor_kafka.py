@@ -11,9 +11,9 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from schemas.topics import INTAKE, TOPICS
 from services.cli.access import administrator_of, differences
+from services.cli.declared import principals, read_access
 from services.cli.finding import Finding, told
 from services.cli.kafka import tail
-from services.cli.rights import principals, read_access
 from services.cli.system import all_topics
 from services.runtime.clock import from_epoch_ms
 from services.runtime.publisher import BATCH_BYTES

@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from schemas.catalogue import catalogue
 from schemas.export import Readers, asyncapi, json_schema
 from schemas.topics import PARTITIONS, TOPICS, TYPE_OF
 from services.cli.calendars import calendar_files
+from services.cli.declared import Service, services_of
 from services.cli.rights import access
 from services.cli.system import all_topics
 from services.cli.workers import EVERYONE
@@ -44,13 +45,13 @@ class _Plain(yaml.SafeDumper):
 
 def outputs() -> dict[str, str]:
     """Return every generated file's text by its path in the repository."""
-    readers = readers_of(EVERYONE)
+    readers, allowed = readers_of(EVERYONE), access()
     texts = {f"{JSON_FOLDER}/{kind}.json": _json(json_schema(event)) for event, kind in TYPE_OF.items()}
     return texts | {
         "schemas/asyncapi.yaml": _yaml(asyncapi(readers, version("opentobuy"))),
         "schemas/README.md": catalogue(readers, partition_of),
-        "deploy/kafka/topics.yaml": HEAD + TOPICS_NOTE + _yaml(_topics()),
-        "deploy/access.yaml": HEAD + _yaml(access()),
+        "deploy/kafka/topics.yaml": HEAD + TOPICS_NOTE + _yaml(_topics(services_of(allowed))),
+        "deploy/access.yaml": HEAD + _yaml(allowed),
         "README.md": with_settings((ROOT / "README.md").read_text()),
         **calendar_files(),
         **watching_files(),
@@ -103,10 +104,11 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     return 1 if check and names else 0
 
 
-def _topics() -> dict[str, Any]:
+def _topics(services: Iterable[Service]) -> dict[str, Any]:
     stamped = {"message.timestamp.type": "LogAppendTime"}
     topics = [
-        {"name": name, "partitions": PARTITIONS, "config": {**stamped, **kept}} for name, kept in all_topics().items()
+        {"name": name, "partitions": PARTITIONS, "config": {**stamped, **kept}}
+        for name, kept in all_topics(services).items()
     ]
     return {"replication": REPLICATION, "topics": topics}
 

@@ -6,9 +6,8 @@ from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 
-from services.cli.rights import read_access
+from services.cli.declared import EVERYONE, READERS, read_access
 from services.cli.servers import Connection
-from services.cli.workers import EVERYONE, READERS
 from services.migrate import drift, migrate
 
 PACKAGES: Final = [worker.package for worker in EVERYONE]

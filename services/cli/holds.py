@@ -9,7 +9,8 @@ import typer
 
 from schemas.event import to_millisecond
 from schemas.ids import AccountId, RepaymentId
-from services.cli.acting import SECOND_PERSON, Actor, Wait, Why, act, referenced, verdict
+from services.cli.acting import SECOND_PERSON, Wait, act, verdict
+from services.cli.actor import Actor, Why, referenced
 from services.cli.journey import find
 from services.cli.look import Named
 from services.cli.servers import attached, connected
@@ -36,6 +37,11 @@ REFUSALS: Final = {
 }
 
 Part = Annotated[int | None, typer.Option("--tranche", min=1, max=99, help="Which part; needed when several are held.")]
+
+
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="hold")
 
 
 @app.command(epilog=EPILOG)

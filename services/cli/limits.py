@@ -8,7 +8,8 @@ import typer
 from schemas.ids import AccountId, EventId, event_id
 from schemas.review import LimitIncreaseDecided
 from services.cli.account import Named, named_account
-from services.cli.acting import REVIEWED, Actor, Wait, Why, act, referenced, verdict
+from services.cli.acting import REVIEWED, Wait, act, verdict
+from services.cli.actor import Actor, Why, referenced
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, local, print_json, stdout
 from services.console.domain import AskReview
@@ -40,6 +41,11 @@ REFUSALS: Final = {
     "not_reviewed": "the account is closed or unknown, or nothing scores it",
     "not_on_request": "its product reviews limits by date only; a person looks at it with `otb limit appeal`",
 }
+
+
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="limit")
 
 
 @app.command(epilog=EPILOG)

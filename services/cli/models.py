@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from deploy.embedded import Part
-from services.cli.acting import Actor, Why, referenced
+from services.cli.actor import Actor, Why, referenced
 from services.cli.evidence import Aim, absent, checked
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, print_json, stdout

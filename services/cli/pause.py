@@ -5,13 +5,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from services.cli.acting import Actor, Why
+from services.cli.actor import Actor, Why
+from services.cli.declared import WORKERS, Named
 from services.cli.servers import attached, connected, stack_of
 from services.cli.system import System, start_workers, wait_ready
 from services.cli.terminal import EPILOG, FOUND, OK, USAGE, Json, Problem, print_json, stdout, working
-from services.cli.workers import WORKERS
 from services.runtime.settings import Settings
-from services.runtime.worker import AnyWorker
 
 STAGE: Final = dict(
     zip((worker.name for worker in WORKERS), ("ingest", "settlement", "risk", "release", "notify"), strict=True)
@@ -53,7 +52,7 @@ def resume(name: Name, actor: Actor, reason: Why, as_json: Json = False) -> int:
     return _tell(done, f"{name} was not paused", ended, as_json=as_json)
 
 
-def _worker(name: str) -> AnyWorker:
+def _worker(name: str) -> Named:
     found = [worker for worker in WORKERS if worker.name == name]
     if not found:
         raise Problem(f"no worker {name}; there are: {', '.join(STAGE)}", USAGE)
@@ -66,7 +65,7 @@ async def _write(settings: Settings, query: str, *values: object) -> dict[str, A
         return None if row is None else dict(row)
 
 
-def _stop(settings: Settings, worker: AnyWorker) -> bool:
+def _stop(settings: Settings, worker: Named) -> bool:
     """Stop it where the embedded stack supervises it; elsewhere, as False says, its own supervisor has to."""
     stack = stack_of(settings)
     if not any(process.name == worker.name for process in stack.processes()):
@@ -75,7 +74,7 @@ def _stop(settings: Settings, worker: AnyWorker) -> bool:
     return True
 
 
-def _start(settings: Settings, worker: AnyWorker) -> bool:
+def _start(settings: Settings, worker: Named) -> bool:
     """Start it again where the embedded stack runs the servers; elsewhere, as False says, its supervisor has to."""
     stack = stack_of(settings)
     if not any(process.name in ("kafka", "postgres") and process.pid for process in stack.processes()):

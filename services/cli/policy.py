@@ -18,6 +18,11 @@ Folder = Annotated[Path | None, typer.Option("--folder", help="folder of profile
 ABSENT: Final = "-"
 
 
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="policy")
+
+
 @app.command(epilog=EPILOG)
 def show(product: Product, folder: Folder = None, as_json: Json = False) -> int:
     """Show every value of a profile, defaults filled in, with the source its file names."""

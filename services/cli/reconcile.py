@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.ids import AccountId, Reference, repayment_id
 from schemas.money import AmountMinor, Currency
-from services.cli.acting import open_cases
 from services.cli.servers import Connection
 from services.cli.terminal import USAGE, Problem
 from services.console.model import SourceDiffers
@@ -94,4 +93,6 @@ def compared(sent: Iterable[Sent], held: Iterable[Mapping[str, object]]) -> list
 
 async def open_for(settings: Settings, found: Sequence[Difference]) -> int:
     """Open a case for each difference, at most CASES_MAX; return how many are new."""
+    from services.cli.acting import open_cases  # the console's rules, which only this needs
+
     return await open_cases(settings, [difference.case for difference in found[:CASES_MAX]])

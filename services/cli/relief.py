@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from deploy.embedded import Part
-from services.cli.acting import Actor, Why, referenced
+from services.cli.actor import Actor, Why, referenced
 from services.cli.lag_report import seconds_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, OK, Json, Problem, print_json, stdout

@@ -11,7 +11,8 @@ import typer
 from aiokafka import TopicPartition
 
 from schemas.topics import TOPICS
-from services.cli.acting import limited, referenced
+from services.cli.actor import limited, referenced
+from services.cli.declared import EVERYONE, WORKERS
 from services.cli.kafka import onlooker, partitions_of
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import (
@@ -27,7 +28,6 @@ from services.cli.terminal import (
     table,
     working,
 )
-from services.cli.workers import EVERYONE, WORKERS
 from services.runtime.settings import Settings
 
 CLIENT_ID: Final = "otb-republish"
@@ -44,10 +44,10 @@ OLDEST: Final = " UNION ALL ".join(
       WHERE inbox."offset" >= ends_at)"""  # noqa: S608
     for writer in EVERYONE
     for reader in EVERYONE
-    if {topic.name for topic in writer.writes} & set(reader.topics)
+    if set(writer.writes) & set(reader.topics)
 )
 # What the five decide again after a backup was restored, and so tell again; what people and billing told stays told.
-DECIDED: Final = frozenset(topic.name for worker in WORKERS for topic in worker.writes)
+DECIDED: Final = frozenset(topic for worker in WORKERS for topic in worker.writes)
 # When the oldest of the events was told that a reader of it has not read: Kafka kept it no longer than that.
 UNREAD: Final = " UNION ALL ".join(
     f"""SELECT min(p.created_at) AS told_at FROM {writer.package}.publication p JOIN {writer.package}.outbox o
@@ -58,7 +58,7 @@ UNREAD: Final = " UNION ALL ".join(
       AND NOT EXISTS (SELECT FROM {reader.package}.set_aside s WHERE s.kind = 'dead_letter' AND s.value = o.payload)"""  # noqa: S608
     for writer in WORKERS
     for reader in EVERYONE
-    if (shared := {topic.name for topic in writer.writes} & set(reader.topics))
+    if (shared := set(writer.writes) & set(reader.topics))
 )
 COUNT: Final = "SELECT count(*) FROM {package}.publication WHERE created_at >= $1"
 # Lets a service's workers send again what they told since then, under new numbers in the same order: a worker may still

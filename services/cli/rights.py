@@ -1,65 +1,21 @@
-"""Who may do what, from Worker declarations and migrations: the text of deploy/access.yaml; what it means in Kafka."""
+"""Who may do what, from Worker declarations and migrations: the text of deploy/access.yaml."""
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import yaml
+from typing import Any
 
 from schemas.topics import BILLING_REPAYMENT, TOPICS, dead_letter_topic
 from services.cli.relations import relations
 from services.cli.workers import EVERYONE, OBSERVERS, READERS
-from services.lag_monitor import probe, windows
+from services.lag_monitor import PICTURE, PROBE, windows
 from services.runtime.worker import AnyWorker
-
-ROOT: Final = Path(__file__).parents[2]
-FILE: Final = ROOT / "deploy" / "access.yaml"
-
-
-class Right(NamedTuple):
-    """One thing a principal may do to a topic or a group; whatever is not listed is refused."""
-
-    principal: str
-    kind: str
-    name: str
-    operation: str
 
 
 def access() -> dict[str, Any]:
     """Return who reads, writes and owns what: our services, those outside who write a topic, and people's tools."""
     ours = {worker.name for worker in EVERYONE}
     outside = sorted({topic.writer for topic in TOPICS.values()} - ours)
-    clients = [*(_client(name) for name in outside), _client(probe.NAME, writer=BILLING_REPAYMENT.writer), _picture()]
+    clients = [*(_client(name) for name in outside), _client(PROBE, writer=BILLING_REPAYMENT.writer), _picture()]
     readers = [{"name": name, "postgres": _postgres(name)} for name in READERS]
     return {"services": [_service(worker) for worker in EVERYONE], "clients": clients, "readers": readers}
-
-
-def read_access(path: Path = FILE) -> dict[str, Any]:
-    """Return the file in force."""
-    found: dict[str, Any] = yaml.safe_load(path.read_text())
-    return found
-
-
-def rights(document: Mapping[str, Any]) -> set[Right]:
-    """Return what the principals of ``document`` may do in Kafka."""
-    return {right for who in principals(document) for right in _rights_of(who["kafka"])}
-
-
-def principals(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return everyone with a login in Kafka."""
-    return [*document["services"], *document["clients"]]
-
-
-def _rights_of(kafka: Mapping[str, Any]) -> Iterable[Right]:
-    who = kafka["principal"]
-    for topic in kafka.get("reads", ()):
-        yield Right(who, "topic", topic, "read")
-    for topic in kafka["writes"]:
-        yield Right(who, "topic", topic, "write")
-    if "group" in kafka:
-        yield Right(who, "group", kafka["group"], "read")
-    for group in kafka.get("watches", ()):
-        yield Right(who, "group", group, "describe")
 
 
 def _service(worker: AnyWorker) -> dict[str, Any]:
@@ -92,5 +48,5 @@ def _client(name: str, writer: str | None = None) -> dict[str, Any]:
 
 def _picture() -> dict[str, Any]:
     """Return who only looks: the live picture reads one topic in a group of its own, and has no tables."""
-    kafka = {"principal": f"User:{windows.NAME}", "group": windows.NAME, "reads": [windows.TOPIC.name], "writes": []}
-    return {"name": windows.NAME, "kafka": kafka}
+    kafka = {"principal": f"User:{PICTURE}", "group": PICTURE, "reads": [windows.TOPIC.name], "writes": []}
+    return {"name": PICTURE, "kafka": kafka}

@@ -64,6 +64,11 @@ class Replayed:
     why: str = SAME
 
 
+def register(otb: typer.Typer) -> None:
+    """Add this module's commands."""
+    otb.add_typer(app, name="risk")
+
+
 @app.command("replay-decision", epilog=EPILOG)
 def replay_decision(repayment: Named, as_json: Json = False) -> int:
     """Reach each verdict on a repayment again from its stored inputs; 1 when the bytes differ or cannot be reached."""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from deploy.embedded import Process, Stack
+from services.cli.declared import EVERYONE
 from services.cli.grants import bring_up_to_date
 from services.cli.servers import attached, owner_dsn, stack_of
 from services.cli.system import System, make_topics, open_system, provision, start_probe, start_workers, wait_ready
@@ -27,9 +28,7 @@ from services.cli.terminal import (
     working,
 )
 from services.cli.windows import start_picture
-from services.cli.workers import EVERYONE
-from services.lag_monitor.probe import NAME as PROBE
-from services.lag_monitor.windows import NAME as PICTURE
+from services.lag_monitor import PICTURE, PROBE
 from services.runtime.clock import monotonic
 from services.runtime.settings import PREFIX, Settings, load_settings, masked
 
@@ -40,9 +39,10 @@ PARTS = ("kafka", "postgres")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module that stand alone."""
+    """Add this module's commands."""
     for command in (migrate_command, topics, run, config, version):
         app.command(command.__name__.removesuffix("_command"), epilog=EPILOG)(command)
+    app.add_typer(stack, name="stack")
 
 
 @stack.command(epilog=EPILOG)

@@ -6,22 +6,18 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import httpx
-from aiokafka.admin import NewTopic
 from pydantic import SecretStr
 
 from deploy.embedded import Part, Program, Stack
-from schemas.topics import DAY_MS, TOPICS, Topic, dead_letter_topic
+from schemas.topics import DAY_MS, TOPICS
+from services.cli.declared import EVERYONE, WORKERS, Named, Service
 from services.cli.grants import bring_up_to_date
-from services.cli.kafka import administrator
-from services.cli.workers import EVERYONE, WORKERS
-from services.lag_monitor.probe import NAME as PROBE
+from services.lag_monitor import PROBE
 from services.runtime.clock import monotonic
 from services.runtime.errors import ConfigurationError
 from services.runtime.settings import PREFIX, Settings
-from services.runtime.worker import AnyWorker
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
@@ -64,16 +60,13 @@ async def provision(settings: Settings, *, partitions: int | None = None) -> tup
     return migrated, await make_topics(settings, partitions=partitions)
 
 
-def all_topics(workers: Iterable[AnyWorker] = EVERYONE) -> dict[str, Mapping[str, str | int]]:
+def all_topics(services: Iterable[Service] = EVERYONE) -> dict[str, Mapping[str, str | int]]:
     """Return every topic with what Kafka is told of keeping it, dead-letter topics of those that write included.
 
     Who writes nothing has none: what it cannot read it keeps, and the worker it is for tells it.
     """
     names: dict[str, Mapping[str, str | int]] = {name: topic.kept for name, topic in TOPICS.items()}
-    for worker in workers:
-        read: tuple[Topic, ...] = worker.reads if worker.writes else ()
-        names |= {dead_letter_topic(topic.name, worker.name): DEAD_LETTERS_KEPT for topic in read}
-    return names
+    return names | {letters: DEAD_LETTERS_KEPT for service in services for letters in service.dead_letters}
 
 
 async def make_topics(settings: Settings, *, partitions: int | None = None) -> list[str]:
@@ -81,6 +74,8 @@ async def make_topics(settings: Settings, *, partitions: int | None = None) -> l
 
     Raises ConfigurationError when an existing topic has another number of partitions than OTB_PARTITIONS asks for.
     """
+    from services.cli.kafka import administrator  # Kafka's client, which what runs no command of topics does without
+
     async with administrator(settings, "otb-topics") as admin:
         known = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(await admin.list_topics())}
         wanted = all_topics()
@@ -109,7 +104,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return found
 
 
-def start_workers(system: System, workers: Iterable[AnyWorker] = WORKERS) -> Mapping[str, int]:
+def start_workers(system: System, workers: Iterable[Named] = WORKERS) -> Mapping[str, int]:
     """Start worker processes under the stack's supervisor; return each one's web port."""
     ports = {worker.name: free_port() for worker in workers}
     variables = {**environment(system.settings), **MEMORY, "OTB_INSTANCE": system.settings.instance or "1"}
@@ -148,6 +143,8 @@ def hosted(module: str) -> list[str]:
 
 async def wait_ready(ports: Mapping[str, int], seconds: float = READY_SECONDS) -> None:
     """Wait until every worker answers ready; raise ConfigurationError naming the ones that do not."""
+    import httpx
+
     deadline = monotonic() + seconds
     waiting = dict(ports)
     async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
@@ -168,13 +165,17 @@ def free_port() -> int:
         return port
 
 
-async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+async def _answers(client: Any, url: str) -> bool:
+    from httpx import HTTPError
+
     try:
-        return (await client.get(url)).status_code == 200
-    except httpx.HTTPError:
+        return bool((await client.get(url)).status_code == 200)
+    except HTTPError:
         return False
 
 
-def _new_topic(name: str, partitions: int, kept: Mapping[str, str | int]) -> NewTopic:
+def _new_topic(name: str, partitions: int, kept: Mapping[str, str | int]) -> Any:
+    from aiokafka.admin import NewTopic
+
     settings = {"message.timestamp.type": "LogAppendTime", **{key: str(value) for key, value in kept.items()}}
     return NewTopic(name, partitions, 1, topic_configs=settings)

@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from services.runtime.clock import monotonic
+
+if TYPE_CHECKING:  # a list of commands, and JSON, are written without it
+    from rich.console import Console
+    from rich.table import Table
 
 OK: Final = 0
 FOUND: Final = 1
@@ -37,17 +39,19 @@ class Problem(Exception):
         self.code = code
 
 
-def stdout() -> Console:
+def stdout() -> "Console":
     """Return where results go: colourless and of a fixed width when it is not a terminal."""
     return _console(sys.stdout.isatty(), stderr=False)
 
 
-def stderr() -> Console:
+def stderr() -> "Console":
     """Return where progress and errors go."""
     return _console(sys.stderr.isatty(), stderr=True)
 
 
-def _console(terminal: bool, *, stderr: bool) -> Console:
+def _console(terminal: bool, *, stderr: bool) -> "Console":
+    from rich.console import Console
+
     width = None if terminal else WIDTH
     return Console(stderr=stderr, highlight=False, soft_wrap=not terminal, no_color=not terminal, width=width)
 
@@ -64,8 +68,10 @@ def plain_json(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> "Table":
     """Return an empty table without boxes; columns named in ``right`` are numbers."""
+    from rich.table import Table
+
     made = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")

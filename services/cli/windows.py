@@ -2,12 +2,9 @@
 
 from typing import Any, Final
 
-import httpx
-
 from deploy.embedded import Program
-from services.cli.lag import seconds_text
 from services.cli.system import System, environment, free_port, hosted
-from services.lag_monitor.windows import NAME, WINDOW_SECONDS
+from services.lag_monitor import PICTURE, WINDOW_SECONDS
 
 MODULE: Final = "services.lag_monitor.live"
 ANSWER_SECONDS: Final = 0.5
@@ -21,7 +18,9 @@ def start_picture(system: System) -> int:
     variables = environment(system.settings.model_copy(update={"postgres_dsn": None}))
     command = [*hosted(MODULE), "-p", str(port)]
     directory = str(system.settings.state_dir)
-    program = Program(name=NAME, command=command, environment=variables, directory=directory, stop_seconds=STOP_SECONDS)
+    program = Program(
+        name=PICTURE, command=command, environment=variables, directory=directory, stop_seconds=STOP_SECONDS
+    )
     system.stack.run([program])
     return port
 
@@ -33,6 +32,8 @@ def address(port: int) -> str:
 
 async def newest(port: int) -> str | None:
     """Return its newest window in a line; None while it has none or does not answer: it is only looked at."""
+    import httpx
+
     try:
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
             windows: list[dict[str, Any]] = (await client.get(address(port))).json()
@@ -43,6 +44,8 @@ async def newest(port: int) -> str | None:
 
 def said(window: dict[str, Any]) -> str:
     """Return one window in a line."""
+    from services.cli.lag import seconds_text
+
     longest, mean = seconds_text(window["longest_ms"]), seconds_text(window["mean_ms"])
     begun = window["from"][11:19]
     return (

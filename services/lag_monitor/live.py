@@ -16,7 +16,8 @@ from schemas.restoration import CreditRestored
 from services.decision import Malformed
 from services.hosted import Observer, datadir
 from services.kafka_access import MECHANISM
-from services.lag_monitor.windows import NAME, TOPIC, Picture
+from services.lag_monitor import PICTURE as NAME
+from services.lag_monitor.windows import TOPIC, Picture
 from services.runtime import logs, metrics
 from services.runtime.codec import decode
 from services.runtime.run import main

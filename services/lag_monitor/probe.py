@@ -20,19 +20,17 @@ from schemas.ids import PROBE_ACCOUNT, PROBE_SOURCE, event_id
 from schemas.repayment import RepaymentReported
 from schemas.topics import TOPIC_OF, TYPE_OF
 from services import kafka_access
+from services.lag_monitor import PROBE
 from services.runtime import logs
 from services.runtime.clock import utc_now
 from services.runtime.codec import binary_headers
-from services.runtime.errors import PUBLISH_FAILED
-from services.runtime.publisher import producer_of
+from services.runtime.publisher import PUBLISH_FAILED, producer_of
 from services.runtime.settings import Settings, load_settings
 
 EVERY_SECONDS: Final = 10
 BOUGHT_BEFORE_SECONDS: Final = 5
 """A purchase is sent so long before the repayment that pays it: they are on two topics, read side by side."""
 SEND_SECONDS: Final = 5
-NAME: Final = "lag-probe"
-"""The process, and its principal in Kafka."""
 ALIVE: Final = Path(tempfile.gettempdir()) / "opentobuy-probe.alive"
 """Touched whenever Kafka acknowledged: the container's health."""
 OPENED_AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,12 +118,12 @@ class Probe:
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 if self._producer is None:
-                    self._producer = producer_of(self.settings, NAME)
+                    self._producer = producer_of(self.settings, PROBE)
                     await kafka_access.whole(self._producer.start())
                 for event in events:
                     await self._producer.send_and_wait(**message(event))
         except (*PUBLISH_FAILED, TimeoutError) as error:
-            logs.LOGGER.warning("probe_not_sent", service=NAME, error=repr(error))
+            logs.LOGGER.warning("probe_not_sent", service=PROBE, error=repr(error))
             await self._close()
             return False
         ALIVE.touch()

@@ -16,7 +16,7 @@ from services.lag_monitor.gauges import Values
 from services.runtime import errors
 from services.runtime.clock import monotonic
 from services.runtime.logs import LOGGER
-from services.runtime.postgres import Connection, connect, one
+from services.runtime.postgres import TRANSIENT, Connection, connect, one
 from services.runtime.settings import Settings, load_settings
 
 TURN_SECONDS: Final = 0.5
@@ -91,10 +91,10 @@ class Leader:
         """Leave both servers."""
         self.ledger.snapshot = None
         for stop in (self.reader and self.reader.stop, self.admin and self.admin.close):
-            with suppress(*errors.TRANSIENT, KafkaError):
+            with suppress(*TRANSIENT, KafkaError):
                 if stop is not None:
                     await stop()
-        with suppress(*errors.TRANSIENT):
+        with suppress(*TRANSIENT):
             await self.connection.close(timeout=1)
 
 
@@ -114,7 +114,7 @@ class Watch(mode.Service):
         while not self.should_stop:
             try:
                 await self._session(settings)
-            except (*errors.TRANSIENT, KafkaError, errors.ConfigurationError) as error:
+            except (*TRANSIENT, KafkaError, errors.ConfigurationError) as error:
                 LOGGER.warning("lead_lost", service="lag-monitor", error=repr(error))
             await self.sleep(STANDBY_SECONDS)
 

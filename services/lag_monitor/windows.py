@@ -12,12 +12,10 @@ from schemas.event import milliseconds_between
 from schemas.ids import PROBE_ACCOUNT
 from schemas.restoration import CreditRestored
 from schemas.topics import TOPIC_OF
+from services.lag_monitor import WINDOW_SECONDS
 from services.runtime.clock import from_epoch_ms
 
-NAME: Final = "lag-monitor-live"
-"""The process that counts, and its consumer group."""
 TOPIC: Final = TOPIC_OF[CreditRestored]
-WINDOW_SECONDS: Final = 10.0
 KEPT: Final = 60
 TUMBLING: Final = TumblingWindow(WINDOW_SECONDS)
 

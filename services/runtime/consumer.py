@@ -20,8 +20,8 @@ from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
 from services.runtime.fold import Arrived
 from services.runtime.logs import LOGGER
-from services.runtime.postgres import Connection, connect, one
-from services.runtime.publisher import Publisher
+from services.runtime.postgres import COLLISION, TRANSIENT, Connection, connect, one
+from services.runtime.publisher import PUBLISH_FAILED, Publisher
 from services.runtime.reader import Listener, check_positions, consumer_of, to_batch
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker, Step
@@ -74,7 +74,7 @@ class BatchConsumer(mode.Service):
                 raise errors.ConfigurationError(f"Kafka lacks {', '.join(sorted(missing))}: run `otb topics`")
             gc.freeze()
             self.kafka.subscribe(list(self.worker.topics), listener=Listener(self._revoked, self._assigned))
-        except (errors.ConfigurationError, *errors.TRANSIENT, KafkaError) as error:
+        except (errors.ConfigurationError, *TRANSIENT, KafkaError) as error:
             LOGGER.error("cannot_start", service=self.worker.name, why=await self.settings.why(error))
             raise SystemExit(1) from None
 
@@ -171,7 +171,7 @@ class BatchConsumer(mode.Service):
                 gc.collect()  # here and not inside a batch, which makes tens of thousands of objects and few cycles
                 self._relay_at = now + RELAY_SECONDS
                 await self._retried(lambda c: self.publisher.republish(c, partitions, older_than_seconds=RELAY_SECONDS))
-        except errors.PUBLISH_FAILED as error:
+        except PUBLISH_FAILED as error:
             self._publish_failed(error)
         await self._commit_offsets()
 
@@ -212,7 +212,7 @@ class BatchConsumer(mode.Service):
             try:
                 with metrics.BATCH_SECONDS.labels(self.worker.name, "publish").time():
                     await self.publisher.send(committed.publication_id, committed.outgoing)
-            except errors.PUBLISH_FAILED as error:
+            except PUBLISH_FAILED as error:
                 self._publish_failed(error)
             self.wanted.set()
 
@@ -222,7 +222,7 @@ class BatchConsumer(mode.Service):
             if not self._republish:
                 await self.publisher.settle()
                 return True
-        except errors.PUBLISH_FAILED as error:
+        except PUBLISH_FAILED as error:
             self._publish_failed(error)
         await self._recover()
         return False
@@ -238,7 +238,7 @@ class BatchConsumer(mode.Service):
             try:
                 await self.publisher.start()
                 sent = await self._retried(lambda c: self.publisher.republish(c, partitions))
-            except errors.PUBLISH_FAILED as error:
+            except PUBLISH_FAILED as error:
                 LOGGER.warning("republish_failed", service=self.worker.name, error=repr(error))
                 await self._back_off(3)
                 continue
@@ -253,11 +253,11 @@ class BatchConsumer(mode.Service):
         while not self.draining.is_set() and generation == self.generation:
             try:
                 return await action(await self._database())
-            except errors.COLLISION:
+            except COLLISION:
                 collisions += 1
                 if collisions > COLLISIONS_MAX:
                     raise
-            except errors.TRANSIENT as error:
+            except TRANSIENT as error:
                 self._republish = True  # a commit whose answer was lost may have happened: its events are in the outbox
                 LOGGER.warning("transient", service=self.worker.name, error=repr(error), attempt=attempt)
             metrics.MESSAGES.labels(self.worker.name, "retried").inc()

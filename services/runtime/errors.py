@@ -1,23 +1,4 @@
-"""The three kinds of error: Malformed (services/decision.py), Transient and InvariantBroken."""
-
-import asyncpg
-from aiokafka.errors import KafkaError
-
-TRANSIENT: tuple[type[BaseException], ...] = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-    OSError,
-    TimeoutError,
-)
-"""Errors of the world: roll back, back off with jitter, try again, never skip."""
-COLLISION = (asyncpg.UniqueViolationError, asyncpg.SerializationError)
-"""Two processes took the same new key or changed the same row at once; the retry sees the other's row."""
-PUBLISH_FAILED = (KafkaError, OSError, TimeoutError)
+"""Errors of our own; those of the world are named by who talks to it: postgres.TRANSIENT, publisher.PUBLISH_FAILED."""
 
 
 class InvariantBroken(Exception):

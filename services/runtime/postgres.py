@@ -14,6 +14,20 @@ from services.runtime.settings import Settings
 
 Row = Mapping[str, Any]
 """One row; the only place where a value's type is the database's word."""
+TRANSIENT: tuple[type[BaseException], ...] = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    OSError,
+    TimeoutError,
+)
+"""Errors of the world: roll back, back off with jitter, try again, never skip."""
+COLLISION = (asyncpg.UniqueViolationError, asyncpg.SerializationError)
+"""Two processes took the same new key or changed the same row at once; the retry sees the other's row."""
 COMMAND_SECONDS = 15
 SESSION = {
     "statement_timeout": "8s",

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from schemas.topics import dead_letter_topic
@@ -14,6 +15,8 @@ from services.runtime.codec import Outgoing, headers_from_bytes
 from services.runtime.postgres import Connection
 from services.runtime.settings import Settings
 
+PUBLISH_FAILED = (KafkaError, OSError, TimeoutError)
+"""What was not sent stays in the outbox."""
 BATCH_BYTES = 512_000
 REQUEST_MS = 20_000
 ACKNOWLEDGE_SECONDS = 45

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from services.runtime import logs
-from services.runtime.errors import TRANSIENT, ConfigurationError
-from services.runtime.postgres import Connection, Row, connect
+from services.runtime.errors import ConfigurationError
+from services.runtime.postgres import TRANSIENT, Connection, Row, connect
 from services.runtime.settings import Settings, load_settings
 
 if TYPE_CHECKING:

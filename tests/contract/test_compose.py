@@ -9,13 +9,12 @@ import jsonschema
 import pytest
 import yaml
 
+from services.cli.declared import principals, read_access
 from services.cli.registry import COMPATIBILITY
-from services.cli.rights import principals, read_access
 from services.cli.system import MEMORY
 from services.cli.workers import EVERYONE, READERS
+from services.lag_monitor import PICTURE, PROBE
 from services.lag_monitor.probe import ALIVE
-from services.lag_monitor.probe import NAME as PROBE
-from services.lag_monitor.windows import NAME as PICTURE
 from services.runtime.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

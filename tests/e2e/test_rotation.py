@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from services.billing_simulator.load import Load, accounts_plan, repayments_plan
 from services.billing_simulator.send import Sent, play
 from services.cli.commands import answer
-from services.cli.rights import principals, read_access
+from services.cli.declared import principals, read_access
 from services.cli.system import System, environment, free_port, open_system, provision, start_workers, wait_ready
 from services.cli.workers import EVERYONE, READERS
 from services.push_sink.receiver import Inbox

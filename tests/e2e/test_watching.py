@@ -16,8 +16,7 @@ from services.billing_simulator.send import play
 from services.cli.system import System, open_system, provision, start_probe, start_workers, wait_ready
 from services.cli.windows import start_picture
 from services.cli.workers import EVERYONE, WORKERS
-from services.lag_monitor.probe import NAME as PROBE
-from services.lag_monitor.windows import NAME as PICTURE
+from services.lag_monitor import PICTURE, PROBE
 from services.metrics.catalogue import SECONDS
 from services.runtime.clock import monotonic
 from services.runtime.postgres import Connection

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.embedded.kafka import answers
-from services.cli.rights import principals, read_access
+from services.cli.declared import principals, read_access
 from services.cli.system import free_port
 from services.runtime.settings import Settings
 from tests.conftest import REPOSITORY, cache_dir

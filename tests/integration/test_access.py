@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 )
 
 from services.cli.access import change, differences, granted, set_passwords
-from services.cli.rights import Right, principals, read_access, rights
+from services.cli.declared import Right, principals, read_access, rights
 from services.cli.system import all_topics, make_topics
 from tests.conftest import run_apart
 from tests.integration.secured import Secured, secured_broker

@@ -21,9 +21,9 @@ from services.runtime import inbox, outbox, timers
 from services.runtime.batch import Batch
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.dead_letter import Limit
-from services.runtime.errors import COLLISION, Refused
+from services.runtime.errors import Refused
 from services.runtime.fold import Folded
-from services.runtime.postgres import one
+from services.runtime.postgres import COLLISION, one
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker, Saved
 from services.settlement.worker import WORKER as SETTLEMENT

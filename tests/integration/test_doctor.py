@@ -26,10 +26,10 @@ from schemas.topics import RISK_ACTIVE
 from services.cli import doctor, doctor_database, doctor_kafka
 from services.cli.access import administrator_of, change, differences, set_passwords
 from services.cli.commands import answer
+from services.cli.declared import read_access
 from services.cli.doctor import diagnose
 from services.cli.finding import Finding
 from services.cli.grants import bring_up_to_date
-from services.cli.rights import read_access
 from services.cli.system import environment, free_port, make_topics
 from services.repayment_ingest.worker import WORKER as INGEST
 from services.runtime import publisher, reader

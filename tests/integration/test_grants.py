@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from services import migrate
+from services.cli.declared import read_access
 from services.cli.grants import LOCK, Grant, bring_up_to_date, differences, grants, statements
-from services.cli.rights import read_access
 from services.lag_monitor import watch
 from services.runtime.postgres import role_password
 from services.runtime.settings import Settings

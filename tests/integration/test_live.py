@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from services.cli.access import administrator_of, change, differences, set_passwords
-from services.cli.rights import read_access
+from services.cli.declared import read_access
 from services.cli.system import System, environment, free_port, hosted, make_topics, wait_ready
 from services.cli.windows import MODULE, address, start_picture
+from services.lag_monitor import PICTURE as NAME
+from services.lag_monitor import PROBE
 from services.lag_monitor.probe import ALIVE, Probe, bought, opened, paid, slot_of
-from services.lag_monitor.probe import NAME as PROBE
-from services.lag_monitor.windows import NAME
 from services.lag_monitor.worker import WORKER
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings

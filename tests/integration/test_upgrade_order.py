@@ -7,8 +7,7 @@ import asyncpg
 import pytest
 
 from services.repayment_ingest.worker import WORKER as INGEST
-from services.runtime.errors import TRANSIENT
-from services.runtime.postgres import one
+from services.runtime.postgres import TRANSIENT, one
 from services.runtime.settings import Settings
 from tests import builders
 from tests.integration.support import Feed, owner, role, violations

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from schemas.reasons import Cause, Stage
-from services.cli import pause
+from services.cli import declared, pause, workers
 from services.cli.checks import Finding, Report, verdict_lines
-from services.cli.commands import answer
+from services.cli.commands import COMMANDS as LISTED
+from services.cli.commands import answer, command_of
+from services.cli.declared import WORKERS
 from services.cli.journey import Stretch, Timeline, name_of
 from services.cli.lag import percentile, phase_of, sample_of, seconds_text
-from services.cli.workers import WORKERS
 from services.runtime.settings import Settings
 
 ENVIRONMENT, USAGE, OK = 3, 2, 0
@@ -220,3 +221,30 @@ def test_a_pause_stops_and_starts_nothing_that_another_supervises(folder: Path) 
     settings = Settings(state_dir=folder)
     assert pause._stop(settings, WORKERS[0]) is False
     assert pause._start(settings, WORKERS[0]) is False
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself() -> None:
+    """It is written down, so that a list, or one command, does not wait for the modules of all."""
+    for name, (_, about) in LISTED.items():
+        assert command_of(name).get_short_help_str(200).rstrip(".") == about.rstrip("."), name
+
+
+def test_a_command_starts_without_what_only_others_need() -> None:
+    for command, needless in (
+        ("config", {"faust", "aiokafka", "rich", "services.lag_monitor.watch"}),
+        ("check", {"faust", "services.runtime.run", "services.console.domain", "confluent_kafka"}),
+        ("explain", {"faust", "aiokafka", "services.runtime.run", "services.cli.workers"}),
+    ):
+        code = f"import sys; from services.cli.commands import command_of; command_of({command!r}); print(*sys.modules)"
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert not needless & set(ran.stdout.split()), command
+
+
+def test_the_services_read_from_the_file_of_rights_are_the_workers() -> None:
+    assert [each.name for each in declared.WORKERS] == [worker.name for worker in workers.WORKERS]
+    assert {each.name for each in declared.OBSERVERS} == {worker.name for worker in workers.OBSERVERS}
+    for each, worker in zip(declared.EVERYONE, workers.EVERYONE, strict=True):
+        assert each.package == worker.package
+        assert set(each.topics) == set(worker.topics)
+        assert each.writes == tuple(topic.name for topic in worker.writes)
+    assert declared.READERS == workers.READERS

@@ -8,8 +8,9 @@ from pydantic import SecretStr
 from schemas.ids import PROBE_ACCOUNT
 from schemas.restoration import CreditRestored
 from services.cli.windows import said
+from services.lag_monitor import WINDOW_SECONDS
 from services.lag_monitor.live import credentials, restored
-from services.lag_monitor.windows import KEPT, WINDOW_SECONDS, Picture
+from services.lag_monitor.windows import KEPT, Picture
 from services.runtime.settings import Settings
 from tests import builders
 from tests.contract.records import record_of

@@ -13,7 +13,7 @@ import typer
 import yaml
 from pydantic import ValidationError
 
-from services.cli.commands import app
+from services.cli.commands import app, command_of
 from services.metrics.catalogue import METRICS
 from services.watching.alerts import NAMES
 from services.watching.objectives import PATH, Objectives, load_objectives
@@ -127,11 +127,13 @@ def _exists(command: str) -> bool:
     """Tell whether ``otb`` has this command with these options."""
     words = shlex.split(command)[1:]
     at: Any = typer.main.get_command(app)
+    listed = at.commands
     while isinstance(at, click.Group) or hasattr(at, "commands"):
         if not words or words[0] not in at.commands:
             if at.invoke_without_command:
                 break
             return not words
-        at = at.commands[words.pop(0)]
+        name = words.pop(0)
+        at = command_of(name) if at.commands is listed else at.commands[name]
     known = {option for parameter in at.params for option in parameter.opts}
     return not [word for word in words if word.startswith("-") and word not in known]

@@ -13,10 +13,9 @@ from typing import Any, Final, NamedTuple
 import httpx
 import pytest
 
-from services.cli.rights import principals, read_access
+from services.cli.declared import principals, read_access
 from services.cli.workers import EVERYONE, READERS
-from services.lag_monitor.probe import NAME as PROBE
-from services.lag_monitor.windows import NAME as PICTURE
+from services.lag_monitor import PICTURE, PROBE
 from tests.debian import program
 from tests.e2e.compose.asking import eventually, healthy, psql, sent, settled, taken
 from tests.e2e.compose.engine import PROJECT, Done, Engine
