@@ -1,7 +1,6 @@
 """Which return model decides, and changing it: every batch reads it with its accounts, so a change needs no restart."""
 
 import asyncio
-from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -14,7 +13,7 @@ from services.cli.actor import Actor, Why, referenced
 from services.cli.evidence import Aim, absent, checked
 from services.cli.servers import Connection, attached, connected
 from services.cli.terminal import EPILOG, FOUND, NOT_FOUND, OK, USAGE, Json, Problem, print_json, stdout
-from services.cli.trials import ALONE, NOTE, Tried, allowed, begun, ended, show, show_checks, show_rows, tried
+from services.cli.trials import ALONE, IN_FORCE, NOTE, Tried, allowed, begun, ended, show, show_checks, show_rows, tried
 from services.prior import Prior
 from services.profiles import returns
 from services.risk_training.promotion import Check
@@ -33,10 +32,8 @@ CHANGES = """
 SELECT version, became, goes_back, unproven, actor, reason, activated_at FROM risk_scoring.risk_activation
 WHERE kind = 'return' ORDER BY id DESC LIMIT $1
 """
-# Every champion there was, the oldest first: there are a few a month; no version: the shipped table.
-HISTORY = """
-SELECT version, goes_back FROM risk_scoring.risk_activation WHERE kind = 'return' AND became = 'champion' ORDER BY id
-"""
+# What decided before what decides now; no version: the shipped table.
+BEFORE = "SELECT risk_scoring.decided_before($1, false)"
 # What was ended by a rule it broke, on trial or in force, the newest first.
 STOPPED = """
 SELECT version, began_at, rule, figures, stopped_at FROM risk_scoring.risk_trial_stop ORDER BY stopped_at DESC LIMIT $1
@@ -181,33 +178,19 @@ async def activate(
     """
     async with connected(settings, writing=True) as connection, connection.transaction():
         await connection.execute(ALONE)
-        changes = [(row["version"], row["goes_back"]) for row in await connection.fetch(HISTORY)]
-        *earlier, before = promoted(changes)
-        if version is None and not earlier:
+        before = await connection.fetchval(IN_FORCE)
+        former = await connection.fetchval(BEFORE, before)
+        if version is None and before is None and former is None:
             raise Problem("there is nothing to go back to: the shipped table decides", FOUND)
         if version is not None and not unproven:
             allowed(await checked(connection, settings, version, "champion"))
-        after = earlier[-1] if version is None else version
+        after = former if version is None else version
         await _crown(connection, after, actor)
         if version is None:
             await connection.execute(WENT_BACK, after, actor, reason)
         else:
             await connection.execute(NOTE, after, "champion", actor, reason, unproven)
         return before, after
-
-
-def promoted(changes: Iterable[tuple[str | None, bool]]) -> list[str | None]:
-    """Return what decided until now, the last is what does: a promotion adds to it, going back takes the last away.
-
-    What was gone back from is never gone back to, unless it was promoted again. To promote what decides adds nothing.
-    """
-    history: list[str | None] = [None]
-    for version, goes_back in changes:
-        if goes_back and len(history) > 1:
-            history.pop()
-        elif not goes_back and version != history[-1]:
-            history.append(version)
-    return history
 
 
 async def _crown(connection: Connection, version: str | None, actor: str) -> None:

@@ -19,8 +19,6 @@ UNTRIED = {
     "services/lag_monitor/model.py",
     "services/lag_monitor/segments.py",
     "services/risk_scoring/accounts.py",
-    "services/risk_scoring/asking.py",
-    "services/risk_scoring/courses.py",
     "services/risk_scoring/credit.py",
     "services/risk_scoring/guards.py",
     "services/risk_scoring/limits.py",

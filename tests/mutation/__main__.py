@@ -40,7 +40,7 @@ SERVICES: Final = {
         ("test_debt_ledger", "test_edges_of_debt", "test_waterfall", "test_settlement", "test_replay", *MONEY),
     ),
     "risk_scoring": (
-        ("model", "hazard", "domain", "outcomes"),
+        ("model", "hazard", "domain", "outcomes", "asking", "courses"),
         (
             "test_risk_scoring",
             "test_guards_before_the_formula",
@@ -61,10 +61,12 @@ SERVICES: Final = {
             "test_edges_of_pricing",
             "test_latest_word",
             "test_replayed_decisions",
+            "test_relief",
+            "test_credit_score",
         ),
     ),
     "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),
-    "notifier": (("domain",), ("test_notifier", "test_edges_of_intake", "test_properties")),
+    "notifier": (("domain",), ("test_notifier", "test_told_together", "test_edges_of_intake", "test_properties")),
     "console": (
         ("model", "domain"),
         ("test_cases", "test_edges_of_cases", "test_second_person", "test_referred_limits", "test_asked_reviews"),

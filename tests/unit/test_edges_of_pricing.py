@@ -11,10 +11,10 @@ from services.decision import Decision
 from services.policy import Rest
 from services.prior import DAYS, Chance, Hazard, Prices, loss
 from services.profiles import returns
-from services.risk_scoring.courses import sooner
+from services.risk_scoring.courses import course, sooner
 from services.risk_scoring.domain import decide, due_at, faster, judge, revised
-from services.risk_scoring.hazard import actions, cheapest_of, worth_a_look
-from services.risk_scoring.model import Account, Question
+from services.risk_scoring.hazard import actions, cheapest_of, held_until, worth_a_look
+from services.risk_scoring.model import Account, Question, Verdict
 from services.values import replace
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, only, profile, profiles
@@ -226,3 +226,30 @@ def test_what_was_given_at_once_is_no_part_of_what_the_verified_schedule_splits(
         (200_000, TUESDAY),
     ]
     assert found.calendar_version == given.banking.name
+
+
+def test_a_course_says_what_is_back_in_all_by_each_date_and_a_date_past_is_now() -> None:
+    ends = [(FRIDAY - timedelta(days=1), 100), (FRIDAY + timedelta(days=5), 30), (FRIDAY + timedelta(days=2), 7)]
+    tranches = tuple(Tranche(n, amount, due, Reason.RELEASE_TIMER) for n, (due, amount) in enumerate(ends, start=1))
+    assert course(Verdict(tranches, ()), FRIDAY) == [
+        (FRIDAY, 100),
+        (FRIDAY + timedelta(days=2), 107),
+        (FRIDAY + timedelta(days=5), 137),
+    ]
+
+
+def test_in_a_demo_a_banking_day_of_a_hold_lasts_the_seconds_its_profile_says() -> None:
+    hold = PRICED.hold["REVERSIBLE"]
+    demo = hold.model_copy(update={"prices": hold.prices.model_copy(update={"day_seconds": 4})})
+    short = PRICED.model_copy(update={"hold": {**PRICED.hold, "REVERSIBLE": demo}})
+    assert held_until(short, FRIDAY, 3) == FRIDAY + timedelta(seconds=12)
+    assert held_until(PRICED, FRIDAY, 3) == PRICED.due_at(FRIDAY, 3)
+
+
+def test_r15_a_referred_hold_is_over_at_its_very_instant() -> None:
+    days = PRICED.hold["REVERSIBLE"].refer_banking_days
+    until = due_at(PRICED, FRIDAY, Rest(share_bps=10_000, banking_days=days))
+    asked = replace(ASKED, settled_minor=10 * ASKED.credit_limit_minor)
+    early = judge(PRICED, replace(asked, now=until - timedelta(milliseconds=1)))
+    assert early.reasons == (Reason.HOLD_UNDER_REVIEW, Reason.HOLD_RAIL_REVERSIBLE)
+    assert judge(PRICED, replace(asked, now=until)).reasons == (Reason.RELEASE_TIMER,)

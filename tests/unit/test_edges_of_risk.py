@@ -60,3 +60,10 @@ def test_a_verdict_and_its_revisions_are_named_by_their_repayment_and_number() -
     assert (newer.occurred_at, newer.caused_by, newer.revision) == (now, linked.event_id, 1)
     assert newer.calendar_version == fact.calendar_version
     assert second.state.assessments[builders.REPAYMENT].hold == newer
+
+
+def test_a_link_older_than_the_one_that_is_known_changes_nothing_and_says_so() -> None:
+    newer = builders.funding_account_linked(occurred_at=FRIDAY, verified=False)
+    older = builders.funding_account_linked(occurred_at=FRIDAY - timedelta(hours=1))
+    once, late = after(newer), after(newer, older)
+    assert (late.state, late.outcome, late.reason) == (once.state, "stale", "older_link")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.prior import DAYS, Chance, Hazard, Prices, loss
-from services.risk_scoring.hazard import actions, cheapest, cheapest_of, worth_a_look
+from services.risk_scoring.hazard import Action, actions, cheapest, cheapest_of, unbounded, worth_a_look
 
 BANK = (1, 0.70, 0.05, 0.015, 0.005, 0)
 FLAT = (1.0,) * 6
@@ -118,3 +118,31 @@ def test_no_other_part_is_cheaper_than_the_one_computed(
 def test_waiting_never_raises_what_may_be_lost_of_the_banks_kind(chances: tuple[Chance, Chance], day: int) -> None:
     bank = chances[:1]
     assert loss(bank, day + 1) <= loss(bank, day) + 1e-12
+
+
+def hazard_of(chances: tuple[Chance, Chance]) -> Hazard:
+    return Hazard(loss(chances, 0), tuple(loss(chances, day) for day in DAYS))
+
+
+@given(CHANCES, AMOUNTS, st.floats(0, 1e7), st.floats(0, 1) | st.just(1.0))
+def test_what_would_be_done_without_the_cap_is_found_from_what_is_done_under_it(
+    chances: tuple[Chance, Chance], amount: float, unused: float, most: float
+) -> None:
+    hazard = hazard_of(chances)
+    best = cheapest_of(hazard, PRICES, amount, unused, most)
+    assert unbounded(hazard, PRICES, amount, unused, most, best) == cheapest_of(hazard, PRICES, amount, unused)
+
+
+def test_without_the_cap_a_good_customer_with_much_unused_credit_has_all_of_it_at_once() -> None:
+    hazard, amount, unused = hazard_of(GOOD), REPAID * MINOR, 5_000 * MINOR
+    best = cheapest_of(hazard, PRICES, amount, unused, 0.5)
+    assert best.share == 0
+    assert unbounded(hazard, PRICES, amount, unused, 0.5, best) == Action(1.0, 0, amount * hazard.at_once)
+
+
+def test_where_waiting_costs_and_avoids_nothing_all_of_it_comes_back_at_once() -> None:
+    free, hazard = Prices(day_minor=0, declined_minor=0, margin=0), Hazard(0.25, (0.25,) * len(DAYS))
+    assert cheapest_of(hazard, free, 1_000, 0) == Action(1.0, 0, 250.0)
+    held = cheapest_of(hazard, free, 1_000, 0, 0.5)
+    assert held == Action(0.0, DAYS[0], 250.0), "of equal waits the shortest"
+    assert unbounded(hazard, free, 1_000, 0, 0.5, held) == Action(1.0, 0, 250.0)

@@ -13,7 +13,9 @@ from schemas.event import Event
 from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentSettled
 from services.decision import Moment
-from services.risk_scoring.domain import decide, judge
+from services.risk_scoring.courses import course as course_of
+from services.risk_scoring.courses import given_until
+from services.risk_scoring.domain import _back, decide, judge
 from services.risk_scoring.model import Account, Question, Verdict
 from services.runtime.fold import Arrived, fold
 from tests import builders
@@ -212,3 +214,16 @@ def test_a_faster_rail_a_verified_account_and_more_room_in_the_cap_are_never_lat
     roomier = replace(asked, instant_left_minor=asked.instant_left_minor + 100)
     assert never_later(judge(PROFILE, roomier), given_verdict, asked.now)
     assert sum(tranche.amount_minor for tranche in given_verdict.tranches) == asked.restorable_minor
+
+
+PRICED = profiles({"hold.REVERSIBLE.method": "formula", "turnover_max_ratio": 1_000}).of("default")
+
+
+@given(QUESTIONS, st.integers(0, 3), st.sampled_from([1, 1_000]))
+def test_what_would_be_back_is_what_the_verdict_gives_back(asked: Question, disputes: int, times: int) -> None:
+    """It is computed without reasons: small amounts and large ones, on any rail, with strikes and under guards."""
+    large = {name: getattr(asked, name) * times for name in ("amount_minor", "restorable_minor", "instant_left_minor")}
+    question = replace(asked, disputes=disputes // 3, rail_name="direct_debit", **large)
+    short, whole = _back(PRICED, question), course_of(judge(PRICED, question), question.now)
+    for at, _ in (*short, *whole):
+        assert given_until(short, at) == given_until(whole, at)

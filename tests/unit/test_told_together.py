@@ -326,3 +326,14 @@ def test_r23_a_thaw_that_only_holds_again_says_what_the_freeze_hid_and_no_credit
     text = customer_text(held.record, language=language, timezone=ZONE)
     assert texts.active_again.format(other=freed) in text
     assert texts.balance_usable.format(other=freed) not in text
+
+
+def test_the_message_kept_of_another_names_the_record_it_is_told_by() -> None:
+    first, second = thawed()
+    assert first.record is not None
+    together = first.record.together
+    assert together is not None
+    later = tuple(each._replace(version=5) for each in together.tells_of)
+    record = first.record.model_copy(update={"together": together.model_copy(update={"tells_of": later})})
+    state = told(Channels(("log",)), first.model_copy(update={"record": record}), second).state
+    assert {each.repayment_id: each.record_version for each in state.notifications.values()} == {FIRST: 2, SECOND: 5}

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.reasons import Reason
-from schemas.risk import RiskAssessed
+from schemas.risk import RiskAssessed, Tranche
 from schemas.settlement import RepaymentSettled
 from services.decision import Decision
 from services.prior import Prior
 from services.profiles import returns
 from services.risk_scoring.domain import decide
-from services.risk_scoring.model import Account, Table, Trial, Watch
+from services.risk_scoring.model import Account, Question, Table, Trial, Verdict, Watch, said_of
 from services.risk_scoring.outcomes import Outcome
 from services.risk_scoring.trials import (
     CANARY_PERCENT,
@@ -95,6 +95,7 @@ def test_a_shadow_is_compared_with_what_was_decided() -> None:
     assert (one.candidate.verdict, one.candidate.at_once_minor) == ("observe", 0)
     assert one.candidate.likely == pytest.approx(0.2429, abs=5e-5)
     assert one.differs
+    assert one.restorable_minor == fact.restorable_minor == 60_000
 
 
 def test_a_canary_decides_for_its_accounts_and_the_champion_judges_beside() -> None:
@@ -247,6 +248,7 @@ def test_a_model_in_force_is_watched_beside_what_decided_before_it_without_effec
     assert (one.version, one.began_at, one.by_candidate) == (VERSION, FRIDAY, True)
     assert (one.champion.verdict, one.candidate.verdict) == ("clear", "observe")
     assert counted(one)[1] == Tally(1, 1, 0, 1)
+    assert one.restorable_minor == 60_000
     assert not watched.state.compared, "the sample is of trials"
     assert watched.state.counted_of == [(VERSION, FRIDAY)]
 
@@ -262,3 +264,42 @@ def test_a_model_that_broke_a_rule_in_force_decides_nothing_more() -> None:
     found = in_force(replace(WATCH, broken=Broken("hold_rate", "20 held, the model in force would have held 0")))
     assert only(found.events, RiskAssessed).model_version == returns().version
     assert not found.state.watched
+
+
+def test_what_decided_before_judges_beside_with_its_own_table() -> None:
+    priced = profiles(FORMULA).of("default")
+    older = Account(OUTSIDE, watch=replace(WATCH, before=CANDIDATE)).beside(priced)
+    assert [beside.profile.formula for beside in older] == [CANDIDATE.prior]
+    shipped = Account(OUTSIDE, watch=WATCH).beside(priced)
+    assert [beside.profile.formula for beside in shipped] == [returns()]
+
+
+def test_a_table_is_put_under_a_profile_once_and_again_when_the_profile_is_another() -> None:
+    priced, table = profiles(FORMULA).of("default"), candidate()
+    made = table.under(priced)
+    assert made.formula == CANDIDATE.prior
+    assert table.under(priced) is made
+    newer = priced.model_copy(update={"version": "newer"})
+    assert table.under(newer).policy_version == "default@newer"
+    assert table.under(newer) is table.under(newer)
+
+
+ASKED = Question(
+    amount_minor=3_000, restorable_minor=3_000, credit_balance_minor=0, rail="REVERSIBLE", verified=False, strikes=0,
+    instant_left_minor=3_000, settled_minor=0, credit_limit_minor=600_000, repaid_at=FRIDAY, now=NOW,
+    rail_name="direct_debit",
+)  # fmt: skip
+
+
+def test_what_a_model_says_is_its_verdict_what_comes_back_at_once_the_last_date_and_the_odds() -> None:
+    priced, scheduled = profiles(FORMULA).of("default"), profiles().of("default")
+    ends = [(1_000, NOW), (800, NOW + timedelta(days=5)), (1_200, NOW + timedelta(days=2))]
+    parts = tuple(Tranche(n, *part, Reason.RELEASE_TIMER) for n, part in enumerate(ends, start=1))
+    held = ("observe", 1_000, NOW + timedelta(days=5))
+    told = said_of(priced, ASKED, Verdict(parts, ()))
+    assert told[:3] == held
+    assert told.likely == pytest.approx(0.03, abs=1e-5)
+    assert said_of(scheduled, ASKED, Verdict(parts, ())) == (*held, 0.0)
+    assert said_of(scheduled, ASKED, Verdict(parts, (), refer=True)).verdict == "refer"
+    over = Verdict(parts[:1], (), refer=True)
+    assert said_of(scheduled, ASKED, over) == Said("clear", 1_000, None, 0.0), "its time is over: nobody looks"
