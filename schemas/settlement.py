@@ -60,6 +60,7 @@ class RepaymentSettled(RepaymentEvent):
     ``parts`` are the buckets in the order they were filled and add up to ``allocation``. ``doubles`` names the earlier
     repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
     ``past_due_minor`` is what of the account's debt was late right after it; None where the writer did not say.
+    ``principal_instead_minor``: see RepaymentsReallocated.
     """
 
     product: Reference
@@ -80,6 +81,7 @@ class RepaymentSettled(RepaymentEvent):
     doubles: RepaymentId | None = None
     reallocated: tuple[Reallocation, ...] = ()
     past_due_minor: ShareMinor | None = None
+    principal_instead_minor: ShareMinor = 0
 
 
 class RepaymentRejected(DerivedEvent):
@@ -91,7 +93,10 @@ class RepaymentRejected(DerivedEvent):
 
 
 class RepaymentReturned(DerivedEvent):
-    """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order."""
+    """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order.
+
+    ``principal_instead_minor``: see RepaymentsReallocated; a refund may pay something else when it happens again.
+    """
 
     repayment_id: RepaymentId
     amount_minor: AmountMinor
@@ -105,16 +110,20 @@ class RepaymentReturned(DerivedEvent):
     credit_balance_minor: ShareMinor
     parts: Parts = ()
     reallocated: tuple[Reallocation, ...] = ()
+    principal_instead_minor: ShareMinor = 0
 
 
 class RepaymentsReallocated(DerivedEvent):
-    """A fact of billing's that came late (``caused_by``) moved repayments of a later value date: one net event.
+    """A fact of billing's (``caused_by``) changed what repayments of a later value date, or other money, paid.
 
     Read it as the list in RepaymentSettled and RepaymentReturned: a purchase or charge that happened before a repayment
-    and was heard after it changes what that repayment paid (R24).
+    and was heard after it changes what that repayment paid (R24). ``principal_instead_minor`` is owed as principal, not
+    as charges, though a refund lessens principal first and credit balance pays charges first (E7): what a refund gave
+    more paid charges, or a charge was paid before it. 0 where charges use the limit (TOTAL); the net debt is the same.
     """
 
-    reallocated: Annotated[tuple[Reallocation, ...], Field(min_length=1)]
+    reallocated: tuple[Reallocation, ...]
+    principal_instead_minor: ShareMinor = 0
 
 
 class SettlementDelayed(DerivedEvent):

@@ -25,7 +25,7 @@ from services.decision import Decision, Input, Internal, Malformed, Moment, Time
 from services.limit_release.facts import Scene, Shared
 from services.limit_release.holds import HOLD_DUE, PROMISE_DUE, approved, delayed, due, lapse, prolonged, thaw
 from services.limit_release.model import Account, Journal, Repayment, State
-from services.limit_release.movements import CASH, reallocated
+from services.limit_release.movements import CASH, absorbed, reallocated
 from services.limit_release.returns import returned
 from services.limit_release.verdicts import DECISION_DUE, assessed, settled, undecided
 from services.policy import Profile, Profiles
@@ -59,7 +59,7 @@ def _decided(scene: Scene, state: State, event: Input) -> Decision[State]:
             return returned(scene, state, event)
         case RepaymentsReallocated(event_id=ref):
             moved = reallocated(scene.profile, state, event.reallocated, ref)
-            return Decision(replace(moved, account=moved.account.absorbed(ref)))
+            return Decision(absorbed(scene.profile, moved, event))
         case TimerFired(timer=timer):
             return _timer(scene, state, timer)
         case HoldReleaseApproved():

@@ -99,8 +99,8 @@ class Account:
     ``booked`` holds what of the purchases and refunds an input names was booked before. ``spendable`` is the profile's
     word on the credit balance at the last decision; ``cash_used_minor`` is the part of the debt drawn in cash.
     ``charges_minor`` is owed beside USED(debt) where charges do not use the limit (PRINCIPAL): credit balance pays it.
-    ``overpaid_minor`` of charges was paid and is not owed: corrected later, or read before it accrued; it is credit
-    balance, or paid debt. What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
+    ``overpaid_minor`` of charges was paid before it was read that they accrued; it is credit balance, or paid debt.
+    What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
     ``corrected_at`` is the latest instant at which billing took charges off.
     ``status_at``, ``limit_at`` and ``cash_limit_at`` are when billing last changed each; None is as it was opened.
     ``version`` counts what was written of it, for the store alone.
@@ -198,7 +198,19 @@ class Account:
         """Follow what billing says of charges; when it last took some off is remembered."""
         if change_minor >= 0:
             return self.charged(change_minor, at)
-        return replace(self, corrected_at=max(at, self.corrected_at or at)).charged(change_minor, at)
+        return replace(self, corrected_at=max(at, self.corrected_at or at)).corrected(change_minor)
+
+    def corrected(self, change_minor: int) -> "Account":
+        """Take charges off; what was paid of them is the customer's: when it pays them again, settlement tells it."""
+        owed = self.charges_minor + change_minor
+        balance = self.credit_balance_minor + max(0, -owed)
+        return replace(self, charges_minor=max(0, owed), credit_balance_minor=balance)
+
+    def settled(self, charges_minor: int, at: datetime) -> "Account":
+        """Follow what a repayment of ``at`` pays of charges; those corrected since are overpaid for good."""
+        if self.corrected_at is not None and at <= self.corrected_at:
+            return self.corrected(-charges_minor)
+        return self.charged(-charges_minor, at)
 
     def charged(self, change_minor: int, at: datetime | None) -> "Account":
         """Follow what is owed of charges; ``at`` is when it was so in value time, None where nobody knows.

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from schemas.settlement import Part, Reallocation
+from schemas.settlement import Part, Reallocation, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.policy import Profile
 from services.values import replace
 
 CASH = "cash"
 """The plan of purchases that are cash drawn; they have a sub-limit of their own."""
+Told = RepaymentSettled | RepaymentReturned | RepaymentsReallocated
 PENDING = ("held", "parked", "lapsed")
 """The states of a tranche whose amount is in PENDING_RELEASE."""
 
@@ -43,6 +44,16 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
             paid = change.restorable_delta_minor + change.credit_balance_delta_minor
             state = charged(profile, state, paid, known.repaid_at)
     return state
+
+
+def absorbed(profile: Profile, state: State, event: Told) -> State:
+    """Let a credit balance pay, then owe as principal what settlement says is not owed as charges (PRINCIPAL, E7)."""
+    ref, instead = event.event_id, event.principal_instead_minor
+    account = state.account.absorbed(ref)
+    if instead and profile.limit_basis != "TOTAL":
+        entry = Journal("REALLOCATE", ref, available_minor=-instead, used_debt_minor=instead)
+        account = account.book(entry).charged(-instead, None).absorbed(f"{ref}:instead")
+    return replace(state, account=account)
 
 
 def charged(profile: Profile, state: State, change_minor: int, repaid_at: datetime | None) -> State:

@@ -5,7 +5,7 @@ from schemas.settlement import RepaymentReturned
 from services.decision import Decision
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Journal, Repayment, State, Tranche
-from services.limit_release.movements import PENDING, cash_paid, charged, leaves, reallocated
+from services.limit_release.movements import PENDING, absorbed, cash_paid, charged, leaves, reallocated
 from services.values import replace
 
 
@@ -60,7 +60,7 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
 
 def _replayed(scene: Scene, state: State, event: RepaymentReturned) -> State:
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    return replace(state, account=state.account.absorbed(event.event_id))
+    return absorbed(scene.profile, state, event)
 
 
 def _moved(state: State, since: int, *kinds: str) -> int:

@@ -13,7 +13,7 @@ from services.decision import Decision, Timer
 from services.limit_release.facts import Outcome, Scene
 from services.limit_release.holds import moved, nothing, park, release, restore, timers_of
 from services.limit_release.model import Journal, Repayment, State, Tranche
-from services.limit_release.movements import cash_paid, charged, joins, reallocated, shifted
+from services.limit_release.movements import absorbed, cash_paid, joins, reallocated, shifted
 from services.values import replace
 
 DECISION_DUE = "decision_due"
@@ -24,9 +24,11 @@ UNDECIDED = "none"
 def settled(scene: Scene, state: State, event: RepaymentSettled) -> Decision[State]:
     """From now on a decision is owed (domain 7); a late report may have moved other repayments (R24)."""
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
-    state = charged(scene.profile, cash_paid(state, event.parts, -1), -charges, event.repaid_at)
+    state = cash_paid(state, event.parts, -1)
+    if scene.profile.limit_basis != "TOTAL":
+        state = replace(state, account=state.account.settled(charges, event.repaid_at))
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    state = replace(state, account=state.account.absorbed(event.event_id))
+    state = absorbed(scene.profile, state, event)
     known = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
     if known.assessed or known.returned or not event.restorable_minor or state.account.status == "closed":
         return Decision(state, reason="no_decision_owed")

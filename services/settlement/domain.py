@@ -142,13 +142,12 @@ def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment:
     done = replay.repaid(profile, state, repayment, event.repaid_at, credited_on)
     fact = facts.settled(
         profile,
-        done.state,
         event,
         moment,
         credited_on=credited_on,
         final_on=final_on,
         doubles=_doubled(state, event, done),
-        reallocated=done.reallocated,
+        done=done,
     )
     return Decision(done.state, (fact,))
 
@@ -184,7 +183,7 @@ def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: M
         case "returned" if known is not None and known.final_on is not None:
             done = replay.taken_back(profile, state, known)
             after_final = profile.local_day(moment.now) > known.final_on
-            fact = facts.returned(known, event, moment, after_final=after_final, reallocated=done.reallocated)
+            fact = facts.returned(known, event, moment, after_final=after_final, done=done)
             return Decision(done.state, (fact,))
         case _:
             return Decision(state, outcome="stale", reason=f"already_{status}")
@@ -201,7 +200,8 @@ def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> 
     timers = (_day_over(profile, event),) if isinstance(event, StatementIssued) else ()
     if len(done.state.books.cycles) > CYCLES_MAX:
         raise Malformed("too_many_open_statements")
-    told = (facts.reallocated(event, moment, done.reallocated),) if done.reallocated else ()
+    moved = done.reallocated or done.principal_instead_minor
+    told = (facts.reallocated(event, moment, done),) if moved else ()
     return Decision(done.state, told, timers)
 
 

@@ -13,7 +13,6 @@ from schemas.settlement import (
     Awaited,
     DebtComponent,
     Part,
-    Reallocation,
     RepaymentRejected,
     RepaymentReturned,
     RepaymentSettled,
@@ -23,7 +22,8 @@ from schemas.settlement import (
 )
 from services.decision import Moment
 from services.policy import Profile
-from services.settlement.model import Account, Debt, Repayment
+from services.settlement.model import Debt, Repayment
+from services.settlement.replay import Replayed
 
 Bucket = tuple[Standing, DebtComponent, str | None]
 PARTS_MAX = 256
@@ -37,17 +37,16 @@ _make_allocation = made(Allocation)
 
 def settled(
     profile: Profile,
-    state: Account,
     event: RepaymentReceived,
     moment: Moment,
     *,
     credited_on: date,
     final_on: date,
     doubles: str | None,
-    reallocated: tuple[Reallocation, ...],
+    done: Replayed,
 ) -> RepaymentSettled:
     """Tell what a repayment paid and what of it may be restored."""
-    repayment = state.repayments[event.repayment_id]
+    repayment = done.state.repayments[event.repayment_id]
     return _make_settled(
         event_id=event_id("RepaymentSettled", event.repayment_id),
         account_id=event.account_id,
@@ -56,7 +55,7 @@ def settled(
         repayment_id=event.repayment_id,
         repaid_at=event.repaid_at,
         trail=extended(event.repaid_at, event.trail, "settlement", *moment.stretches()),
-        product=state.product,
+        product=done.state.product,
         amount_minor=event.amount_minor,
         currency=event.currency,
         rail=event.rail,
@@ -72,8 +71,9 @@ def settled(
         final_on=final_on,
         policy_version=profile.policy_version,
         doubles=None if doubles is None else RepaymentId(doubles),
-        reallocated=reallocated,
-        past_due_minor=state.books.owed(standing="past_due"),
+        reallocated=done.reallocated,
+        principal_instead_minor=done.principal_instead_minor,
+        past_due_minor=done.state.books.owed(standing="past_due"),
     )
 
 
@@ -83,7 +83,7 @@ def returned(
     moment: Moment,
     *,
     after_final: bool,
-    reallocated: tuple[Reallocation, ...],
+    done: Replayed,
 ) -> RepaymentReturned:
     """Tell that a repayment was taken back, and what undoing it did to others."""
     return _make_returned(
@@ -102,7 +102,8 @@ def returned(
         parts=tuple(reversed(parts(repayment.portions))),
         restorable_minor=repayment.restorable_now_minor,
         credit_balance_minor=repayment.credit_balance_minor,
-        reallocated=reallocated,
+        reallocated=done.reallocated,
+        principal_instead_minor=done.principal_instead_minor,
     )
 
 
@@ -119,14 +120,15 @@ def rejected(event: RepaymentReceived | ReturnReceived, moment: Moment, reason: 
     )
 
 
-def reallocated(event: Event, moment: Moment, changes: tuple[Reallocation, ...]) -> RepaymentsReallocated:
-    """Tell what a late fact of billing's did to repayments."""
+def reallocated(event: Event, moment: Moment, done: Replayed) -> RepaymentsReallocated:
+    """Tell what a fact of billing's did to repayments, and to what the others paid."""
     return _make_reallocated(
         event_id=event_id("RepaymentsReallocated", event.event_id),
         account_id=event.account_id,
         occurred_at=moment.now,
         caused_by=event.event_id,
-        reallocated=changes,
+        reallocated=done.reallocated,
+        principal_instead_minor=done.principal_instead_minor,
     )
 
 

@@ -25,19 +25,41 @@ class HistoryMissing(Exception):
 
 
 class Replayed(NamedTuple):
-    """What a fact did to the account, and to other repayments than ``of``: one net change each."""
+    """What a fact did to the account, and to other repayments than ``of``: one net change each.
+
+    ``principal_instead_minor`` is owed as principal where a reader of those changes would take it for charges.
+    """
 
     state: Account
     reallocated: tuple[Reallocation, ...] = ()
+    principal_instead_minor: int = 0
+
+
+class Moved(NamedTuple):
+    """What facts add to the principal owed and to the credit balance by themselves, before either pays anything.
+
+    What they do to charges follows from the net debt; ``corrected_minor`` of it is what billing takes off, a reader of
+    its topic before anything else.
+    """
+
+    principal_minor: int = 0
+    balance_minor: int = 0
+    corrected_minor: int = 0
+
+
+NOTHING: Final = Moved()
 
 
 def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
     """Book what billing told, in its place in value time."""
     state = replace(state, entries={**state.entries, entry.ref: entry})
     if late(state, entry.at):
-        return replayed(profile, _counted(state, entry.at, 1))
+        return replayed(profile, _counted(state, entry.at, 1), moved=_moved(entry))
     books = _entered(profile.waterfall, advanced(profile.waterfall, state.books, entry.day), entry, state.entries)
-    return Replayed(replace(state, books=books, last_at=entry.at, kept=state.kept + 1))
+    after = replace(state, books=books, last_at=entry.at, kept=state.kept + 1)
+    if entry.kind != "refund" and not (entry.kind == "charges" and min(entry.amounts) < 0):
+        return Replayed(after)
+    return Replayed(after, (), principal_instead(profile, state.books, books, _moved(entry)))
 
 
 def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime, day: date) -> Replayed:
@@ -70,9 +92,11 @@ def taken_back(profile: Profile, state: Account, repayment: Repayment) -> Replay
     """
     gone = replace(repayment, status="returned")
     state = replace(state, repayments={**state.repayments, repayment.repayment_id: gone})
+    moved = Moved(repayment.restorable_now_minor, -repayment.credit_balance_minor)
     if repayment.folded:
-        return replayed(profile, replace(state, base=_undone(profile.waterfall, state.base, repayment)))
-    return replayed(profile, replace(state, kept=state.kept - 1))
+        undone = _undone(profile.waterfall, state.base, repayment)
+        return replayed(profile, replace(state, base=undone), moved=moved)
+    return replayed(profile, replace(state, kept=state.kept - 1), moved=moved)
 
 
 def passed(profile: Profile, state: Account, day: date, at: datetime) -> Account:
@@ -86,8 +110,11 @@ def late(state: Account, at: datetime) -> bool:
     return state.last_at is not None and at <= state.last_at
 
 
-def replayed(profile: Profile, state: Account, of: str = "") -> Replayed:
-    """Let every fact that is not folded happen again in value order; ``of`` is the repayment that settles now."""
+def replayed(profile: Profile, state: Account, of: str = "", moved: Moved = NOTHING) -> Replayed:
+    """Let every fact that is not folded happen again in value order.
+
+    ``of`` is the repayment that settles now; ``moved`` is what the fact that makes it necessary does by itself.
+    """
     if not state.complete:
         raise HistoryMissing(state.account_id)
     facts = history(state)
@@ -100,10 +127,40 @@ def replayed(profile: Profile, state: Account, of: str = "") -> Replayed:
         repayments[repayment.repayment_id] = _revised(profile, before, repayment, of)
         restored = repayments[repayment.repayment_id].restorable_now_minor - before.restorable_now_minor
         balance = repayment.credit_balance_minor - before.credit_balance_minor
+        moved = Moved(moved.principal_minor - restored, moved.balance_minor + balance, moved.corrected_minor)
         if repayment.repayment_id != of and (restored or balance):
             reallocated.append(Reallocation(RepaymentId(repayment.repayment_id), restored, balance))
     latest = _latest(after[-1]) if after else None
-    return Replayed(replace(state, books=books, repayments=repayments, latest=latest), tuple(reallocated))
+    instead = principal_instead(profile, state.books, books, moved)
+    return Replayed(replace(state, books=books, repayments=repayments, latest=latest), tuple(reallocated), instead)
+
+
+def principal_instead(profile: Profile, before: Books, after: Books, moved: Moved) -> int:
+    """Return what is owed as principal where a reader of ``moved`` takes it for charges: it would be too much credit.
+
+    A refund or a credit balance pays what it finds at its time, along the waterfall. Where charges do not use the limit
+    (PRINCIPAL), limit-release lets a refund lessen principal and what is left over pay charges first: the net debt is
+    the same. Never below 0: the other way less credit is available until it is repaid, whatever was read first (E7).
+    """
+    if profile.limit_basis == "TOTAL":
+        return 0
+    owed = before.owed("principal")
+    grown = after.owed() - after.credit_balance_minor - before.owed() + before.credit_balance_minor
+    charges = grown - moved.principal_minor + moved.balance_minor - moved.corrected_minor
+    first = _simply(owed, before.owed() - owed + moved.corrected_minor, before.credit_balance_minor)
+    principal, charges, balance = (
+        now + more for now, more in zip(first, (moved.principal_minor, charges, moved.balance_minor), strict=True)
+    )
+    return max(0, after.owed("principal") - _simply(principal, charges, balance)[0])
+
+
+def _simply(principal_minor: int, charges_minor: int, balance_minor: int) -> tuple[int, int, int]:
+    """Return principal, charges and credit balance after what is left over has paid charges first, then principal."""
+    money = balance_minor + max(0, -principal_minor) + max(0, -charges_minor)
+    principal, charges = max(0, principal_minor), max(0, charges_minor)
+    paid = min(max(0, money), charges)
+    left = money - paid - principal
+    return max(0, -left), charges - paid, max(0, left)
 
 
 def _revised(profile: Profile, before: Repayment, after: Repayment, of: str) -> Repayment:
@@ -114,6 +171,23 @@ def _revised(profile: Profile, before: Repayment, after: Repayment, of: str) -> 
     if after.portions == before.portions and after.credit_balance_minor == before.credit_balance_minor:
         return before
     return replace(after, reallocated_minor=now - after.restorable_minor)
+
+
+def _moved(entry: Entry) -> Moved:
+    """Return what an entry does by itself."""
+    match entry.kind:
+        case "purchase":
+            return Moved(entry.amounts[0])
+        case "refund":
+            return Moved(-entry.amounts[0])
+        case "payout":
+            return Moved(0, -entry.amounts[0])
+        case "charges":
+            return Moved(corrected_minor=min(0, sum(entry.amounts)))
+        case "statement":
+            return NOTHING
+        case _:
+            assert_never(entry.kind)
 
 
 def history(state: Account) -> list[Fact]:

@@ -14,7 +14,7 @@ from services.decision import Decision, Malformed, Timer, TimerFired
 from services.settlement import facts
 from services.settlement.domain import decide, value_at
 from services.settlement.model import Account, Books, Debt, Entry, Latest, Repayment
-from services.settlement.replay import FOLD_STEP, HistoryMissing, key_of, trimmed
+from services.settlement.replay import FOLD_STEP, HistoryMissing, Replayed, key_of, trimmed
 from tests import builders
 from tests.unit.debts import Ledger
 from tests.unit.given import FRIDAY, china, moment, profile, profiles, said
@@ -45,13 +45,12 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
     state = Account(builders.ACCOUNT, product="default", repayments={"r1": PAID}, books=books)
     told = facts.settled(
         profile(),
-        state,
         report,
         NOW,
         credited_on=DAY,
         final_on=DAY + timedelta(days=9),
         doubles="r0",
-        reallocated=MOVED,
+        done=Replayed(state, MOVED, 7),
     )
     assert said(told) == {
         "event_id": event_id("RepaymentSettled", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
@@ -64,19 +63,20 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "restorable_minor": 150, "credit_balance_minor": 40, "finality": finality,
         "final_on": DAY + timedelta(days=9), "policy_version": profile().policy_version, "parts": PARTS,
-        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75,
+        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "principal_instead_minor": 7,
     }  # fmt: skip
 
 
 def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
     report = builders.return_received(repayment_id="r1", amount_minor=250, fault="issuer")
-    told = facts.returned(PAID, report, NOW, after_final=True, reallocated=MOVED)
+    told = facts.returned(PAID, report, NOW, after_final=True, done=Replayed(Account("a"), MOVED, 7))
     assert said(told) == {
         "event_id": event_id("RepaymentReturned", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
         "caused_by": report.event_id, "repayment_id": "r1", "amount_minor": 250, "currency": "CNY", "code": "R01",
         "return_class": Reason.RETURNED_INSUFFICIENT_FUNDS, "fault": "issuer", "after_final": True,
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "parts": PARTS[::-1], "restorable_minor": 150, "credit_balance_minor": 40, "reallocated": MOVED,
+        "principal_instead_minor": 7,
     }  # fmt: skip
 
 
@@ -88,9 +88,10 @@ def test_what_is_rejected_moved_or_waits_is_told_with_its_cause() -> None:
         "caused_by": report.event_id, "repayment_id": "r1", "reason": Reason.REPORTED_FAILED, "next_attempt_at": again,
     }  # fmt: skip
     charge = builders.charges_accrued()
-    assert said(facts.reallocated(charge, NOW, MOVED)) == {
+    assert said(facts.reallocated(charge, NOW, Replayed(Account("a"), MOVED, 7))) == {
         "event_id": event_id("RepaymentsReallocated", charge.event_id), "account_id": builders.ACCOUNT,
         "occurred_at": NOW.now, "caused_by": charge.event_id, "reallocated": MOVED,
+        "principal_instead_minor": 7,
     }  # fmt: skip
     cause = event_id("wait", "rail", "r1", FRIDAY.isoformat())
     assert said(facts.delayed(builders.ACCOUNT, "r1", "rail", FRIDAY, NOW)) == {

@@ -181,8 +181,19 @@ RETURNED_WHILE_ITS_OVERPAYMENT_IS_HELD = [
 ]
 
 
+REFUNDED_AGAIN_AFTER_A_RETURN = [
+    Step("refund", 0, 298, "wallet", "active"),
+    Step("charge", 1, 1, "wallet", "active"),
+    Step("repay", 1, 1, "wallet", "active"),
+    Step("refund", 0, 3, "wallet", "active"),
+    Step("buy", 0, 3, "wallet", "active"),
+    Step("return", 1, 1, "wallet", "active"),
+]
+
+
 @given(STEPS)
 @example(PAID_OUT_OF_A_REFUND)
+@example(REFUNDED_AGAIN_AFTER_A_RETURN)
 @example(CORRECTED_THEN_RETURNED)
 @example(RETURNED_WHILE_ITS_OVERPAYMENT_IS_HELD)
 def test_e07_under_principal_both_ledgers_say_the_same_net_debt_and_never_less_is_used(steps: list[Step]) -> None:

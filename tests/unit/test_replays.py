@@ -14,13 +14,13 @@ from schemas.ids import RepaymentId
 from schemas.reasons import Reason
 from schemas.restoration import CreditRestored, NothingToRestore, RestorationReversed
 from schemas.risk import Tranche
-from schemas.settlement import Reallocation
+from schemas.settlement import Reallocation, RepaymentReturned, RepaymentsReallocated
 from services.decision import Timer, TimerFired
 from services.limit_release.domain import decide
 from services.limit_release.model import Account, Journal, State
 from services.policy import Profiles
 from tests import builders
-from tests.unit.given import FRIDAY, all_of, check_ledger, check_repayment, moment, only, profiles
+from tests.unit.given import FRIDAY, Pipe, all_of, check_ledger, check_repayment, moment, only, profiles
 
 POLICY = profiles({"limit_basis": "TOTAL"})
 PRINCIPAL = profiles()
@@ -195,6 +195,72 @@ def test_e07_a_credit_balance_paid_out_before_it_is_read_ends_the_same() -> None
     last, _ = taken(opened(1_000, 700), assess, paid_out)
     assert [end.account.available_minor for end in (first, last)] == [1_000, 1_000]
     assert [end.account.credit_balance_minor for end in (first, last)] == [0, 0]
+
+
+def stands(pipe: Pipe) -> tuple[int, int]:
+    """Return what is owed of principal and charges, as both ledgers say."""
+    charges = pipe.debt.penalty_minor + pipe.debt.fee_minor + pipe.debt.interest_minor
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (pipe.debt.principal_minor, charges)
+    assert pipe.account.credit_balance_minor == pipe.debt.credit_balance_minor
+    return pipe.debt.principal_minor, charges
+
+
+def at(hours: int) -> dict[str, Any]:
+    return {"occurred_at": FRIDAY + timedelta(hours=hours), "event_id": f"event-{hours}"}
+
+
+def test_e07_a_refund_that_pays_a_charge_after_a_return_leaves_the_purchase_after_it_owed() -> None:
+    pipe = Pipe().open(1_000, principal=20, fee=5)
+    pipe.repay(100)
+    assert stands(pipe) == (0, 0)
+    pipe.take(builders.purchase_refunded(**at(1), refund_id="f1", to_debt_minor=30, to_payer_minor=0))
+    pipe.take(builders.purchase_posted(**at(2), purchase_id="p2", amount_minor=30))
+    assert stands(pipe) == (0, 0)
+    pipe.give_back(100, now=FRIDAY + timedelta(hours=3))
+    assert only(pipe.events, RepaymentReturned).principal_instead_minor == 5
+    assert stands(pipe) == (25, 0)
+    reversal = only(pipe.events, RestorationReversed)
+    told = -reversal.from_available_minor + reversal.reallocated_minor - reversal.uncovered_minor
+    assert told == -25
+    assert reversal.available_raw_minor == 975
+
+
+def test_e07_what_a_refund_gives_beyond_its_purchase_pays_charges_first_and_that_is_told() -> None:
+    pipe = Pipe().open(1_000, principal=100)
+    pipe.repay(100)
+    pipe.take(builders.purchase_posted(**at(1), purchase_id="p1", amount_minor=80, plan="cash"))
+    pipe.take(builders.charges_accrued(**at(2), penalty_minor=0, fee_minor=10, interest_minor=0))
+    pipe.take(builders.purchase_refunded(**at(3), refund_id="f1", purchase_id="opening", to_debt_minor=60))
+    moved = only(pipe.events, RepaymentsReallocated)
+    assert (moved.reallocated, moved.principal_instead_minor, moved.caused_by) == ((), 10, "event-3")
+    assert stands(pipe) == (30, 0)
+
+
+def test_e07_a_charge_told_late_is_paid_by_the_refund_that_came_after_it() -> None:
+    pipe = Pipe().open(1_000, principal=20)
+    pipe.take(builders.purchase_refunded(**at(2), refund_id="f1", to_debt_minor=25, to_payer_minor=0))
+    pipe.take(builders.purchase_posted(**at(3), purchase_id="p2", amount_minor=5))
+    pipe.take(builders.charges_accrued(**at(1), penalty_minor=0, fee_minor=5, interest_minor=0))
+    assert only(pipe.events, RepaymentsReallocated).principal_instead_minor == 5
+    assert stands(pipe) == (5, 0)
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+def test_e07_what_is_owed_as_principal_instead_ends_the_same_before_and_after_the_charge_is_read(
+    told_first: bool,
+) -> None:
+    charge = builders.charges_accrued(penalty_minor=0, fee_minor=5, interest_minor=0)
+    moved = builders.repayments_reallocated(reallocated=(), principal_instead_minor=5)
+    state = opened(1_000, 20)
+    state, _ = taken(state, *((moved, charge) if told_first else (charge, moved)), policy=PRINCIPAL)
+    assert (state.account.used_debt_minor, state.account.available_minor) == (25, 975)
+    assert (state.account.charges_minor, state.account.credit_balance_minor) == (0, 0)
+
+
+def test_e07_charges_that_use_the_limit_are_not_owed_twice() -> None:
+    moved = builders.repayments_reallocated(reallocated=(), principal_instead_minor=5)
+    state, _ = taken(opened(1_000, 20), moved)
+    assert (state.account.used_debt_minor, state.account.journals) == (20, opened(1_000, 20).account.journals)
 
 
 # ---- any order ------------------------------------------------------------------------------------------------
