@@ -29,6 +29,7 @@ from services.lag_monitor.model import Fact, Journey, Notice, NoticeState, Outco
 from services.lag_monitor.promises import judged
 from services.lag_monitor.segments import lag_of
 from services.metrics.catalogue import (
+    ASSESSED,
     CLOCK_CLAMPED,
     FEEDBACK,
     NOTIFICATIONS,
@@ -76,21 +77,29 @@ def _heard(state: Journey, event: Input, moment: Moment) -> Journey:
         case RepaymentRejected(account_id=at, reason=reason):
             return _ended(replace(state, account_id=at), "rejected", reason)
         case RiskAssessed(revision=0):
-            return replace(
-                state,
-                account_id=event.account_id,
-                repaid_at=event.repaid_at,
-                settled_at=event.settled_at,
-                assessed_at=event.occurred_at,
-                tier=TIER_OF[event.tier],
-                clear=event.outcome == "clear",
-            )
+            return _assessed(state, event)
         case NotificationRequested() | NotificationDelivered() | NotificationUndeliverable() | NotificationSuppressed():
             return _noticed(state, event)
         case FeedbackReceived(topic=topic):
             return state.count(Tally(FEEDBACK.name, (topic if topic in ASKED else "other",)))
         case _:
             return _decided(state, event)
+
+
+def _assessed(state: Journey, event: RiskAssessed) -> Journey:
+    """Learn the first verdict; once, whether it held any of the credit there is to give back (L16)."""
+    tier, clear = TIER_OF[event.tier], event.outcome == "clear"
+    if state.assessed_at is None and event.restorable_minor:
+        state = state.count(Tally(ASSESSED.name, (tier, rail_label(event.rail), "at_once" if clear else "held")))
+    return replace(
+        state,
+        account_id=event.account_id,
+        repaid_at=event.repaid_at,
+        settled_at=event.settled_at,
+        assessed_at=event.occurred_at,
+        tier=tier,
+        clear=clear,
+    )
 
 
 def _decided(state: Journey, event: Input) -> Journey:

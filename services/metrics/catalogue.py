@@ -84,6 +84,7 @@ _TOLD: Final = (("outcome", ("requested", "delivered", "undeliverable", "suppres
 _HANDLED: Final = ("applied", "duplicate", "stale", "conflict", "parked", "ignored", "dead_lettered", "retried")
 _ASKED: Final = (("topic", ("why_not_restored", "when", "amount", "limit", "other")),)
 _TRIED: Final = (("outcome", ("shadow", "canary", "ended", "gone_back")),)
+_FIRST: Final = (("outcome", ("at_once", "held")),)
 _CLOCKS: Final = (("source", ("billing", "broker")),)
 
 
@@ -145,6 +146,13 @@ STAGE_DURATION: Final = _histogram(
     sparse=True,
 )
 REPAYMENTS: Final = _counter("repayments", "", ("tier", "source"), "Repayments that billing reported as succeeded.")
+ASSESSED: Final = _counter(
+    "assessed_repayments",
+    "",
+    ("tier", "rail", "outcome"),
+    "Repayments with credit to give back, by whether the first verdict gave back all of it at once or held some.",
+    values=_FIRST,
+)
 RESTORATIONS: Final = _counter("restorations", "", ("tier",), "Parts of repayments whose credit came back.")
 OUTCOMES: Final = _counter("outcomes", "", ("outcome", "reason"), "Parts by how they ended.", together=_OUTCOMES)
 SLA_OUTCOMES: Final = _counter(

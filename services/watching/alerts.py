@@ -108,8 +108,22 @@ def unfair(limit: Limit) -> str:
     return "\nor\n".join(f"{part} > {_number(limit)} * quantile_over_time(0.5, {part}[30d])" for part in parts)
 
 
+def unequal(limit: Limit) -> str:
+    """Return: a tier fell behind the others of its rail, further than chance explains."""
+    return f"{PARITY}\nand\n{PARITY_MOST} < {_number(limit)} * quantile_over_time(0.5, {PARITY}[30d])"
+
+
 BURN: Final = "CreditSLOBudgetBurn"
 UNFAIR: Final = "CreditHoldUnfair"
+UNEQUAL: Final = "CreditAtOnceUnfair"
+OVER_MONTHS: Final = (UNFAIR, UNEQUAL)
+"""Alerts that compare with what was usual for a month."""
+GROUP: Final = "rail_tier:credit_assessed:increase1d"
+AT_ONCE: Final = "rail_tier:credit_at_once:ratio1d"
+PARITY: Final = "rail_tier:credit_at_once_parity:ratio1d"
+PARITY_MOST: Final = "rail_tier:credit_at_once_parity_most:ratio1d"
+"""Recorded by the rules: how many were assessed in a day, their share given back at once, that beside the tier with
+most, and the most it may well be."""
 ALERTS: Final = (
     Alert(
         "CreditRestoreStuck",
@@ -221,6 +235,15 @@ ALERTS: Final = (
         "Weighted by amount, credit of {{ $labels.tier }}{{ $labels.rail }} in {{ $labels.currency }} was held"
         " {{ $value | humanizeDuration }}, over three times the median of the last 30 days, for a day.",
         "otb lag --seconds 86400",
+    ),
+    Alert(
+        UNEQUAL,
+        unequal,
+        "Tier {{ $labels.tier }} is given back at once on {{ $labels.rail }} less often beside the others than usual",
+        "Of a day's repayments, all of the credit came back at once {{ $value | humanizePercentage }} as often as for"
+        " the tier for which it did most often: below four fifths of the median of the last 30 days, and by more than"
+        " chance.",
+        "otb risk status",
     ),
 )
 NAMES: Final = (BURN, *(alert.name for alert in ALERTS))

@@ -59,6 +59,7 @@ class Objectives(_Read):
     evaluated_every: Duration
     months_evaluated_every: Duration
     windows: tuple[Duration, ...]
+    group_min: Annotated[int, Field(ge=1)]
     objective: tuple[Objective, ...]
     burn: tuple[Burn, ...]
     alert: Mapping[str, Limit]

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from services.metrics import catalogue
-from services.watching.alerts import ALERTS, BURN, UNFAIR, Alert
+from services.watching.alerts import ALERTS, AT_ONCE, BURN, GROUP, OVER_MONTHS, PARITY, PARITY_MOST, Alert
 from services.watching.objectives import Burn, Objective, Objectives
 
 Rule = dict[str, Any]
@@ -15,7 +15,8 @@ def rules(objectives: Objectives) -> dict[str, Any]:
     """Return the rule file."""
     often, seldom = objectives.evaluated_every, objectives.months_evaluated_every
     alerts = {alert.name: _alert(objectives, alert) for alert in ALERTS}
-    over_months = [*_budgets(objectives), *_weighted(), alerts.pop(UNFAIR)]
+    late = [alerts.pop(name) for name in OVER_MONTHS]
+    over_months = [*_budgets(objectives), *_weighted(), *_at_once(objectives), *late]
     burns = [_burn(objectives, each, burn) for burn in objectives.burn for each in objectives.objective]
     groups = (
         # Together: a group runs its rules in order; apart, an alert may read the shares of fifteen seconds before.
@@ -77,6 +78,23 @@ def _weighted() -> list[Rule]:
             f"(sum by ({by}, currency) (rate({catalogue.RESTORED_AMOUNT.name}[1d])) > 0)",
         )
         for by in ("tier", "rail")
+    ]
+
+
+def _at_once(objectives: Objectives) -> list[Rule]:
+    """Return what share of a tier's repayments on a rail is given back at once, and that beside the tier with most.
+
+    A day with too few of them has none (L16). Parity is at most what Wilson's interval of two standard errors allows.
+    """
+    assessed, n = catalogue.ASSESSED.name, GROUP
+    by, given = "sum by (rail, tier)", f'{assessed}{{outcome="at_once"}}'
+    most = f"on (rail) group_left () (max by (rail) ({AT_ONCE}) > 0)"
+    wilson = f"({AT_ONCE} + 2 / {n} + 2 * sqrt({AT_ONCE} * (1 - {AT_ONCE}) / {n} + 1 / {n} ^ 2)) / (1 + 4 / {n})"
+    return [
+        _rule(n, f"{by} (increase({assessed}[1d])) >= {objectives.group_min}"),
+        _rule(AT_ONCE, f"{by} (increase({given}[1d])) / {n}"),
+        _rule(PARITY, f"{AT_ONCE} / {most}"),
+        _rule(PARITY_MOST, f"{wilson}\n/ {most}"),
     ]
 
 

@@ -49,6 +49,17 @@ SELECT labels, minor, counted FROM (
 FULL JOIN (SELECT labels, n AS counted FROM lag_monitor.metric_count
   WHERE metric = 'credit_withheld_minor_seconds_total') c USING (labels) WHERE minor IS DISTINCT FROM counted
 """,
+    "first verdicts counted otherwise": """
+SELECT labels, n, counted FROM (
+  SELECT ARRAY[CASE WHEN told ->> 'tier' IN ('A', 'B') THEN 'low' WHEN told ->> 'tier' = 'C' THEN 'medium'
+    WHEN told ->> 'tier' IN ('D', 'E') THEN 'high' ELSE 'unknown' END, told ->> 'rail',
+    CASE told ->> 'outcome' WHEN 'clear' THEN 'at_once' ELSE 'held' END] AS labels, count(*) AS n
+  FROM (SELECT convert_from(payload, 'UTF8')::json AS told FROM risk_scoring.outbox
+    WHERE event_type LIKE '%.RiskAssessed.%') o
+  WHERE (told ->> 'revision')::integer = 0 AND (told ->> 'restorable_minor')::bigint > 0 GROUP BY 1) v
+FULL JOIN (SELECT labels, m.n AS counted FROM lag_monitor.metric_count m
+  WHERE metric = 'credit_assessed_repayments_total') c USING (labels) WHERE n IS DISTINCT FROM counted
+""",
     "promises counted otherwise": """
 SELECT labels, n, counted FROM (
   SELECT ARRAY[slo, outcome] AS labels, count(*) AS n FROM lag_monitor.sla_promise

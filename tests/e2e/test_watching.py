@@ -42,6 +42,7 @@ PARTITIONS: Final = 6
 NOTHING_IS_GOOD: Final = {
     "Oldest in the outbox": "Kafka acknowledges within a scrape",
     "Stamps moved": "one clock",
+    "At once beside the tier with most": "so few of a tier and rail are not compared",
     "Relief": "no shipped profile allows any",
     "Spent for relief": "no shipped profile allows any",
 }

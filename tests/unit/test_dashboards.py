@@ -192,7 +192,8 @@ def test_a_query_groups_and_names_by_labels_there_are(shown: Shown) -> None:
     names = {str(selector.name) for selector, _, _ in selectors(shown)}
     known = {label for name in names if name in SAMPLES for label in SAMPLES[name].labels} | {"le"}
     for name in names & RECORDED.keys():
-        known |= {"slo", "tier", "rail", "currency"} & set(re.findall(r"\w+", _rule(name)))
+        said = {*re.findall(r"\w+", _rule(name)), *name.partition(":")[0].split("_")}
+        known |= {"slo", "tier", "rail", "currency"} & said
     grouped = {
         label.strip() for found in re.findall(r"by \(([^)]*)\)", shown.target["expr"]) for label in found.split(",")
     }

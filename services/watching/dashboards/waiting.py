@@ -3,10 +3,13 @@
 from typing import Final
 
 from services.metrics import catalogue
+from services.watching.alerts import PARITY
 from services.watching.board import Board, Section
+from services.watching.objectives import load_objectives
 from services.watching.panels import INSTANT, Ask, Sql, figure, graph, rows
-from services.watching.promql import age, of, total
+from services.watching.promql import age, increase, of, ratio, total
 
+_ASKED: Final = load_objectives()
 ONE: Final = "/d/opentobuy-one-repayment?var-repayment=${__value.raw}&${__url_time_range}"
 _OLDEST: Final = """\
 SELECT repayment_id AS "repayment", stage, cause, tier, rail,
@@ -83,6 +86,24 @@ WAITING: Final = Board(
                     "Repayments of the last 15 minutes that the portfolio's spent budget kept back.",
                     "short",
                     Ask(f"max({of(catalogue.OVER_BUDGET)})", "kept back"),
+                ),
+                graph(
+                    "Given back at once",
+                    "Share of the repayments of a tier on a rail whose first verdict held nothing.",
+                    "percentunit",
+                    Ask(
+                        ratio(
+                            total(increase(catalogue.ASSESSED, 'outcome="at_once"'), "tier, rail"),
+                            total(increase(catalogue.ASSESSED), "tier, rail"),
+                        ),
+                        "{{tier}} {{rail}}",
+                    ),
+                ),
+                graph(
+                    "At once beside the tier with most",
+                    f"That share of a day's {_ASKED.group_min} repayments or more, divided by the largest of its rail.",
+                    "percentunit",
+                    Ask(f'{PARITY}{{tier=~"$tier"}}', "{{tier}} {{rail}}"),
                 ),
                 graph(
                     "Relief",
