@@ -59,7 +59,8 @@ class RepaymentSettled(RepaymentEvent):
 
     ``parts`` are the buckets in the order they were filled and add up to ``allocation``. ``doubles`` names the earlier
     repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
-    ``past_due_minor`` is what of the account's debt was late right after it; None where the writer did not say.
+    ``past_due_minor`` is what of the account's debt was late right after it, ``owed_minor`` all of it that uses the
+    limit: principal, with charges where those use it, too; None where the writer did not say.
     ``principal_instead_minor``: see RepaymentsReallocated.
     """
 
@@ -82,6 +83,7 @@ class RepaymentSettled(RepaymentEvent):
     reallocated: tuple[Reallocation, ...] = ()
     past_due_minor: ShareMinor | None = None
     principal_instead_minor: ShareMinor = 0
+    owed_minor: ShareMinor | None = None
 
 
 class RepaymentRejected(DerivedEvent):

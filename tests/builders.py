@@ -189,7 +189,7 @@ def repayment_settled(**changes: Any) -> settlement.RepaymentSettled:
     days = {"settled_at": settled_at, "credited_on": date(2026, 11, 20), "final_on": date(2026, 11, 27)}
     paid = {"allocation": allocation(), "restorable_minor": 500_000, "credit_balance_minor": 0}
     paid["parts"] = (settlement.Part("due", "principal", "purchase", 500_000),)
-    paid["past_due_minor"] = 0
+    paid |= {"past_due_minor": 0, "owed_minor": 0}
     rest = {**AMOUNT, **taken, **days, **paid, "finality": "provisional", "policy_version": POLICY_VERSION}
     return _of_repayment(settlement.RepaymentSettled, changes, "settlement", **rest)
 

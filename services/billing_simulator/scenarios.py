@@ -216,14 +216,14 @@ def priced_at_once(run: str) -> Scenario:
 
 
 def priced_in_part(run: str) -> Scenario:
-    """Nobody vouches for the bank account: a part now spares declined purchases, the rest waits (risk 4.3)."""
+    """Nobody vouches for the bank account, little credit is unused: a part now spares declined purchases (risk 4.3)."""
 
     def write(billing: Billing, repayments: Sequence[Repayment]) -> list[Planned]:
         (repayment,) = repayments
         priced = replace(billing, product=FORMULA)
-        return [*_in_debt(priced, repayment, 1_000_000, 400_000, "en"), billing.report(1, repayment)]
+        return [*_in_debt(priced, repayment, 1_000_000, 980_000, "en"), billing.report(1, repayment)]
 
-    about = "3000.00 by direct debit from an account nobody verified: 538.81 at once, the rest two days of 6 s later"
+    about = "3000.00 by direct debit from an account nobody verified: 338.81 at once, the rest two days of 6 s later"
     repayment = _repayment("priced_in_part", run, 300_000, rail="direct_debit", bank="a_bank")
     return Scenario("priced_in_part", about, (repayment,), write)
 

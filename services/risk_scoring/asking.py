@@ -1,10 +1,10 @@
 """What risk-scoring asks of a settled repayment: everything its verdict depends on beside the policy."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.settlement import RepaymentSettled
 from services.policy import Profile
-from services.risk_scoring.exposure import left_to_customer, left_to_portfolio, relieved
+from services.risk_scoring.exposure import left_to_customer, left_to_portfolio, relieved, unused
 from services.risk_scoring.guards import NOTHING_SEEN, given_to_guards
 from services.risk_scoring.model import Account, Question, window
 from services.values import built
@@ -39,6 +39,7 @@ def question_of(profile: Profile, state: Account, event: RepaymentSettled, now: 
         repaid_at=event.repaid_at,
         now=now,
         rail_name=event.rail,
+        unused_minor=unused(state, event, now.astimezone(UTC).date()) if rail == "REVERSIBLE" else None,
         tier=state.tier,
         over_budget=budget is not None and budget < min(left, event.restorable_minor),
         **guards._asdict(),

@@ -41,6 +41,20 @@ def left_to_portfolio(profile: Profile, state: Account) -> int | None:
     return None if budget is None else max(0, budget - state.portfolio_minor.get(profile.product, 0))
 
 
+def unused(state: Account, event: RepaymentSettled, today: date) -> int | None:
+    """Return the credit that could be spent before a repayment, in minor units, None when nobody said (risk 4.2).
+
+    It is the limit less what was owed and what is still held: all of this repayment, and of earlier ones what comes
+    back after ``today``, a UTC day. What comes back in its course counts as usable, because the shortest wait that is
+    priced is a day. Purchases that are approved and not posted are not known here, nor is a credit balance.
+    """
+    if state.credit_limit_minor is None or event.owed_minor is None:
+        return None
+    moved = [_later(state.outcomes[one.repayment_id], one, today) for one in _moved(state, event)]
+    held = state.held_minor + sum(moved)
+    return max(0, state.credit_limit_minor - event.owed_minor - event.restorable_minor - held)
+
+
 def relieved(profile: Profile, state: Account, asked: Question) -> Question:
     """Return a question with what a relief adds to the instant cap: of tiers A and B alone, never of a budget (L17)."""
     factor = state.relief.get(profile.product, WHOLE)
@@ -66,17 +80,24 @@ def followed(policy: Profiles, decision: Decision[Account], event: Input, moment
     after = list(_outcomes(policy, decision, event, today))
     if not after:
         return decision
-    exposed, portfolio = state.exposed_minor, dict(state.portfolio_minor)
+    exposed, held, portfolio = state.exposed_minor, state.held_minor, dict(state.portfolio_minor)
     for outcome in after:
-        moved = _today(state.outcomes.get(outcome.repayment_id), outcome, today)
+        before = state.outcomes.get(outcome.repayment_id)
+        moved = _today(before, outcome, today)
         exposed += moved
+        held += _later(before, outcome, today)
         portfolio[outcome.product] = portfolio.get(outcome.product, 0) + moved
     outcomes = {**state.outcomes, **{outcome.repayment_id: outcome for outcome in after}}
-    return decision._replace(state=replace(state, outcomes=outcomes, exposed_minor=exposed, portfolio_minor=portfolio))
+    known = replace(state, exposed_minor=exposed, held_minor=held, portfolio_minor=portfolio)
+    return decision._replace(state=replace(known, outcomes=outcomes))
 
 
 def _today(before: Outcome | None, after: Outcome, today: date) -> int:
     return sum([minor for (since, until), minor in changed(before, after).items() if since <= today <= until])
+
+
+def _later(before: Outcome | None, after: Outcome, today: date) -> int:
+    return sum([minor for (since, _), minor in changed(before, after).items() if since > today])
 
 
 def _outcomes(policy: Profiles, decision: Decision[Account], event: Input, today: date) -> Iterable[Outcome]:

@@ -176,7 +176,8 @@ class Account:
     ``limit_at`` is when billing last changed the limit; None is as it was opened. ``champion`` is the table of returns
     in force, None for the shipped one. ``version`` counts what was written of it, for the store alone. ``outcomes`` are
     those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
-    ``portfolio_minor`` that of each product as the batch found it. ``trial`` is the candidate beside the champion,
+    ``held_minor`` what comes back on a later day, ``portfolio_minor`` what is exposed of each product as the batch
+    found it. ``trial`` is the candidate beside the champion,
     ``compared`` what both said of this batch's repayments; ``watch`` is of the champion, ``watched`` what it and the
     model before it said. ``uses`` are of the funding accounts this batch's repayments come from, ``lately`` when what
     of the last two days was repaid, and how much. ``relief`` is how wide a product's instant cap of tiers A and B is,
@@ -195,6 +196,7 @@ class Account:
     credit: Credit = NOTHING_KNOWN
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     exposed_minor: int = 0
+    held_minor: int = 0
     portfolio_minor: Mapping[str, int] = field(default_factory=dict)
     trial: Trial | None = None
     compared: Mapping[str, Comparison] = field(default_factory=dict)

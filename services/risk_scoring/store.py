@@ -24,14 +24,15 @@ from services.statements import Month
 from services.values import replace
 
 T = TypeVar("T")
+NONE = (0, 0)
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
-# became of both; what is exposed today of the accounts ($2) and of everything. The return model in force, in
-# its first 14 days what decided before it, and the candidate that is tried, seen at the same instant: no batch decides
-# an account by two. With every batch it is asked whether what one came to ends it. And what guards ask: what billing
-# warned of ($2), the use of the funding accounts ($5) accounts ($6) repay from, what those ($7) repaid lately. And the
-# products whose instant cap is wider now.
+# became of both; what is exposed today of the accounts ($2) and of everything, and what of the accounts comes back
+# later. The return model in force, in its first 14 days what decided before it, and the candidate that is tried, seen
+# at the same instant: no batch decides an account by two. With every batch it is asked whether what one came to ends
+# it. And what guards ask: what billing warned of ($2), the use of the funding accounts ($5) accounts ($6) repay from,
+# what those ($7) repaid lately. And the products whose instant cap is wider now.
 READS = """
 (SELECT json_agg(a) FROM risk_scoring.account AS a WHERE account_id = ANY($1::text[])) AS accounts,
 (SELECT json_agg(k) FROM (
@@ -57,9 +58,12 @@ READS = """
  WHERE repayment_id = ANY($4::text[] || ARRAY(SELECT repayment_id FROM risk_scoring.assessment
    WHERE account_id = ANY($3::text[]) AND hold IS NOT NULL AND held_until > clock_timestamp()))) AS outcomes,
 (SELECT json_agg(e) FROM (
-  SELECT account_id, sum(minor) AS minor FROM risk_scoring.exposure
-  WHERE account_id = ANY($2::text[]) AND from_on <= (statement_timestamp() AT TIME ZONE 'UTC')::date
-    AND until_on >= (statement_timestamp() AT TIME ZONE 'UTC')::date GROUP BY 1) AS e) AS exposed,
+  SELECT account_id,
+    coalesce(sum(minor) FILTER (WHERE from_on <= (statement_timestamp() AT TIME ZONE 'UTC')::date), 0) AS minor,
+    coalesce(sum(minor) FILTER (WHERE from_on > (statement_timestamp() AT TIME ZONE 'UTC')::date), 0) AS held
+  FROM risk_scoring.exposure
+  WHERE account_id = ANY($2::text[]) AND until_on >= (statement_timestamp() AT TIME ZONE 'UTC')::date
+  GROUP BY 1) AS e) AS exposed,
 (SELECT json_agg(p) FROM (
   SELECT product, sum(minor) AS minor FROM risk_scoring.portfolio_exposure
   WHERE cardinality($2::text[]) > 0 AND from_on <= (statement_timestamp() AT TIME ZONE 'UTC')::date
@@ -242,19 +246,20 @@ def _watch(told: str | None, champion: Table) -> Watch | None:
 
 
 def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:
-    """Add what became of the repayments named, and what is exposed today."""
+    """Add what became of the repayments named, what is exposed today, and what is held beyond it."""
     portfolio = {each["product"]: int(each["minor"]) for each in listed(row["portfolio"])}
-    exposed = {each["account_id"]: int(each["minor"]) for each in listed(row["exposed"])}
+    sums = {each["account_id"]: (int(each["minor"]), int(each["held"])) for each in listed(row["exposed"])}
     outcomes: dict[str, dict[str, Outcome]] = {}
     for each in listed(row["outcomes"]):
         outcomes.setdefault(each["account_id"], {})[each["repayment_id"]] = outcome(each)
-    if not portfolio and not outcomes:
+    if not (portfolio or outcomes or sums):
         return found
     return {
         at: replace(
             state,
             outcomes=outcomes.get(at, state.outcomes),
-            exposed_minor=exposed.get(at, 0),
+            exposed_minor=sums.get(at, NONE)[0],
+            held_minor=sums.get(at, NONE)[1],
             portfolio_minor=portfolio,
         )
         for at, state in found.items()

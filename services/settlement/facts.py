@@ -22,7 +22,7 @@ from schemas.settlement import (
 )
 from services.decision import Moment
 from services.policy import Profile
-from services.settlement.model import Debt, Repayment
+from services.settlement.model import Books, Debt, Repayment
 from services.settlement.replay import Replayed
 
 Bucket = tuple[Standing, DebtComponent, str | None]
@@ -73,8 +73,14 @@ def settled(
         doubles=None if doubles is None else RepaymentId(doubles),
         reallocated=done.reallocated,
         principal_instead_minor=done.principal_instead_minor,
-        past_due_minor=done.state.books.owed(standing="past_due"),
+        **_owed(profile, done.state.books),
     )
+
+
+def _owed(profile: Profile, books: Books) -> dict[str, int]:
+    """Return what of the debt is late, and what of it uses the limit."""
+    uses = books.owed(None if profile.limit_basis == "TOTAL" else "principal")
+    return {"past_due_minor": books.owed(standing="past_due"), "owed_minor": uses}
 
 
 def returned(

@@ -52,13 +52,13 @@ TOLD: Final = {
         "the same in English: Your repayment of CN¥2,000.00 on ",
     ),
     "priced in part": (
-        "expected cost: CN¥538.81 at once and the rest after 2 banking days CN¥6.09, taken; ",
+        "expected cost: CN¥338.81 at once and the rest after 2 banking days CN¥5.09, taken; ",
         "reasons: HOLD_RAIL_REVERSIBLE (",
-        "CN¥538.81 of credit is back; available now: CN¥6,538.81. The other CN¥2,461.19 comes back on ",
+        "CN¥338.81 of credit is back; available now: CN¥538.81. The other CN¥2,661.19 comes back on ",
         "the same in Chinese: 您 ",
     ),
     "priced held": (
-        "expected cost: all after 3 banking days CN¥15.82, taken; ",
+        "expected cost: all after 3 banking days CN¥7.26, taken; ",
         "all at once CN¥98.46",
         "HOLD_AMOUNT_UNUSUAL (",
         "the same in English: Your repayment of CN¥1,000.00 on ",

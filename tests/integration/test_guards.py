@@ -1,8 +1,9 @@
-"""What guards ask is kept and read on a real database: warnings, who shares a funding account, what came lately."""
+"""What is asked of a repayment, on a real database: warnings, who shares its bank account, what came, what is held."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,11 @@ async def feed(settings: Settings, tmp_path: Path, feed_of: MakeFeed) -> Feed:
     return feed
 
 
-def paid(account: int, name: str, amount: int = 5_000, source: str | None = "fund_1") -> Event:
+def paid(account: int, name: str, amount: int = 5_000, source: str | None = "fund_1", **changes: object) -> Event:
     at = utc_now() - timedelta(seconds=30)
     return builders.repayment_settled(
         account_id=f"a{account}", repayment_id=name, amount_minor=amount, restorable_minor=amount,
-        funding_account_id=source, repaid_at=at, settled_at=at + timedelta(seconds=1),
+        funding_account_id=source, repaid_at=at, settled_at=at + timedelta(seconds=1), **changes,
     )  # fmt: skip
 
 
@@ -76,6 +77,31 @@ async def test_what_was_repaid_lately_counts_across_batches_and_within_one(feed:
     (later,) = await _of(feed, paid(0, "r3", 1_000))
     assert (dict(later.inputs)["lately_count"], dict(later.inputs)["lately_minor"]) == (2, 400_000)
     assert later.reasons[:2] == ("HOLD_MULTIPLE_REPAYMENTS", "HOLD_SHORT_HISTORY")
+
+
+async def test_what_is_held_is_not_unused_credit_across_batches_and_within_one(feed: Feed) -> None:
+    """With 300,000 unused nobody notices a hold of all, so nothing of the account is exposed, only held."""
+    until: dict[str, Any] = {"final_on": utc_now().date() + timedelta(days=60)}
+    (held,) = await _of(feed, paid(1, "r1", 200_000, owed_minor=100_000, **until))
+    assert [part.due_at > held.occurred_at for part in held.tranches] == [True]
+    assert dict(held.inputs)["unused_minor"] == 600_000 - 100_000 - 200_000
+    assert await feed.value("SELECT count(*) FROM exposure WHERE from_on <= (now() AT TIME ZONE 'UTC')::date") == 0
+    later, again = await _of(
+        feed,
+        paid(1, "r2", 60_000, owed_minor=40_000, **until),
+        paid(1, "r3", 40_000, owed_minor=0, **until),
+    )
+    assert dict(later.inputs)["unused_minor"] == 600_000 - 40_000 - 60_000 - 200_000
+    kept = sum(part.amount_minor for part in later.tranches if part.due_at > later.occurred_at)
+    assert dict(again.inputs)["unused_minor"] == 600_000 - 40_000 - 200_000 - kept
+    moved = builders.repayments_reallocated(account_id="a1", reallocated=(("r1", -50_000, 50_000),))
+    back = builders.repayment_returned(account_id="a1", repayment_id="r2", reallocated=(), occurred_at=utc_now())
+    await feed.deliver(moved, back)
+    (last,) = await _of(feed, paid(1, "r4", 1_000, owed_minor=70_000, **until))
+    waits = sum(part.amount_minor for part in again.tranches if part.due_at > again.occurred_at)
+    assert dict(last.inputs)["unused_minor"] == 600_000 - 70_000 - 1_000 - 150_000 - waits
+    (old,) = await _of(feed, paid(1, "r5", 1_000, owed_minor=None, **until))
+    assert dict(old.inputs)["unused_minor"] is None
 
 
 async def _of(feed: Feed, *events: Event) -> list[RiskAssessed]:

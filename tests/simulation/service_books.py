@@ -271,14 +271,17 @@ class RiskBooks:
         outcomes = [self.outcome.named(row) for at in sorted(wanted) if (row := self.outcome.get(at)) is not None]
         today = now.astimezone(UTC).date()
         accounts: Counter[str] = Counter()
+        held_of: Counter[str] = Counter()
         products: Counter[str] = Counter()
         for (at, until, since), (*_, minor) in self.exposure.rows.items():
-            accounts[at] += minor if at in whole and since <= today <= until else 0
+            (accounts if since <= today else held_of)[at] += minor if at in whole and today <= until else 0
         for (product, until, since, _), (*_, minor) in self.portfolio.rows.items():
             products[product] += minor if whole and since <= today <= until else 0
         return {
             "outcomes": aggregated(outcomes),
-            "exposed": aggregated([{"account_id": at, "minor": minor} for at, minor in accounts.items()]),
+            "exposed": aggregated(
+                [{"account_id": at, "minor": accounts[at], "held": held_of[at]} for at in {**accounts, **held_of}]
+            ),
             "portfolio": aggregated([{"product": at, "minor": minor} for at, minor in products.items()]),
         }
 

@@ -63,7 +63,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "restorable_minor": 150, "credit_balance_minor": 40, "finality": finality,
         "final_on": DAY + timedelta(days=9), "policy_version": profile().policy_version, "parts": PARTS,
-        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "principal_instead_minor": 7,
+        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "owed_minor": 73, "principal_instead_minor": 7,
     }  # fmt: skip
 
 

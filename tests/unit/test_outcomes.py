@@ -158,7 +158,8 @@ def test_a_spent_budget_holds_on_rails_that_may_take_it_back_and_on_no_other(
 ) -> None:
     policy = profiles({EXPOSURE: {"portfolio_max_minor": 1_000_000}, "hold.REVERSIBLE.method": method})
     account = Account(builders.ACCOUNT, credit_limit_minor=600_000, portfolio_minor={"default": exposed, "demo": 10**9})
-    decision = after(settled(amount=5_000, rail=rail, finality=finality), policy=policy, account=account)
+    paid = settled(amount=5_000, rail=rail, finality=finality, owed_minor=595_000)
+    decision = after(paid, policy=policy, account=account)
     fact = only(decision.events, RiskAssessed)
     assert sum(t.amount_minor for t in fact.tranches if t.due_at <= NOW) == at_once
     assert dict(fact.inputs)["over_budget"] is over

@@ -141,7 +141,7 @@ def outcome(name: str, *, days: int = 0, **returned: object) -> Outcome:
     """Return what became of a repayment decided by the profile in force."""
     now = FRIDAY + timedelta(days=days, seconds=5)
     state = Account(builders.ACCOUNT, credit_limit_minor=6_000_000)
-    event = builders.repayment_settled(repayment_id=name, final_on=date(2027, 1, 19))
+    event = builders.repayment_settled(repayment_id=name, final_on=date(2027, 1, 19), owed_minor=5_500_000)
     state = decide(profiles({"hold.REVERSIBLE.method": "formula"}), state, event, moment(now)).state
     if returned:
         why = {"return_class": Reason.RETURNED_INSUFFICIENT_FUNDS, "reallocated": (), **returned}

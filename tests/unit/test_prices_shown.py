@@ -20,10 +20,12 @@ from tests.unit.given import FRIDAY, moment, only
 
 PROFILE = load_profiles(Settings()).of(FORMULA)
 LIMITS = {"priced_at_once": 1_000_000, "priced_in_part": 1_000_000, "priced_held": 150_000}
+UNUSED = {"priced_at_once": 600_000, "priced_in_part": 20_000, "priced_held": 50_000}
 
 
-def told(name: str, profile: Profile = PROFILE, *, more: int = 0) -> RiskAssessed:
+def told(name: str, profile: Profile = PROFILE, *, more: int = 0, unused: int | None = None) -> RiskAssessed:
     """Return the verdict on the last repayment of a story of the demo."""
+    unused = UNUSED[name] if unused is None else unused
     *before, last = scenario(name).repayments
     account = Account(builders.ACCOUNT, credit_limit_minor=LIMITS[name])
     if name == "priced_at_once":
@@ -35,6 +37,7 @@ def told(name: str, profile: Profile = PROFILE, *, more: int = 0) -> RiskAssesse
         product=profile.product,
         amount_minor=amount,
         restorable_minor=amount,
+        owed_minor=LIMITS[name] - unused - amount,
         rail=last.rail,
         funding_account_id=last.funding_account_id,
     )
@@ -51,25 +54,22 @@ def lines(name: str, profile: Profile = PROFILE, *, more: int = 0) -> tuple[str,
 
 def test_a_small_risk_is_cheapest_given_back_at_once() -> None:
     cost, why = lines("priced_at_once")
-    assert cost == (
-        "expected cost: all at once CN¥0.39, taken; CN¥989.85 at once and the rest after 1 banking day CN¥0.61; "
-        "all after 1 banking day CN¥8.57"
-    )
+    assert cost == ("expected cost: all at once CN¥0.39, taken; all after 1 banking day CN¥0.57")
     assert why.startswith("reasons: RELEASE_LOW_RISK (")
 
 
 def test_a_part_now_spares_declined_purchases() -> None:
     cost, why = lines("priced_in_part")
     assert cost == (
-        "expected cost: CN¥538.81 at once and the rest after 2 banking days CN¥6.09, taken; "
-        "all after 2 banking days CN¥12.08; all at once CN¥16.50"
+        "expected cost: CN¥338.81 at once and the rest after 2 banking days CN¥5.09, taken; "
+        "all after 2 banking days CN¥6.81; all at once CN¥16.50"
     )
     assert why.startswith("reasons: HOLD_RAIL_REVERSIBLE (")
 
 
 def test_a_pattern_is_cheapest_held() -> None:
     cost, why = lines("priced_held")
-    assert "all after 3 banking days CN¥15.82, taken" in cost
+    assert "all after 3 banking days CN¥7.26, taken" in cost
     assert cost.endswith("all at once CN¥98.46")
     assert "HOLD_AMOUNT_UNUSUAL" in why
     assert "HOLD_MULTIPLE_REPAYMENTS" in why
@@ -90,13 +90,13 @@ def test_what_a_story_says_comes_back_at_once_is_what_the_formula_gives() -> Non
 def test_the_price_taken_is_the_formulas_own() -> None:
     known = {"unverified": 1.0, "strikes": 0.0, "share_of_limit": 0.3, "overpaid": 0.0, "cycled": 0.0}
     prices = PROFILE.hold["REVERSIBLE"].prices
-    best = cheapest(returns().chances("direct_debit", known), prices, 300_000, 0)  # type: ignore[arg-type]
+    best = cheapest(returns().chances("direct_debit", known), prices, 300_000, 20_000)  # type: ignore[arg-type]
     (taken,) = [one for one in prices_of(PROFILE, told("priced_in_part")) if one.taken]
     assert (taken.days, taken.cost_minor) == (best.days, best.cost)
 
 
 def test_under_a_cap_giving_all_back_has_no_price() -> None:
-    fact = told("priced_at_once", more=350_000)
+    fact = told("priced_at_once", more=350_000, unused=0)
     found = list(prices_of(PROFILE, fact))
     assert Reason.HOLD_OVER_INSTANT_CAP in fact.reasons
     assert [one.now_minor for one in found if not one.days] == []

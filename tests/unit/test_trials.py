@@ -59,7 +59,8 @@ CANARY = Trial(VERSION, FRIDAY, canary=True, table=CANDIDATE)
 
 
 def decided(trial: Trial | None, at: str, amount: int = 60_000, rail: str = "direct_debit") -> Decision[Account]:
-    event = builders.repayment_settled(account_id=at, amount_minor=amount, restorable_minor=amount, rail=rail)
+    money = {"amount_minor": amount, "restorable_minor": amount, "owed_minor": 600_000}
+    event = builders.repayment_settled(account_id=at, rail=rail, **money)
     state = Account(at, credit_limit_minor=600_000, trial=trial)
     return decide(profiles(FORMULA), state, event, moment(NOW))
 
@@ -231,7 +232,7 @@ def test_a_trial_that_broke_a_rule_decides_and_compares_nothing() -> None:
 
 def in_force(watch: Watch | None, trial: Trial | None = None, at: str = OUTSIDE) -> Decision[Account]:
     """Return what is decided with the candidate in force, watched beside the shipped table."""
-    event = builders.repayment_settled(account_id=at, amount_minor=60_000, restorable_minor=60_000)
+    event = builders.repayment_settled(account_id=at, amount_minor=60_000, restorable_minor=60_000, owed_minor=540_000)
     champion = CANDIDATE if watch is None or watch.broken is None else watch.before
     state = Account(at, credit_limit_minor=600_000, champion=champion, watch=watch, trial=trial)
     return decide(profiles(FORMULA), state, event, moment(NOW))
