@@ -14,27 +14,25 @@ from services.runtime.postgres import Connection, Row
 
 LOCK = 7_261_094
 # Makes the role if it is new, and gives it the password of its secret. What it may do is deploy/access.yaml's.
-MAKE_ROLE = """
+MAKE_LOGIN = """
 DO $do$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_setting('otb.role')) THEN
     EXECUTE format('CREATE ROLE %I LOGIN', current_setting('otb.role'));
   END IF;
   EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('otb.role'), current_setting('otb.password'));
+END $do$
+"""
+MAKE_SCHEMA = """
+DO $do$ BEGIN
   EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', current_setting('otb.schema'));
   EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_setting('otb.schema'), current_setting('otb.role'));
 END $do$
 """
-# A role that may log in and only read, with a bound on what a query of it costs.
-MAKE_READER = """
+# A role that only reads, with a bound on what a query of it costs.
+ONLY_READS = """
 DO $do$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_setting('otb.role')) THEN
-    EXECUTE format('CREATE ROLE %I LOGIN', current_setting('otb.role'));
-  END IF;
-  EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('otb.role'), current_setting('otb.password'));
   EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', current_setting('otb.role'));
   EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', current_setting('otb.role'), '10s');
-  EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', current_setting('otb.schema'));
-  EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_setting('otb.schema'), current_setting('otb.role'));
 END $do$
 """
 APPLIED = """
@@ -49,10 +47,13 @@ class Asked(Protocol):
     async def fetch(self, query: str, *args: object) -> Sequence[Row]: ...
 
 
-async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path, *, readers: Sequence[str] = ()) -> list[str]:
+async def migrate(
+    dsn: str, packages: Sequence[str], secrets_dir: Path, *, readers: Sequence[str] = (), controls: Sequence[str] = ()
+) -> list[str]:
     """Bring every service's schema up to date; return the names of the migrations applied.
 
-    ``readers`` are packages with views over all of them, for a role that may do nothing but ask for those.
+    ``readers`` are packages with views over all of them, for a role that may do nothing but ask for those. ``controls``
+    are roles without a schema.
     Raises ConfigurationError when an applied migration's text is no longer what it was.
     """
     connection = cast(Connection, await asyncpg.connect(dsn))
@@ -61,12 +62,16 @@ async def migrate(dsn: str, packages: Sequence[str], secrets_dir: Path, *, reade
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         for package in packages:
             async with connection.transaction():
-                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_ROLE)
+                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_LOGIN, MAKE_SCHEMA)
                 applied += await _schema(connection, package, *_modules(package, readers))
         for package in readers:
             async with connection.transaction():
-                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), MAKE_READER)
+                made = (MAKE_LOGIN, ONLY_READS, MAKE_SCHEMA)
+                await _role(connection, package, _secret(secrets_dir, f"otb_{package}"), *made)
                 applied += await _schema(connection, package, *_modules(package, readers))
+        for name in controls:
+            async with connection.transaction():
+                await _role(connection, name, _secret(secrets_dir, f"otb_{name}"), MAKE_LOGIN)
     finally:
         await connection.close(timeout=5)
     return applied
@@ -108,10 +113,11 @@ def _checksum(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-async def _role(connection: Connection, package: str, password: str, statement: str) -> None:
+async def _role(connection: Connection, package: str, password: str, *statements: str) -> None:
     for name, value in (("role", f"otb_{package}"), ("password", password), ("schema", package)):
         await connection.execute("SELECT set_config($1, $2, true)", f"otb.{name}", value)
-    await connection.execute(statement)
+    for statement in statements:
+        await connection.execute(statement)
 
 
 async def _schema(connection: Connection, package: str, *modules: str) -> list[str]:

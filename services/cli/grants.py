@@ -6,12 +6,18 @@ from typing import Any, Final, NamedTuple, cast
 
 import asyncpg
 
-from services.cli.declared import EVERYONE, READERS, read_access
+from services.cli.declared import CONTROLS, EVERYONE, READERS, read_access
 from services.cli.servers import Connection
 from services.migrate import drift, migrate
 
 PACKAGES: Final = [worker.package for worker in EVERYONE]
-MAY: Final = {"keeps": ("select", "insert", "update", "delete"), "adds": ("select", "insert"), "reads": ("select",)}
+MAY: Final = {
+    "keeps": ("select", "insert", "update", "delete"),
+    "changes": ("select", "insert", "update"),
+    "adds": ("select", "insert"),
+    "appends": ("insert",),
+    "reads": ("select",),
+}
 # Another than the one an observer holds for as long as it leads.
 LOCK: Final = 7_261_096
 # Every right our roles have on schemas, tables, views and columns, and those everybody has in our schemas.
@@ -49,7 +55,7 @@ async def bring_up_to_date(dsn: str, folder: Path) -> list[str]:
 
     A database that a newer build migrated keeps the rights that build gave.
     """
-    applied = await migrate(dsn, PACKAGES, folder, readers=READERS)
+    applied = await migrate(dsn, PACKAGES, folder, readers=READERS, controls=CONTROLS)
     connection = cast(Connection, await asyncpg.connect(dsn))
     try:
         if not (await drift(connection, PACKAGES, READERS))["unknown"]:
@@ -118,4 +124,5 @@ def _name(text: str) -> str:
 
 
 def _roles(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [who["postgres"] for who in (*document["services"], *document["readers"])]
+    own = [who["postgres"] for who in (*document["services"], *document["readers"])]
+    return [*own, *(at for who in document["controls"] for at in who["postgres"])]

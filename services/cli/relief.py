@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -27,6 +29,8 @@ BOOKS: Final[tuple[Part, ...]] = ("postgres",)
 SLO: Final = "low_risk_60s"
 """The promise to whom nothing is held and nothing is parked: only we ourselves can break it."""
 CONTROL: Final = "relief-control"
+ALIVE: Final = Path(tempfile.gettempdir()) / "opentobuy-relief-control.alive"
+"""Touched after each turn of a control that goes on: what a container's health is asked of."""
 HOLDS_SECONDS: Final = 300
 """A relief that nobody renews is over after so long."""
 SHOWN: Final = 20
@@ -108,6 +112,7 @@ def control(
                 stdout().print(f"{product}: {one.step}, {one.why}", markup=False)
         if not every:
             return OK
+        ALIVE.touch()
         asyncio.run(asyncio.sleep(every))
 
 

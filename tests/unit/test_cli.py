@@ -248,3 +248,4 @@ def test_the_services_read_from_the_file_of_rights_are_the_workers() -> None:
         assert set(each.topics) == set(worker.topics)
         assert each.writes == tuple(topic.name for topic in worker.writes)
     assert declared.READERS == workers.READERS
+    assert declared.CONTROLS == workers.CONTROLS

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from services.cli.declared import principals, read_access
+from services.cli.relief import CONTROL
 from services.cli.workers import EVERYONE, READERS
 from services.lag_monitor import PICTURE, PROBE
 from tests.debian import program
@@ -26,7 +27,7 @@ from tests.integration.test_access import TOPICS, allowed, described, read, writ
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 WORKERS: Final = tuple(worker.name for worker in EVERYONE)
 OBSERVERS: Final = ("prometheus", "alertmanager")
-RUNNING: Final = ("postgres", "kafka", *WORKERS, PICTURE, PROBE, *OBSERVERS, "push-sink")
+RUNNING: Final = ("postgres", "kafka", *WORKERS, PICTURE, PROBE, CONTROL, *OBSERVERS, "push-sink")
 ROLES: Final = (*(worker.package for worker in EVERYONE), *READERS)
 PRINCIPALS: Final = tuple(who["name"] for who in principals(read_access()))
 RELATIONS: Final = """
