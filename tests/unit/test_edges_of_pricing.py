@@ -11,8 +11,8 @@ from services.decision import Decision
 from services.policy import Rest
 from services.prior import DAYS, Chance, Hazard, Prices, loss
 from services.profiles import returns
-from services.risk_scoring.courses import course, sooner
-from services.risk_scoring.domain import decide, due_at, faster, judge, revised
+from services.risk_scoring.courses import course, given_until, sooner
+from services.risk_scoring.domain import _back, decide, due_at, faster, judge, revised
 from services.risk_scoring.hazard import actions, cheapest_of, held_until, worth_a_look
 from services.risk_scoring.model import Account, Question, Verdict
 from services.values import replace
@@ -253,3 +253,22 @@ def test_r15_a_referred_hold_is_over_at_its_very_instant() -> None:
     early = judge(PRICED, replace(asked, now=until - timedelta(milliseconds=1)))
     assert early.reasons == (Reason.HOLD_UNDER_REVIEW, Reason.HOLD_RAIL_REVERSIBLE)
     assert judge(PRICED, replace(asked, now=until)).reasons == (Reason.RELEASE_TIMER,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strikes": PRICED.hold["REVERSIBLE"].strikes.hold_from},
+        {"settled_minor": 10 * ASKED.credit_limit_minor},
+        {"overdue_elsewhere": True},
+        {"rail": "PENDING"},
+    ],
+    ids=["strikes", "pattern", "guard", "pending"],
+)
+def test_l05_what_is_not_priced_would_be_back_as_its_verdict_says(changes: dict[str, Any]) -> None:
+    asked = replace(ASKED, **changes)
+    short, whole = _back(PRICED, asked), course(judge(PRICED, asked), NOW)
+    assert [given_until(short, at) for at, _ in (*short, *whole)] == [
+        given_until(whole, at) for at, _ in (*short, *whole)
+    ]
+    assert short != _back(PRICED, ASKED), "the formula says something else"
