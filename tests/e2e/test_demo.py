@@ -214,7 +214,8 @@ def test_explain_says_the_same_in_both_languages_and_to_everyone(demo: Demo, otb
 
 
 def test_every_verdict_of_a_story_is_reached_again_from_its_inputs(demo: Demo, otb: Otb) -> None:
-    for label in ("case_a", "on_time", "frozen", "held_and_explained", "duplicate"):
+    priced = ("priced_at_once", "priced_in_part", "priced_held_again")
+    for label in ("case_a", "on_time", "frozen", "held_and_explained", "duplicate", *priced):
         replayed = otb.json("risk", "replay-decision", f"rep_demo_{label}_{demo.run}")
         assert [each["same"] for each in replayed["decisions"]] == [True]
     explained = otb.json("explain", f"rep_demo_on_time_{demo.run}")
