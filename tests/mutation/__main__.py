@@ -63,6 +63,7 @@ SERVICES: Final = {
             "test_replayed_decisions",
             "test_relief",
             "test_credit_score",
+            "test_unused_credit",
         ),
     ),
     "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),
