@@ -35,14 +35,15 @@ def leaves(account: Account, repayment: Repayment) -> Account:
 def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation], cause: str) -> State:
     """Book what a replay changed for other repayments; what is not assessed yet is changed when it is.
 
+    Of one whose return was read first only charges are left to move: the return told what it paid of them at last.
     The credit balance may be below 0 after it: the caller lets it be absorbed.
     """
     for change in changes:
         known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
         if not known.returned:
             state = _changed(state, known, change, cause)
-            paid = change.restorable_delta_minor + change.credit_balance_delta_minor
-            state = charged(profile, state, paid, known.repaid_at)
+        paid = change.restorable_delta_minor + change.credit_balance_delta_minor
+        state = charged(profile, state, paid, known.repaid_at)
     return state
 
 

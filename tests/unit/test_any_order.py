@@ -1,0 +1,108 @@
+"""E7 and E16: whatever order limit-release reads its topics in, both ledgers say the same net debt at rest."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import override
+
+from schemas.account import AccountOpened
+from schemas.event import Event
+from schemas.settlement import RepaymentReturned, RepaymentsReallocated
+from services.decision import Timer, TimerFired
+from services.limit_release import domain as limit_release
+from services.limit_release.model import Account, State
+from tests import builders
+from tests.unit.given import FRIDAY, Pipe, check_ledger, check_repayment, moment, only
+from tests.unit.test_properties import AMOUNTS, LIMIT, POLICIES, Step, event_of
+
+
+@dataclass
+class Heard(Pipe):
+    """The pipe, and every fact limit-release reads in it."""
+
+    heard: list[Event] = field(default_factory=list)
+
+    @override
+    def _released(self, event: Any) -> list[Event]:
+        if isinstance(event, Event):
+            self.heard.append(event)
+        return super()._released(event)
+
+
+def owed(pipe: Pipe) -> int:
+    """Return the net debt settlement knows, minor units."""
+    return pipe.debt.books.owed() - pipe.debt.credit_balance_minor
+
+
+def net(account: Account) -> int:
+    """Return the net debt limit-release knows, minor units."""
+    return account.used_debt_minor + account.charges_minor - account.credit_balance_minor
+
+
+def read(facts: Iterable[Event]) -> Account:
+    """Read an opened account's facts in their order, then let every hold end."""
+    policy = POLICIES["PRINCIPAL"]
+    now, end = FRIDAY + timedelta(hours=12), FRIDAY + timedelta(days=60)
+    state, timers = State(Account(builders.ACCOUNT)), list[Timer]()
+    for fact in sorted(facts, key=lambda fact: not isinstance(fact, AccountOpened)):
+        decision = limit_release.decide(policy, state, fact, moment(now))
+        state, timers = decision.state, [*timers, *decision.timers]
+        check_ledger(state.account)
+    for timer in sorted(timers, key=lambda t: (t.due_at, t.key)):
+        fired = TimerFired(builders.ACCOUNT, timer)
+        state = limit_release.decide(policy, state, fired, moment(max(end, timer.due_at))).state
+    for repayment in state.repayments.values():
+        check_repayment(repayment)
+    return state.account
+
+
+@pytest.mark.parametrize("late", [10, -10])
+def test_e07_what_a_late_charge_moved_is_not_lost_when_it_is_read_after_the_return(late: int) -> None:
+    # What was read before its account's opening comes back after what was read with the opening.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=300, fee=30)
+    charge = {"penalty_minor": 0, "fee_minor": late, "interest_minor": 0, "occurred_at": FRIDAY - timedelta(hours=1)}
+    pipe.repay(100)
+    pipe.take(builders.charges_accrued(**charge, event_id="late"))
+    pipe.give_back(100)
+    moved, gone = only(pipe.events, RepaymentsReallocated), only(pipe.events, RepaymentReturned)
+    assert (gone.allocation.fee_minor, moved.reallocated[0].restorable_delta_minor) == (30 + late, -late)
+    others = [fact for fact in pipe.heard if fact not in (moved, gone)]
+    for facts in ([*others, moved, gone], [*others, gone, moved]):
+        account = read(facts)
+        assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 30 + late, 0)
+        assert net(account) == owed(pipe)
+
+
+KINDS = st.sampled_from(["repay", "repay", "return", "charge", "charge", "buy", "refund", "pay_out"])
+LIVES = st.lists(
+    st.builds(Step, KINDS, st.integers(0, 1), AMOUNTS, st.just("wallet"), st.just("active")), min_size=1, max_size=12
+)
+
+
+def told_late(steps: Sequence[Step], hours: Sequence[int]) -> Heard:
+    """Run a life in which billing tells what happened up to so many hours before."""
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=300)
+    for n, step in enumerate(steps):
+        event = event_of(step, n)
+        back = timedelta(hours=hours[n % len(hours)])
+        changes = {name: getattr(event, name) - back for name in ("occurred_at", "repaid_at") if hasattr(event, name)}
+        pipe.take(event.model_copy(update=changes), FRIDAY + timedelta(hours=n, seconds=2))
+    pipe.pass_until(pipe.now + timedelta(days=30))
+    return pipe
+
+
+@given(LIVES, st.lists(st.integers(0, 8), min_size=1, max_size=5), st.data())
+def test_e07_e16_any_order_of_everything_read_ends_with_the_same_net_debt(
+    steps: list[Step], hours: list[int], data: st.DataObject
+) -> None:
+    pipe = told_late(steps, hours)
+    facts = list({fact.event_id: fact for fact in pipe.heard}.values())
+    assert net(pipe.account) == owed(pipe)
+    assert net(read(data.draw(st.permutations(facts)))) == owed(pipe)
