@@ -40,10 +40,11 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
     """
     for change in changes:
         known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
-        if not known.returned:
-            state = _changed(state, known, change, cause)
+        # Charges move first: what joins the credit balance pays at once, and pays them before principal.
         paid = change.restorable_delta_minor + change.credit_balance_delta_minor
         state = charged(profile, state, paid, known.repaid_at)
+        if not known.returned:
+            state = _changed(state, known, change, cause)
     return state
 
 

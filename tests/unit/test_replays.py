@@ -257,6 +257,20 @@ def test_e07_what_is_owed_as_principal_instead_ends_the_same_before_and_after_th
     assert (state.account.charges_minor, state.account.credit_balance_minor) == (0, 0)
 
 
+@pytest.mark.parametrize("refs", [("r1", "r2"), ("r2", "r1")])
+def test_e07_of_two_repayments_of_one_instant_the_one_that_pays_the_charges_takes_them_over(
+    refs: tuple[str, str],
+) -> None:
+    pipe = Pipe().open(10_000_000, principal=880_000)
+    for hours, fee in ((-2, 120_000), (1, -30_000)):
+        pipe.take(builders.charges_accrued(**at(hours), penalty_minor=0, fee_minor=fee, interest_minor=0))
+    pipe.take(builders.purchase_posted(**at(2), purchase_id="p2", amount_minor=2_000_000))
+    for ref in refs:
+        pipe.repay(1_000_000, ref=ref, rail="direct_debit")
+    pipe.pass_until(FRIDAY + timedelta(days=30))
+    assert stands(pipe) == (970_000, 0)
+
+
 def test_e07_charges_that_use_the_limit_are_not_owed_twice() -> None:
     moved = builders.repayments_reallocated(reallocated=(), principal_instead_minor=5)
     state, _ = taken(opened(1_000, 20), moved)
