@@ -1,7 +1,7 @@
 """billing.account.v1: what billing tells of an account, its limit, its status and its debt."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field
@@ -12,6 +12,8 @@ from schemas.money import AmountMinor, BalanceMinor, Currency, ShareMinor
 from schemas.reasons import AccountStatus
 
 Language = Literal["zh-CN", "en"]
+CASH: Final = "cash"
+"""The plan of purchases that are cash drawn; they have a sub-limit of their own (R20)."""
 _ZONES = frozenset(available_timezones())
 
 

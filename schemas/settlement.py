@@ -61,7 +61,7 @@ class RepaymentSettled(RepaymentEvent):
     repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
     ``past_due_minor`` is what of the account's debt was late right after it, ``owed_minor`` all of it that uses the
     limit: principal, with charges where those use it, too; None where the writer did not say.
-    ``principal_instead_minor``: see RepaymentsReallocated.
+    ``principal_instead_minor``, ``cash_moved_minor``: see RepaymentsReallocated.
     """
 
     product: Reference
@@ -83,6 +83,7 @@ class RepaymentSettled(RepaymentEvent):
     reallocated: tuple[Reallocation, ...] = ()
     past_due_minor: ShareMinor | None = None
     principal_instead_minor: ShareMinor = 0
+    cash_moved_minor: BalanceMinor = 0
     owed_minor: ShareMinor | None = None
 
 
@@ -97,7 +98,8 @@ class RepaymentRejected(DerivedEvent):
 class RepaymentReturned(DerivedEvent):
     """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order.
 
-    ``principal_instead_minor``: see RepaymentsReallocated; a refund may pay something else when it happens again.
+    ``principal_instead_minor``, ``cash_moved_minor``: see RepaymentsReallocated; a refund that happens again may pay
+    something else.
     """
 
     repayment_id: RepaymentId
@@ -113,6 +115,7 @@ class RepaymentReturned(DerivedEvent):
     parts: Parts = ()
     reallocated: tuple[Reallocation, ...] = ()
     principal_instead_minor: ShareMinor = 0
+    cash_moved_minor: BalanceMinor = 0
 
 
 class RepaymentsReallocated(DerivedEvent):
@@ -122,10 +125,13 @@ class RepaymentsReallocated(DerivedEvent):
     and was heard after it changes what that repayment paid (R24). ``principal_instead_minor`` is owed as principal, not
     as charges, though a refund lessens principal first and credit balance pays charges first (E7): what a refund gave
     more paid charges, or a charge was paid before it. 0 where charges use the limit (TOTAL); the net debt is the same.
+    ``cash_moved_minor`` is added to the debt drawn in cash beside what purchases and the ``parts`` of repayments say of
+    it: by refunds, credit balance and what other repayments paid instead (R20).
     """
 
     reallocated: tuple[Reallocation, ...]
     principal_instead_minor: ShareMinor = 0
+    cash_moved_minor: BalanceMinor = 0
 
 
 class SettlementDelayed(DerivedEvent):

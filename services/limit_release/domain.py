@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from schemas.account import (
+    CASH,
     AccountOpened,
     AccountStatusChanged,
     AuthorisationPlaced,
@@ -25,7 +26,7 @@ from services.decision import Decision, Input, Internal, Malformed, Moment, Time
 from services.limit_release.facts import Scene, Shared
 from services.limit_release.holds import HOLD_DUE, PROMISE_DUE, approved, delayed, due, lapse, prolonged, thaw
 from services.limit_release.model import Account, Journal, Repayment, State
-from services.limit_release.movements import CASH, absorbed, reallocated
+from services.limit_release.movements import absorbed, reallocated
 from services.limit_release.returns import returned
 from services.limit_release.verdicts import DECISION_DUE, assessed, settled, undecided
 from services.policy import Profile, Profiles

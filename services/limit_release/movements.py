@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from schemas.account import CASH
 from schemas.settlement import Part, Reallocation, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.policy import Profile
 from services.values import replace
 
-CASH = "cash"
-"""The plan of purchases that are cash drawn; they have a sub-limit of their own."""
 Told = RepaymentSettled | RepaymentReturned | RepaymentsReallocated
 PENDING = ("held", "parked", "lapsed")
 """The states of a tranche whose amount is in PENDING_RELEASE."""
@@ -49,9 +48,14 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
 
 
 def absorbed(profile: Profile, state: State, event: Told) -> State:
-    """Let a credit balance pay, then owe as principal what settlement says is not owed as charges (PRINCIPAL, E7)."""
+    """Let a credit balance pay, then owe as principal what settlement says is not owed as charges (PRINCIPAL, E7).
+
+    What it says of cash beside purchases and parts is followed, too (R20).
+    """
     ref, instead = event.event_id, event.principal_instead_minor
     account = state.account.absorbed(ref)
+    if event.cash_moved_minor:
+        account = replace(account, cash_used_minor=account.cash_used_minor + event.cash_moved_minor)
     if instead and profile.limit_basis != "TOTAL":
         entry = Journal("REALLOCATE", ref, available_minor=-instead, used_debt_minor=instead)
         account = account.book(entry).charged(-instead, None).absorbed(f"{ref}:instead")

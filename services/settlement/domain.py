@@ -6,6 +6,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.account import (
+    CASH,
     AccountOpened,
     ChargesAccrued,
     CreditBalanceRefunded,
@@ -20,7 +21,7 @@ from schemas.settlement import Awaited
 from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFired
 from services.policy import Profile, Profiles
 from services.settlement import facts, replay
-from services.settlement.model import LANE, Account, Entry, News, Repayment
+from services.settlement.model import LANE, Account, Entry, News, Repayment, drawn
 from services.values import replace
 
 DAY_OVER: Final = "due_day_over"
@@ -140,6 +141,7 @@ def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment:
         final_on=final_on,
     )
     done = replay.repaid(profile, state, repayment, event.repaid_at, credited_on)
+    done = _with_cash(state, done, -drawn(done.state.repayments[event.repayment_id].portions))
     fact = facts.settled(
         profile,
         event,
@@ -181,7 +183,7 @@ def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: M
         case "rejected":
             return _rejected(state, event, moment, Reason.RETURNED_FIRST)
         case "returned" if known is not None and known.final_on is not None:
-            done = replay.taken_back(profile, state, known)
+            done = _with_cash(state, replay.taken_back(profile, state, known), drawn(known.portions))
             after_final = profile.local_day(moment.now) > known.final_on
             fact = facts.returned(known, event, moment, after_final=after_final, done=done)
             return Decision(done.state, (fact,))
@@ -196,13 +198,20 @@ def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> 
     moment.refuse_ahead(event.occurred_at)
     if ref_of(event) in state.entries:
         return Decision(state, outcome="stale", reason="booked_before")
-    done = replay.told(profile, state, _entry(profile, event))
+    bought = event.amount_minor if isinstance(event, PurchasePosted) and event.plan == CASH else 0
+    done = _with_cash(state, replay.told(profile, state, _entry(profile, event)), bought)
     timers = (_day_over(profile, event),) if isinstance(event, StatementIssued) else ()
     if len(done.state.books.cycles) > CYCLES_MAX:
         raise Malformed("too_many_open_statements")
-    moved = done.reallocated or done.principal_instead_minor
+    moved = done.reallocated or done.principal_instead_minor or done.cash_moved_minor
     told = (facts.reallocated(event, moment, done),) if moved else ()
     return Decision(done.state, told, timers)
+
+
+def _with_cash(before: Account, done: replay.Replayed, own_minor: int) -> replay.Replayed:
+    """Say what a fact adds to the debt drawn in cash beside ``own_minor``, which a reader knows from it (R20)."""
+    moved = drawn(done.state.books.debts) - drawn(before.books.debts) - own_minor
+    return done._replace(cash_moved_minor=moved) if moved else done
 
 
 def _entry(profile: Profile, event: Billed) -> Entry:

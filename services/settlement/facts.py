@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from typing import Any
 
 from schemas.event import Event, extended
 from schemas.ids import AccountId, EventId, RepaymentId, event_id
@@ -71,16 +72,24 @@ def settled(
         final_on=final_on,
         policy_version=profile.policy_version,
         doubles=None if doubles is None else RepaymentId(doubles),
-        reallocated=done.reallocated,
-        principal_instead_minor=done.principal_instead_minor,
+        **_moved(done),
         **_owed(profile, done.state.books),
     )
 
 
-def _owed(profile: Profile, books: Books) -> dict[str, int]:
+def _owed(profile: Profile, books: Books) -> dict[str, Any]:
     """Return what of the debt is late, and what of it uses the limit."""
     uses = books.owed(None if profile.limit_basis == "TOTAL" else "principal")
     return {"past_due_minor": books.owed(standing="past_due"), "owed_minor": uses}
+
+
+def _moved(done: Replayed) -> dict[str, Any]:
+    """Return what else a fact did."""
+    return {
+        "reallocated": done.reallocated,
+        "principal_instead_minor": done.principal_instead_minor,
+        "cash_moved_minor": done.cash_moved_minor,
+    }
 
 
 def returned(
@@ -108,8 +117,7 @@ def returned(
         parts=tuple(reversed(parts(repayment.portions))),
         restorable_minor=repayment.restorable_now_minor,
         credit_balance_minor=repayment.credit_balance_minor,
-        reallocated=done.reallocated,
-        principal_instead_minor=done.principal_instead_minor,
+        **_moved(done),
     )
 
 
@@ -133,8 +141,7 @@ def reallocated(event: Event, moment: Moment, done: Replayed) -> RepaymentsReall
         account_id=event.account_id,
         occurred_at=moment.now,
         caused_by=event.event_id,
-        reallocated=done.reallocated,
-        principal_instead_minor=done.principal_instead_minor,
+        **_moved(done),
     )
 
 

@@ -1,10 +1,11 @@
 """The state of settlement: debts by bucket, the facts they follow from, and the money lane of each repayment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final, Literal, NamedTuple, get_args
 
+from schemas.account import CASH
 from schemas.repayment import Method
 from schemas.settlement import DebtComponent, Standing
 
@@ -83,6 +84,11 @@ class Books:
                 if standing in (None, debt.standing) and component in (None, debt.component)
             ]
         )
+
+
+def drawn(debts: Iterable[Debt]) -> int:
+    """Return what of debts was drawn in cash, in minor units."""
+    return sum([debt.amount_minor for debt in debts if debt.plan == CASH])
 
 
 EntryKind = Literal["purchase", "charges", "refund", "statement", "payout"]

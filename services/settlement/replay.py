@@ -27,12 +27,14 @@ class HistoryMissing(Exception):
 class Replayed(NamedTuple):
     """What a fact did to the account, and to other repayments than ``of``: one net change each.
 
-    ``principal_instead_minor`` is owed as principal where a reader of those changes would take it for charges.
+    ``principal_instead_minor`` is owed as principal where a reader of those changes would take it for charges,
+    ``cash_moved_minor`` is added to the debt drawn in cash beside what the fact itself says of it.
     """
 
     state: Account
     reallocated: tuple[Reallocation, ...] = ()
     principal_instead_minor: int = 0
+    cash_moved_minor: int = 0
 
 
 class Moved(NamedTuple):

@@ -50,7 +50,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         credited_on=DAY,
         final_on=DAY + timedelta(days=9),
         doubles="r0",
-        done=Replayed(state, MOVED, 7),
+        done=Replayed(state, MOVED, 7, -5),
     )
     assert said(told) == {
         "event_id": event_id("RepaymentSettled", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
@@ -64,12 +64,13 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         "restorable_minor": 150, "credit_balance_minor": 40, "finality": finality,
         "final_on": DAY + timedelta(days=9), "policy_version": profile().policy_version, "parts": PARTS,
         "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "owed_minor": 73, "principal_instead_minor": 7,
+        "cash_moved_minor": -5,
     }  # fmt: skip
 
 
 def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
     report = builders.return_received(repayment_id="r1", amount_minor=250, fault="issuer")
-    told = facts.returned(PAID, report, NOW, after_final=True, done=Replayed(Account("a"), MOVED, 7))
+    told = facts.returned(PAID, report, NOW, after_final=True, done=Replayed(Account("a"), MOVED, 7, -5))
     assert said(told) == {
         "event_id": event_id("RepaymentReturned", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
         "caused_by": report.event_id, "repayment_id": "r1", "amount_minor": 250, "currency": "CNY", "code": "R01",
@@ -77,6 +78,7 @@ def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "parts": PARTS[::-1], "restorable_minor": 150, "credit_balance_minor": 40, "reallocated": MOVED,
         "principal_instead_minor": 7,
+        "cash_moved_minor": -5,
     }  # fmt: skip
 
 
@@ -88,10 +90,11 @@ def test_what_is_rejected_moved_or_waits_is_told_with_its_cause() -> None:
         "caused_by": report.event_id, "repayment_id": "r1", "reason": Reason.REPORTED_FAILED, "next_attempt_at": again,
     }  # fmt: skip
     charge = builders.charges_accrued()
-    assert said(facts.reallocated(charge, NOW, Replayed(Account("a"), MOVED, 7))) == {
+    assert said(facts.reallocated(charge, NOW, Replayed(Account("a"), MOVED, 7, -5))) == {
         "event_id": event_id("RepaymentsReallocated", charge.event_id), "account_id": builders.ACCOUNT,
         "occurred_at": NOW.now, "caused_by": charge.event_id, "reallocated": MOVED,
         "principal_instead_minor": 7,
+        "cash_moved_minor": -5,
     }  # fmt: skip
     cause = event_id("wait", "rail", "r1", FRIDAY.isoformat())
     assert said(facts.delayed(builders.ACCOUNT, "r1", "rail", FRIDAY, NOW)) == {

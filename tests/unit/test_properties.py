@@ -25,7 +25,7 @@ from services.risk_scoring import domain as risk_scoring
 from services.risk_scoring.model import Account as RiskAccount
 from services.runtime.fold import Arrived, Folded, fold
 from services.settlement import domain as settlement
-from services.settlement.model import COMPONENTS
+from services.settlement.model import COMPONENTS, drawn
 from services.settlement.model import Account as Debtor
 from tests import builders
 from tests.unit.given import FRIDAY, Pipe, all_of, check_fact, check_ledger, check_repayment, moment, profiles
@@ -88,7 +88,7 @@ def event_of(step: Step, n: int) -> Event:
     bought = {"purchase_id": f"p{n}", "amount_minor": step.amount}
     match step.kind:
         case "buy":
-            return builders.purchase_posted(**unique, **bought)
+            return builders.purchase_posted(**unique, **bought, plan="cash" if step.number % 2 else "purchase")
         case "post":
             return builders.purchase_posted(**unique, **bought, **authorisation)
         case "authorise":
@@ -202,6 +202,12 @@ def test_e07_under_principal_both_ledgers_say_the_same_net_debt_and_never_less_i
     here = pipe.account.used_debt_minor + pipe.account.charges_minor - pipe.account.credit_balance_minor
     assert here == owed - pipe.debt.credit_balance_minor
     assert pipe.account.used_debt_minor >= pipe.debt.principal_minor
+
+
+@given(STEPS, st.sampled_from(sorted(POLICIES)))
+def test_r20_both_ledgers_say_the_same_of_the_debt_drawn_in_cash(steps: list[Step], basis: str) -> None:
+    pipe = run(steps, basis)
+    assert pipe.account.cash_used_minor == drawn(pipe.debt.books.debts)
 
 
 @given(STEPS)

@@ -19,6 +19,7 @@ from services.decision import Timer, TimerFired
 from services.limit_release.domain import decide
 from services.limit_release.model import Account, Journal, State
 from services.policy import Profiles
+from services.settlement.model import drawn
 from tests import builders
 from tests.unit.given import FRIDAY, Pipe, all_of, check_ledger, check_repayment, moment, only, profiles
 
@@ -255,6 +256,43 @@ def test_e07_what_is_owed_as_principal_instead_ends_the_same_before_and_after_th
     state, _ = taken(state, *((moved, charge) if told_first else (charge, moved)), policy=PRINCIPAL)
     assert (state.account.used_debt_minor, state.account.available_minor) == (25, 975)
     assert (state.account.charges_minor, state.account.credit_balance_minor) == (0, 0)
+
+
+def cash(pipe: Pipe) -> int:
+    """Return what is owed of cash drawn, as both ledgers say."""
+    assert pipe.account.cash_used_minor == drawn(pipe.debt.books.debts)
+    return pipe.account.cash_used_minor
+
+
+def drew(hours: int, amount: int) -> Event:
+    return builders.purchase_posted(**at(hours), purchase_id="cash", amount_minor=amount, plan="cash")
+
+
+def test_r20_what_else_pays_cash_is_told() -> None:
+    pipe = Pipe().open(1_000)
+    pipe.take(drew(-3, 100))
+    pipe.take(builders.purchase_refunded(**at(-2), refund_id="f1", purchase_id="cash", to_debt_minor=40))
+    assert only(pipe.events, RepaymentsReallocated).cash_moved_minor == -40
+    assert cash(pipe) == 60
+
+
+def test_r20_a_fee_told_late_leaves_cash_owed_that_a_return_adds_to() -> None:
+    pipe = Pipe().open(1_000, principal=100)
+    pipe.take(drew(-3, 100))
+    pipe.repay(100)
+    assert cash(pipe) == 0
+    pipe.take(builders.charges_accrued(**at(-1), penalty_minor=0, fee_minor=30, interest_minor=0))
+    assert only(pipe.events, RepaymentsReallocated).cash_moved_minor == 30
+    assert cash(pipe) == 30
+    pipe.give_back(100, now=FRIDAY + timedelta(hours=3))
+    assert cash(pipe) == 100
+
+
+def test_r20_a_credit_balance_pays_cash_as_it_is_drawn() -> None:
+    pipe = Pipe().open(1_000, principal=10)
+    pipe.repay(60)
+    pipe.take(drew(2, 100))
+    assert cash(pipe) == 50
 
 
 @pytest.mark.parametrize("refs", [("r1", "r2"), ("r2", "r1")])
