@@ -36,14 +36,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a committed batch leaves to do: events to publish, and figures for the metrics."""
+    """What a committed batch leaves to do: events to publish, figures, the seconds to the first timer it set."""
 
     publication_id: int | None
     outgoing: list[Outgoing]
     counts: Counter[str]
     limit: Limit
-    next_timer_at: datetime | None
-    now: datetime
+    timer_in: float
     woke: bool
     work: Sequence[Any] = ()
 
@@ -78,9 +77,8 @@ async def _applied(
     asides += [Aside("parked", a, why) for a, outcome, why in folded.outcomes if outcome == "parked"]
     counts = Counter(outcome for _, outcome, _ in folded.outcomes)
     counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
-    after = limit  # what comes back was counted when it came
-    if not batch.again_of:
-        after = limit.after(good=counts.total() - counts["dead_lettered"], dead=counts["dead_lettered"])
+    dead = counts["dead_lettered"]  # what comes back was counted when it came
+    after = limit if batch.again_of else limit.after(good=counts.total() - dead, dead=dead)
     again = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None)
     progress = Progress(batch.moves, again, after.in_a_row)
     several = bool(asides or folded.wakes or batch.again_of)
@@ -90,9 +88,9 @@ async def _applied(
         )
         if several:
             await _rare(connection, folded, asides, repeated)
-    first = min((timer.due_at for _, timer in folded.timers), default=None)
+    timer_in = min(((timer.due_at - now).total_seconds() for _, timer in folded.timers), default=float("inf"))
     work = folded.saved.work if folded.saved else ()
-    return Committed(publication_id, outgoing, counts, after, first, now, bool(folded.wakes), work)
+    return Committed(publication_id, outgoing, counts, after, timer_in, bool(folded.wakes), work)
 
 
 async def _inputs(connection: Connection, worker: AnyWorker, batch: Batch) -> tuple[list[Arrived], list[Aside]]:

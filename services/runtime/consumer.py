@@ -32,6 +32,7 @@ COLLISIONS_MAX = 20
 REFUSALS_MAX = 20
 IDLE_SECONDS = 0.5
 CHORES_SECONDS = 1.0
+AT_ONCE_MAX = 4
 RELAY_SECONDS = 5.0
 DRAIN_SECONDS = 8.0
 WORK_MAX = 5_000
@@ -56,7 +57,7 @@ class BatchConsumer(mode.Service):
         self.assigned, self._republish = False, True
         self.progressed_at = monotonic()
         self.limit = Limit(settings.dead_letter_share_max, settings.dead_letters_in_a_row_max)
-        self._timer_at = self._chores_at = self._relay_at = 0.0
+        self._timer_at = self._chores_at = self._relay_at = self._gathered_at = 0.0
         self._outage: tuple[float, float, datetime] | None = None
         self._work: deque[Any] = deque(maxlen=WORK_MAX)
 
@@ -101,8 +102,20 @@ class BatchConsumer(mode.Service):
             except ConsumerStoppedError:
                 return
             self.progressed_at = monotonic()
+            held = self._held()
             async with self.busy:
                 await self._turn(records)
+            if held:
+                await _wait(self.draining, max(0.0, self._gathered_at - monotonic()))
+                self.kafka.resume(*self.kafka.assignment())
+
+    def _held(self) -> bool:
+        """Let more come where batches of one would follow closely: nothing is fetched then, a few in a row pass."""
+        seconds, now = self.worker.gathers_seconds, self.progressed_at
+        self._gathered_at = max(self._gathered_at, now - AT_ONCE_MAX * seconds) + seconds
+        if held := self._gathered_at > now:
+            self.kafka.pause(*self.kafka.assignment())
+        return held
 
     @mode.Service.task
     async def watch(self) -> None:
@@ -205,9 +218,7 @@ class BatchConsumer(mode.Service):
         self._work.extend(committed.work)
         if committed.woke:
             self._chores_at = 0.0
-        if committed.next_timer_at is not None:
-            wait = (committed.next_timer_at - committed.now).total_seconds()
-            self._timer_at = min(self._timer_at, monotonic() + wait)
+        self._timer_at = min(self._timer_at, monotonic() + committed.timer_in)
         if committed.publication_id is not None and await self._settled():
             try:
                 with metrics.BATCH_SECONDS.labels(self.worker.name, "publish").time():
@@ -281,8 +292,7 @@ class BatchConsumer(mode.Service):
 
     async def _refused(self, refusal: errors.Refused) -> None:
         """Follow the books: another process moved them, or we were a zombie."""
-        self._refusals += 1
-        self._republish = True
+        self._refusals, self._republish = self._refusals + 1, True
         LOGGER.warning("refused", service=self.worker.name, why=str(refusal), times=self._refusals)
         if self._refusals > REFUSALS_MAX:
             raise errors.InvariantBroken(f"refused {self._refusals} times in a row: {refusal}")
@@ -290,8 +300,7 @@ class BatchConsumer(mode.Service):
 
     async def _revoked(self) -> None:
         """Wait for the running batch, which stops retrying, and forget what was ours."""
-        self.generation += 1
-        self.assigned = False
+        self.generation, self.assigned = self.generation + 1, False
         with _Timed(self.worker.name, "rebalancing"):
             async with self.busy:
                 self.partitions = ()
@@ -305,8 +314,7 @@ class BatchConsumer(mode.Service):
         except Exception as error:  # noqa: BLE001
             await self.crash(error)
             return
-        first = next(iter(self.worker.topics))
-        self.partitions = tuple(at.partition for at in assigned if at.topic == first)
+        self.partitions = tuple(at.partition for at in assigned if at.topic == next(iter(self.worker.topics)))
         self.assigned = self._republish = True
         self._timer_at = self._chores_at = 0.0
         LOGGER.info("assigned", service=self.worker.name, partitions=list(self.partitions))
@@ -327,18 +335,15 @@ class BatchConsumer(mode.Service):
     async def _commit_offsets(self) -> None:
         """Tell Kafka where the books are; it is a hint for people, reading never starts from it."""
         offsets, self.offsets = self.offsets, {}
-        if not offsets:
-            return
         try:
-            await self.kafka.commit(offsets)
+            if offsets:
+                await self.kafka.commit(offsets)
         except KafkaError as error:
             LOGGER.info("offsets_not_committed", service=self.worker.name, error=repr(error))
 
     def _wait_ms(self) -> int:
-        if not self.partitions:
-            return int(IDLE_SECONDS * 1000)
-        wait = min(self._timer_at, self._chores_at) - monotonic()
-        return max(1, int(1000 * min(IDLE_SECONDS, wait)))
+        due = min(self._timer_at, self._chores_at) - monotonic() if self.partitions else IDLE_SECONDS
+        return max(1, int(1000 * min(IDLE_SECONDS, due)))
 
 
 class _Timed:

@@ -34,7 +34,6 @@ def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
         max_poll_interval_ms=300_000,
         # Who only looks on is in no hurry: the broker collects for it instead of waking it for each record.
         fetch_min_bytes=1 if worker.writes else FETCH_BYTES,
-        fetch_max_wait_ms=500,
         max_partition_fetch_bytes=FETCH_BYTES,
         partition_assignment_strategy=(RangePartitionAssignor,),
         check_crcs=True,

@@ -58,7 +58,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Worker(Generic[S, P]):
-    """The declaration of a service; ``name`` is also its consumer group."""
+    """The declaration of a service; ``name`` is also its consumer group.
+
+    ``gathers_seconds`` is the least time from batch to batch while many come: what comes meanwhile shares the next.
+    """
 
     name: str
     reads: tuple[Topic, ...]
@@ -68,6 +71,7 @@ class Worker(Generic[S, P]):
     decide: Callable[[P, S, Input, Moment], Decision[S]]
     keeps: Store[S]
     step: Callable[[Settings], Step] | None = None
+    gathers_seconds: float = 0.0
     topics: Mapping[str, Topic] = field(init=False)
 
     def __post_init__(self) -> None:

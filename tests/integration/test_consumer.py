@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -164,6 +165,33 @@ async def test_events_of_a_commit_whose_answer_was_lost_are_published_before_new
     assert lost
     order = [record.event["external_ref"] for record in seen if record.event["account_id"] == "account-0"]
     assert list(dict.fromkeys(order)) == [f"ref-{n}" for n in range(5)]
+
+
+async def test_reports_that_come_one_by_one_gather(empty_kafka: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    async def process(*args: Any, **kwargs: Any) -> Committed:
+        if args[3].moves:
+            sizes.append(len(args[3].arrived))
+        committed: Committed = await real(*args, **kwargs)
+        return committed
+
+    real = batch.process
+    monkeypatch.setattr(consumers, "process", process)
+    worker = replace(INGEST, gathers_seconds=0.2)
+    producer = AIOKafkaProducer(bootstrap_servers=empty_kafka.kafka_bootstrap_servers)
+    async with running(worker, empty_kafka) as loop, producer:
+        await assigned(loop)
+        began = monotonic()
+        for event in reports(100):
+            raw = written(event)
+            await producer.send_and_wait(raw.topic, value=raw.value, key=raw.key, headers=list(raw.headers))
+            await asyncio.sleep(0.005)
+        await received(empty_kafka, 100)
+        took = monotonic() - began
+    assert sum(sizes) == 100
+    assert len(sizes) <= consumers.AT_ONCE_MAX + 1 + took / worker.gathers_seconds
+    assert await violations(empty_kafka) == {}
 
 
 async def test_a_message_owed_before_the_start_is_told(empty_kafka: Settings) -> None:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, KafkaConnectionError, KafkaTimeoutError
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+)
 
 from schemas.topics import TOPICS
 
@@ -155,6 +161,17 @@ class Consumer:
 
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self.positions)
+
+    def pause(self, *asked: TopicPartition) -> None:
+        self._demand(asked)
+
+    def resume(self, *asked: TopicPartition) -> None:
+        self._demand(asked)
+
+    def _demand(self, asked: Sequence[TopicPartition]) -> None:
+        """Refuse what is not assigned as aiokafka does; the loop asks for no records between the two."""
+        if not set(asked) <= set(self.positions):
+            raise IllegalStateError("not assigned")
 
     def seek(self, at: TopicPartition, offset: int) -> None:
         if at in self.positions:

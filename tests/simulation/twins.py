@@ -219,7 +219,7 @@ class Twins:
         one = await self._process(self.real[worker.package], worker, batch)
         two = await self._process(self.memory[worker.package], worker, batch)
         assert (one.outgoing, one.counts, one.publication_id) == (two.outgoing, two.counts, two.publication_id)
-        assert (one.next_timer_at, one.work, one.now) == (two.next_timer_at, two.work, two.now)
+        assert (one.timer_in, one.work) == (two.timer_in, two.work)
         self.limits[worker.package] = one.limit
         for event in one.outgoing:
             self.append(event.topic, 0, event.account_id.encode(), event.payload, event.headers())
