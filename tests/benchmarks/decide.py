@@ -3,17 +3,22 @@
 import gc
 import statistics
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import accumulate
-from typing import Final, NamedTuple
+from itertools import accumulate, chain
+from typing import Any, Final, NamedTuple
 
+from schemas.event import Event
 from schemas.reasons import Reason
+from schemas.restoration import CreditRestored, HoldPlaced
 from schemas.risk import Tranche
-from services.decision import Input, Moment
+from services.cli.workers import WORKERS
+from services.decision import Input, Internal, Moment
 from services.limit_release import domain as limit_release
 from services.limit_release import model as credit
+from services.notifier import domain as notifier
 from services.policy import Profiles
 from services.profiles import credit_score, load_profiles
 from services.repayment_ingest import domain as ingest
@@ -44,25 +49,38 @@ class Case(NamedTuple):
     service: str
     name: str
     once: Callable[[], object]
+    whole: bool = False
+    """Whether it is one of the calls that a repayment restored at once causes."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the median of each case in microseconds, and the medians of its best and worst turn."""
+    """Print the median of each case in microseconds, and the medians of its best and worst turn.
+
+    The last line is the median of all decide() calls of a repayment restored at once, each of them as often as it is.
+    """
     wanted = sys.argv[1:] if words is None else words
     policy = load_profiles(Settings())
-    every = (*taking_in(), *settling(policy), *assessing(policy), *restoring(policy))
+    every = (*taking_in(), *settling(policy), *assessing(policy), *restoring(policy), *deciding_one())
     cases = [case for case in every if not wanted or any(word in f"{case.service} {case.name}" for word in wanted)]
     gc.disable()
     turns = [[measured(case.once) for case in cases] for _ in range(TURNS)]
-    for case, *found in zip(cases, *turns, strict=True):
-        best, worst = min(found), max(found)
-        line = f"p50 {statistics.median(found):7.1f} us ({best:.1f} to {worst:.1f})"
-        sys.stdout.write(f"{case.service:<17} {case.name:<44} {line}\n")
+    for case, *spent in zip(cases, *turns, strict=True):
+        show(case.service, case.name, [statistics.median(one) for one in spent])
+    whole = [n for n, case in enumerate(cases) if case.whole]
+    if whole and len(whole) == sum(case.whole for case in every):
+        calls = [list(chain.from_iterable(turn[n] for n in whole)) for turn in turns]
+        show("the five workers", f"all {len(whole)} calls of that repayment", [statistics.median(one) for one in calls])
     return 0
 
 
-def measured(once: Callable[[], object]) -> float:
-    """Return the median of one turn, in microseconds."""
+def show(service: str, name: str, found: Sequence[float]) -> None:
+    """Print the median of each turn's median, and the best and the worst of them."""
+    line = f"p50 {statistics.median(found):7.1f} us ({min(found):.1f} to {max(found):.1f})"
+    sys.stdout.write(f"{service:<17} {name:<44} {line}\n")
+
+
+def measured(once: Callable[[], object]) -> list[float]:
+    """Return what each call of one turn took, in microseconds."""
     for _ in range(ROUNDS // 10):
         once()
     spent = []
@@ -70,7 +88,7 @@ def measured(once: Callable[[], object]) -> float:
         begun = monotonic()
         once()
         spent.append((monotonic() - begun) * 1e6)
-    return statistics.median(spent)
+    return spent
 
 
 def settling(policy: Profiles) -> Iterator[Case]:
@@ -150,6 +168,44 @@ def taking_in() -> Iterator[Case]:
     reference = ingest.Reference(builders.SOURCE, builders.EXTERNAL_REF)
     reported = builders.repayment_reported()
     yield Case("repayment-ingest", "a report", partial(ingest.decide, None, reference, reported, MOMENT))
+
+
+def deciding_one() -> Iterator[Case]:
+    """Yield every call that a repayment restored at once causes, in order: each fact goes to whoever handles it."""
+    policies: dict[str, Any] = {worker.name: worker.policy(Settings()) for worker in WORKERS}
+    states: dict[str, Any] = {
+        "repayment-ingest": ingest.Reference(builders.SOURCE, builders.EXTERNAL_REF),
+        "settlement": debt.Account(builders.ACCOUNT),
+        "risk-scoring": risk.Account(builders.ACCOUNT),
+        "limit-release": credit.State(credit.Account(builders.ACCOUNT)),
+        "notifier": notifier.Account(builders.ACCOUNT),
+    }
+    calls: list[Case] = []
+    facts: list[Event] = []
+
+    def take(*given: Input) -> None:
+        queue = deque(given)
+        while queue:
+            event = queue.popleft()
+            for worker in WORKERS:
+                if type(event) in worker.handles or (worker.name == "notifier" and isinstance(event, Internal)):
+                    once = partial(worker.decide, policies[worker.name], states[worker.name], event, MOMENT)
+                    calls.append(Case(worker.name, f"of one repayment: {type(event).__name__}", once, whole=True))
+                    decision = once()
+                    states[worker.name] = decision.state
+                    read = [type(fact).model_validate_json(fact.model_dump_json()) for fact in decision.events]
+                    facts.extend(read)
+                    queue.extend(read)
+
+    take(builders.account_opened(), builders.purchase_posted())
+    calls.clear()
+    take(builders.repayment_reported(rail="wallet", amount_minor=10_000))
+    for told in states["notifier"].notifications.values():
+        take(notifier.Attempted(builders.ACCOUNT, told.notification_id, "delivered"))
+    kinds = {type(fact) for fact in facts}
+    if CreditRestored not in kinds or HoldPlaced in kinds:
+        raise AssertionError("this repayment is to be restored at once")
+    yield from calls
 
 
 if __name__ == "__main__":
