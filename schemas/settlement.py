@@ -16,6 +16,8 @@ from schemas.money import AmountMinor, BalanceMinor, Currency, ShareMinor
 from schemas.reasons import Reason
 from schemas.repayment import Fault, Method
 
+Finality = Literal["final", "provisional"]
+"""Whether the rail of a repayment may still take it back: provisional until ``final_on``."""
 Standing = Literal["past_due", "due", "in_advance"]
 """Whether a debt is late, on a statement, or not due yet."""
 DebtComponent = Literal["penalty", "fee", "interest", "principal"]
@@ -75,7 +77,7 @@ class RepaymentSettled(RepaymentEvent):
     allocation: Allocation
     restorable_minor: ShareMinor
     credit_balance_minor: ShareMinor
-    finality: Literal["final", "provisional"]
+    finality: Finality
     final_on: date
     policy_version: Reference
     parts: Parts = ()
@@ -99,7 +101,8 @@ class RepaymentReturned(DerivedEvent):
     """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order.
 
     ``principal_instead_minor``, ``cash_moved_minor``: see RepaymentsReallocated; a refund that happens again may pay
-    something else.
+    something else. ``finality`` is how the repayment settled by its days, None where the writer did not say:
+    risk-scoring keeps a verdict on a provisional one, and a return it reads before that waits for it.
     """
 
     repayment_id: RepaymentId
@@ -116,6 +119,7 @@ class RepaymentReturned(DerivedEvent):
     reallocated: tuple[Reallocation, ...] = ()
     principal_instead_minor: ShareMinor = 0
     cash_moved_minor: BalanceMinor = 0
+    finality: Finality | None = None
 
 
 class RepaymentsReallocated(DerivedEvent):

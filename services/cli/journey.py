@@ -79,7 +79,8 @@ UNION ALL SELECT 4, event_type, occurred_at, convert_from(payload, 'UTF8') FROM 
 WHERE account_id = $1 AND position($2::bytea IN payload) > 0
 ORDER BY n, occurred_at
 """
-# What is set aside about a repayment, by its id or billing's reference inside the kept bytes.
+# What is set aside about a repayment, by its id or billing's reference inside the kept bytes. What risk-scoring parks
+# is a return that waits for its repayment to be read: no credit does, and its account is known.
 ASIDE = """
 SELECT 'repayment-ingest' AS service, set_aside_id, kind, state, topic, reason, first_seen_at
 FROM repayment_ingest.set_aside WHERE state IN ('open', 'ready')
@@ -87,7 +88,8 @@ FROM repayment_ingest.set_aside WHERE state IN ('open', 'ready')
 UNION ALL SELECT 'settlement', set_aside_id, kind, state, topic, reason, first_seen_at
 FROM settlement.set_aside WHERE state IN ('open', 'ready') AND position($1::bytea IN value) > 0
 UNION ALL SELECT 'risk-scoring', set_aside_id, kind, state, topic, reason, first_seen_at
-FROM risk_scoring.set_aside WHERE state IN ('open', 'ready') AND position($1::bytea IN value) > 0
+FROM risk_scoring.set_aside WHERE kind = 'dead_letter' AND state IN ('open', 'ready')
+  AND position($1::bytea IN value) > 0
 UNION ALL SELECT 'limit-release', set_aside_id, kind, state, topic, reason, first_seen_at
 FROM limit_release.set_aside WHERE state IN ('open', 'ready') AND position($1::bytea IN value) > 0
 UNION ALL SELECT 'notifier', set_aside_id, kind, state, topic, reason, first_seen_at

@@ -25,7 +25,7 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     state = _replayed(scene, state.put(repayment), event)
     taken = Taken(
         from_hold_minor=known.part(*PENDING),
-        from_available_minor=known.part("restored") + known.reallocated_available_minor,
+        from_available_minor=max(0, known.part("restored") + known.reallocated_available_minor),  # one is still to come
         reallocated_minor=_moved(state, own, "REALLOCATE"),
         uncovered_minor=-_moved(state, own, "ABSORB", "UNCOVER"),
     )

@@ -42,13 +42,18 @@ from services.values import replace
 
 MODEL_VERSION = "rail-rule-1"
 _make_assessed = made(RiskAssessed)
+RETURN_WAITS = timedelta(days=30)
+"""How long a return may wait for its repayment to be read: then it counts without, and nothing is a strike."""
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
 
 def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
     """Assess a settled repayment, or learn what the next assessment depends on; count what is exposed by it."""
-    return followed(policy, warned(_decided(policy, state, event, moment), event), event, moment)
+    decided = _decided(policy, state, event, moment)
+    if decided.outcome == "parked":
+        return decided
+    return followed(policy, warned(decided, event), event, moment)
 
 
 def _decided(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
@@ -57,7 +62,7 @@ def _decided(policy: Profiles, state: Account, event: Input, moment: Moment) -> 
             known = state.without_holds(change.repayment_id for change in event.reallocated)
             return _assessed(policy, known, event, moment)
         case RepaymentReturned():
-            return _returned(policy, state, event)
+            return _returned(policy, state, event, moment.now)
         case RepaymentsReallocated():
             return Decision(state.without_holds(change.repayment_id for change in event.reallocated))
         case HoldReleaseApproved() | HoldExtended():
@@ -317,9 +322,14 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
     )
 
 
-def _returned(policy: Profiles, state: Account, event: RepaymentReturned) -> Decision[Account]:
-    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20); score again."""
+def _returned(policy: Profiles, state: Account, event: RepaymentReturned, now: datetime) -> Decision[Account]:
+    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20); score again.
+
+    One read before its repayment, as after a broker lost records, waits for it, for RETURN_WAITS at most.
+    """
     known = state.assessments.get(event.repayment_id)
+    if known is None and event.finality == "provisional" and now - event.occurred_at < RETURN_WAITS:
+        return Decision(state, outcome="parked", reason="waits_for_its_repayment")
     moved = (event.repayment_id, *(change.repayment_id for change in event.reallocated))
     after = returned(policy, state.without_holds(moved), event, None if known is None else known.repaid_at)
     if known is None or known.funding_account_id is None or event.fault == "issuer":

@@ -117,6 +117,7 @@ def returned(
         parts=tuple(reversed(parts(repayment.portions))),
         restorable_minor=repayment.restorable_now_minor,
         credit_balance_minor=repayment.credit_balance_minor,
+        finality="final" if repayment.final_on == repayment.credited_on else "provisional",
         **_moved(done),
     )
 

@@ -75,6 +75,7 @@ def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
         "event_id": event_id("RepaymentReturned", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
         "caused_by": report.event_id, "repayment_id": "r1", "amount_minor": 250, "currency": "CNY", "code": "R01",
         "return_class": Reason.RETURNED_INSUFFICIENT_FUNDS, "fault": "issuer", "after_final": True,
+        "finality": "final",
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "parts": PARTS[::-1], "restorable_minor": 150, "credit_balance_minor": 40, "reallocated": MOVED,
         "principal_instead_minor": 7,

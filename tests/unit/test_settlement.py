@@ -127,6 +127,8 @@ def test_final_is_a_date_and_an_unlisted_rail_may_take_back_as_long_as_a_reversi
 ) -> None:
     settled = only(after(OPENED, bought(500), received(100, rail=rail)).events, RepaymentSettled)
     assert (settled.finality, settled.final_on) == (finality, final_on)
+    back = after(OPENED, bought(500), received(100, rail=rail), returned(100))
+    assert only(back.events, RepaymentReturned).finality == finality
 
 
 @pytest.mark.parametrize(("day", "late"), [("2027-01-19", False), ("2027-01-20", True)])

@@ -1,0 +1,109 @@
+"""A return read before what it follows, as after a broker lost records: whatever the order, all ends the same."""
+
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from schemas.event import Event
+from schemas.ids import RepaymentId
+from schemas.reasons import Reason
+from schemas.restoration import RestorationReversed
+from schemas.settlement import Reallocation, RepaymentReturned, RepaymentSettled
+from services.decision import Decision
+from services.limit_release.domain import decide as release
+from services.limit_release.model import Account as Credit
+from services.limit_release.model import State
+from services.risk_scoring.domain import RETURN_WAITS, decide
+from services.risk_scoring.model import Account
+from tests import builders
+from tests.unit.given import FRIDAY, check_fact, moment, only, profiles
+
+NOW = FRIDAY + timedelta(seconds=5)
+OPENED = builders.account_opened(credit_limit_minor=600_000)
+STATEMENT = builders.statement_issued(occurred_at=FRIDAY - timedelta(days=1), due_on=date(2026, 12, 10))
+
+
+def settled(ref: str = builders.REPAYMENT, **changes: object) -> RepaymentSettled:
+    values = {"repayment_id": ref, "repaid_at": FRIDAY, "amount_minor": 40_000, "restorable_minor": 40_000}
+    return builders.repayment_settled(**{**values, "final_on": date(2027, 1, 19), **changes})
+
+
+def returned(**changes: object) -> RepaymentReturned:
+    values = {"occurred_at": NOW, "amount_minor": 40_000, "restorable_minor": 40_000, "reallocated": ()}
+    return builders.repayment_returned(**{**values, "finality": "provisional", **changes})
+
+
+def after(*events: Event, now: datetime = NOW) -> Decision[Account]:
+    """Decide in the order given; what is parked comes again when the rest is read, as the runtime has it come."""
+    decision, waiting = Decision(Account(builders.ACCOUNT)), []
+    for event in events:
+        decision = decide(profiles(), decision.state, event, moment(now))
+        waiting += [event] if decision.outcome == "parked" else []
+    for event in waiting:
+        decision = decide(profiles(), decision.state, event, moment(now))
+    return decision
+
+
+@pytest.mark.parametrize(
+    ("changes", "strikes"),
+    [({}, 1), ({"fault": "issuer"}, 0), ({"return_class": Reason.RETURNED_UNAUTHORISED, "code": "R10"}, 1)],
+)
+def test_a_return_read_before_its_repayment_ends_as_one_read_after_it(changes: dict[str, object], strikes: int) -> None:
+    other = settled("other")
+    news = returned(**changes, reallocated=(Reallocation(RepaymentId("other"), 7_000, 0),))
+    usual = after(OPENED, STATEMENT, other, settled(), news)
+    early = after(OPENED, STATEMENT, other, news, settled())
+    assert early.state == usual.state
+    assert early.outcome == "applied"
+    found = early.state.funding.get(builders.FUNDING_ACCOUNT)
+    assert len(found.strikes if found else ()) == strikes
+    assert early.state.exposed_minor == 40_000 + 7_000, "of what was returned nothing is exposed, once"
+    assert early.state.outcomes[builders.REPAYMENT].returned_at == NOW
+
+
+def test_a_return_that_waits_changes_nothing_yet_whatever_else_it_says() -> None:
+    dispute = builders.repayment_disputed(occurred_at=FRIDAY)
+    news = returned(repayment_id=builders.REPAYMENT, reallocated=(Reallocation(RepaymentId("other"), 7_000, 0),))
+    before = after(OPENED, settled("other"), dispute).state
+    decision = decide(profiles(), before, news, moment(NOW))
+    assert (decision.outcome, decision.reason) == ("parked", "waits_for_its_repayment")
+    assert decision.state == before
+    assert (decision.events, decision.timers) == ((), ())
+
+
+@pytest.mark.parametrize("finality", ["final", None])
+def test_of_a_repayment_that_has_no_verdict_or_from_an_older_writer_nothing_waits(finality: str | None) -> None:
+    decision = after(OPENED, returned(finality=finality))
+    assert (decision.outcome, decision.state.credit.returned_at) == ("applied", NOW)
+
+
+@pytest.mark.parametrize(("early", "outcome"), [(timedelta(milliseconds=1), "parked"), (timedelta(), "applied")])
+def test_a_return_waits_for_so_long_and_counts_then_without_its_repayment(early: timedelta, outcome: str) -> None:
+    decision = after(OPENED, returned(), now=NOW + RETURN_WAITS - early)
+    assert decision.outcome == outcome
+    assert not decision.state.funding
+
+
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_limit_release_reads_a_return_before_a_replay_and_tells_what_its_readers_take(first: int) -> None:
+    """The replays gave 480 and took 440 again; below 0 the notifier refused it as malformed, and nobody was told."""
+    gave, took = [
+        builders.repayments_reallocated(reallocated=(Reallocation(builders.REPAYMENT, delta, -delta),))
+        for delta in (480, -440)
+    ]
+    paid = {"amount_minor": 480, "restorable_minor": 0, "credit_balance_minor": 480, "rail": "wallet"}
+    verdict = builders.risk_assessed(**paid, outcome="clear", tranches=(), reasons=(Reason.PAID_CREDIT_BALANCE,))
+    back = builders.repayment_returned(
+        amount_minor=480, restorable_minor=40, credit_balance_minor=440, reallocated=(), finality="final"
+    )
+    news = [took, back]
+    news.insert(first, gave)
+    state = State(Credit(builders.ACCOUNT))
+    facts: list[Event] = []
+    for event in (builders.account_opened(), builders.purchase_posted(amount_minor=900), verdict, *news):
+        decision = release(profiles(), state, event, moment(NOW))
+        state, facts = decision.state, [*facts, *decision.events]
+    fact = only(facts, RestorationReversed)
+    check_fact(fact)
+    assert (fact.from_available_minor, fact.record.taken_back_minor) == ((40, 40) if first < 2 else (0, 0))
+    assert (state.account.available_minor, state.account.used_debt_minor) == (499_100, 900)
