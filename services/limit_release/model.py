@@ -101,7 +101,8 @@ class Account:
     ``charges_minor`` is owed beside USED(debt) where charges do not use the limit (PRINCIPAL): credit balance pays it.
     ``overpaid_minor`` of charges was paid before it was read that they accrued; it is credit balance, or paid debt.
     What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
-    ``corrected_at`` is the latest instant at which billing took charges off.
+    ``corrected_at`` is the latest instant at which billing took charges off; ``corrected_minor`` of them was paid,
+    is credit balance or paid debt since, and settlement did not say yet whose money it is.
     ``status_at``, ``limit_at`` and ``cash_limit_at`` are when billing last changed each; None is as it was opened.
     ``version`` counts what was written of it, for the store alone.
     """
@@ -121,6 +122,7 @@ class Account:
     overpaid_minor: int = 0
     overpaid_until: datetime | None = None
     corrected_at: datetime | None = None
+    corrected_minor: int = 0
     limit_lowered_at: datetime | None = None
     spendable: bool = False
     cash_sub_limit_minor: int | None = None
@@ -198,7 +200,9 @@ class Account:
         """Follow what billing says of charges; when it last took some off is remembered."""
         if change_minor >= 0:
             return self.charged(change_minor, at)
-        return replace(self, corrected_at=max(at, self.corrected_at or at)).corrected(change_minor)
+        paid = self.corrected_minor + max(0, -change_minor - self.charges_minor)
+        noted = replace(self, corrected_at=max(at, self.corrected_at or at), corrected_minor=paid)
+        return noted.corrected(change_minor)
 
     def corrected(self, change_minor: int) -> "Account":
         """Take charges off; what was paid of them is the customer's: when it pays them again, settlement tells it."""

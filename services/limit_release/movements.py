@@ -40,7 +40,8 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
     for change in changes:
         known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
         # Charges move first: what joins the credit balance pays at once, and pays them before principal.
-        paid = change.restorable_delta_minor + change.credit_balance_delta_minor
+        state, kept = _kept(state, known, change)
+        paid = change.restorable_delta_minor + change.credit_balance_delta_minor - kept
         state = charged(profile, state, paid, known.repaid_at)
         if not known.returned:
             state = _changed(state, known, change, cause)
@@ -66,7 +67,23 @@ def charged(profile: Profile, state: State, change_minor: int, repaid_at: dateti
     """Follow what repayments pay of charges where those do not use the limit (PRINCIPAL)."""
     if not change_minor or profile.limit_basis == "TOTAL":
         return state
-    return replace(state, account=state.account.charged(change_minor, repaid_at))
+    account = state.account.charged(change_minor, repaid_at)
+    left = max(0, account.corrected_minor - max(0, change_minor))
+    return replace(state, account=replace(account, corrected_minor=left))
+
+
+def _kept(state: State, known: Repayment, change: Reallocation) -> tuple[State, int]:
+    """Give a held overpayment back what it had paid of charges billing took off: it is no credit balance yet (E7).
+
+    What a correction puts into the credit balance pays principal at once. Were the charges owed again instead, they
+    would stay in its place, and use no credit. Return how much it is beside the state.
+    """
+    account, delta = state.account, change.credit_balance_delta_minor
+    kept = max(0, min(account.corrected_minor, delta, delta + change.restorable_delta_minor))
+    if not kept or known.joined or known.returned:
+        return state, 0
+    balance, left = account.credit_balance_minor - kept, account.corrected_minor - kept
+    return replace(state, account=replace(account, credit_balance_minor=balance, corrected_minor=left)), kept
 
 
 def _changed(state: State, known: Repayment, change: Reallocation, cause: str) -> State:

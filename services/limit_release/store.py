@@ -29,7 +29,7 @@ READS = """
   SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
     cash_used_minor, charges_minor, overpaid_minor, overpaid_until, version,
-    status_at, limit_at, cash_limit_at, corrected_at
+    status_at, limit_at, cash_limit_at, corrected_at, corrected_minor
   FROM limit_release.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
 (SELECT json_agg(r) FROM (
   SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor,
@@ -64,7 +64,8 @@ guarded AS (
     shown_minor = excluded.shown_minor, zero_reason = excluded.zero_reason, charges_minor = excluded.charges_minor,
     overpaid_minor = excluded.overpaid_minor, overpaid_until = excluded.overpaid_until,
     version = excluded.version, status_at = excluded.status_at, limit_at = excluded.limit_at,
-    cash_limit_at = excluded.cash_limit_at, corrected_at = excluded.corrected_at
+    cash_limit_at = excluded.cash_limit_at, corrected_at = excluded.corrected_at,
+    corrected_minor = excluded.corrected_minor
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 journals AS (
@@ -191,7 +192,8 @@ def _account_row(a: Account, version: int) -> tuple[object, ...]:
     return (
         a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
         a.charges_minor, a.overpaid_minor, a.overpaid_until, a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor,
-        a.cash_used_minor, *shown, version, a.status_at, a.limit_at, a.cash_limit_at, a.corrected_at
+        a.cash_used_minor, *shown, version, a.status_at, a.limit_at, a.cash_limit_at, a.corrected_at,
+        a.corrected_minor
     )  # fmt: skip
 
 

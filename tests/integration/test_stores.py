@@ -365,6 +365,7 @@ def availabilities(draw: st.DrawFn) -> release.Account:
         limit_at=draw(st.none() | INSTANTS),
         cash_limit_at=draw(st.none() | INSTANTS),
         corrected_at=draw(st.none() | INSTANTS),
+        corrected_minor=draw(AMOUNTS),
     )
 
 

@@ -352,7 +352,7 @@ class ReleaseBooks:
         "account_id product currency status status_reason credit_limit_minor available_minor used_debt_minor "
         "used_authorisation_minor pending_minor credit_balance_minor charges_minor overpaid_minor overpaid_until "
         "limit_lowered_at spendable cash_sub_limit_minor cash_used_minor shown_minor zero_reason version "
-        "status_at limit_at cash_limit_at corrected_at"
+        "status_at limit_at cash_limit_at corrected_at corrected_minor"
     )
     NOT_READ = ("shown_minor", "zero_reason")
     JOURNAL = (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from schemas.account import AccountOpened
+from schemas.account import AccountOpened, ChargesAccrued
 from schemas.event import Event
 from schemas.settlement import RepaymentReturned, RepaymentsReallocated
 from services.decision import Timer, TimerFired
@@ -78,6 +78,50 @@ def test_e07_what_a_late_charge_moved_is_not_lost_when_it_is_read_after_the_retu
         account = read(facts)
         assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 30 + late, 0)
         assert net(account) == owed(pipe)
+
+
+@pytest.mark.parametrize("unpaid", [0, 4, 10])
+def test_e07_what_a_held_overpayment_paid_of_a_charge_taken_off_is_owed_as_principal_when_it_is_returned(
+    unpaid: int,
+) -> None:
+    # The charge and its correction are told late; in between, a purchase and a charge wait for the overpayment.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=300)
+    pipe.repay(400, rail="card")
+    pipe.now = FRIDAY + timedelta(hours=4)
+    charges = {"penalty_minor": 0, "interest_minor": 0}
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=3, occurred_at=FRIDAY + timedelta(hours=1)))
+    if unpaid:
+        later = FRIDAY + timedelta(hours=2)
+        pipe.take(builders.charges_accrued(**charges, event_id="later", fee_minor=unpaid, occurred_at=later))
+    early = FRIDAY - timedelta(hours=1)
+    for fee in (5, -5):
+        pipe.take(builders.charges_accrued(**charges, event_id=f"late{fee}", fee_minor=fee, occurred_at=early))
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (3, unpaid), "as if no charge had been told"
+    pipe.give_back(400, rail="card", now=FRIDAY + timedelta(hours=5))
+    for account in (pipe.account, read(charges_last(pipe.heard))):
+        assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (303, unpaid, 0)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (303, unpaid)
+
+
+def charges_last(facts: Sequence[Event]) -> list[Event]:
+    """Return facts as they are read where billing's topic of charges is behind settlement's."""
+    return sorted(facts, key=lambda fact: isinstance(fact, ChargesAccrued))
+
+
+def test_e07_what_a_held_overpayment_paid_of_principal_is_used_until_the_charges_it_pays_here_are_repaid() -> None:
+    pipe = Pipe(POLICIES["PRINCIPAL"]).open(LIMIT, principal=300)
+    pipe.repay(400, rail="card")
+    pipe.now = FRIDAY + timedelta(hours=3)
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=160, occurred_at=FRIDAY + timedelta(hours=1)))
+    charge = {"penalty_minor": 0, "fee_minor": 356, "interest_minor": 0, "occurred_at": FRIDAY + timedelta(hours=2)}
+    pipe.take(builders.charges_accrued(**charge))
+    pipe.pass_until(pipe.now + timedelta(days=30))
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (60, 356)
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (160, 256), "what was held paid charges first"
+    pipe.repay(356, ref="r2", at=pipe.now)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (60, 0)
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (60, 0)
 
 
 KINDS = st.sampled_from(["repay", "repay", "return", "charge", "charge", "buy", "refund", "pay_out"])
