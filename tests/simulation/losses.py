@@ -1,8 +1,7 @@
 """A broker that comes back without its last records, and the operator who has what was in them told again.
 
-Seeds of test_lost_tail.py lose tails, no others yet. Of 676 that did, 4 ended otherwise than asked: a return whose
-reader met it before the repayment, which lay where it had read already, is no strike; and after a clock set back one
-was not told.
+What is told again is read after what was written meanwhile: a return before the repayment it returns, or before a
+replay that moved it. Seeds of every test may lose a tail (world.py).
 """
 
 from datetime import datetime, timedelta

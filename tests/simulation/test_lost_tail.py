@@ -92,9 +92,10 @@ class Stormy(World):
             self.tail.lose()
 
 
-# Of each an event was told, lost or written where its reader had been, and closed by an acknowledgement from before.
-@pytest.mark.parametrize("seed", [20063, 20107, 20266, 20317, 20375])
+# Of the first five an event was told, lost or written where its reader had been, and closed by an acknowledgement from
+# before. Then risk-scoring read a return before its repayment, twice, and limit-release one before a replay.
+@pytest.mark.parametrize("seed", [20063, 20107, 20266, 20317, 20375, 20089, 20467, 20654])
 def test_what_a_tail_takes_while_everybody_works_is_told_again(seed: int) -> None:
-    world = Stormy(seed)
+    world = Stormy(seed, off=frozenset({"lost_tail"}))
     assert world.run().wrong == ""
     assert world.situations["lost_tail"]

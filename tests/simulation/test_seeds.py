@@ -38,6 +38,7 @@ SITUATIONS = (
     "limit_cut_during_hold",
     "lost_answer",
     "lost_connection",
+    "lost_tail",
     "partial_release_then_return",
     "offsets_reset",
     "poison",

@@ -50,7 +50,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
 CLASSES = tuple(
     sorted(
         {fault for found in FAULTS.values() for fault in found}
-        | {"outage", "join", "answer", "clock_back", "offsets_reset"}
+        | {"outage", "join", "answer", "clock_back", "offsets_reset", "lost_tail"}
     )
 )
 ANSWERS = (*(200,) * 14, 503, 503, 500, 429, "late", "late", "late", "late", 404, 410)
@@ -410,6 +410,8 @@ class World:
             self.jump(-timedelta(seconds=self.chance.choice((0.5, 3, 20, 70, 240))))
         elif draw < 0.16 and "offsets_reset" not in self.off:
             self._reset_offsets(self.chance.choice(WORKERS))
+        elif draw < 0.163 and "lost_tail" not in self.off:
+            self.tail.lose()
 
     def join(self, worker: AnyWorker, seconds: float) -> None:
         """Start another process of a worker for a while."""
