@@ -1,10 +1,11 @@
 """What may never be wrong (reliability 2), over the simulated tables: always, and at rest."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
 
 from services.cli.workers import WORKERS
 from services.notifier.domain import JITTER, RETRY_SECONDS
@@ -309,7 +310,7 @@ def situations(world: "World") -> frozenset[str]:
     """Return the named situations that came about, from the events told."""
     found: set[str] = set()
     events = [
-        (row[3].rsplit(".", 2)[-2], json.loads(row[8]))
+        (row[3].rsplit(".", 2)[-2], from_json(row[8]))
         for package in ("settlement", "limit_release", "risk_scoring")
         for row in world.database.services[package].outbox.rows.values()
     ]

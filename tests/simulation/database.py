@@ -1,7 +1,7 @@
 """Connections to the simulated PostgreSQL: a statement is atomic, an answer may be lost, a session may be ended."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,7 +48,7 @@ class Database:
 
     async def quiet(self, connection: "Connection") -> None:
         """Wait until no other session holds a transaction open in this schema; end one that fell silent."""
-        package = connection.process.worker.package
+        package = connection.package
         waited = 0.0
         while (holder := self.held.get(package)) not in (None, connection):
             if waited > IDLE_IN_TRANSACTION_SECONDS:
@@ -65,20 +65,15 @@ class Connection:
 
     def __init__(self, database: Database, process: "Process") -> None:
         self.database, self.process = database, process
-        self.books = database.services[process.worker.package]
+        self.package = process.worker.package
+        self.books = database.services[self.package]
         self.closed = False
         self.depth = 0
 
-    async def fetch(self, query: str, *args: object) -> Sequence[Any]:
-        found: Sequence[Any] = await self._run(query, args)
-        return found
+    def fetch(self, query: str, *args: object) -> Coroutine[Any, Any, Any]:
+        return self._run(query, args)
 
-    async def fetchrow(self, query: str, *args: object) -> Any:
-        return await self._run(query, args)
-
-    async def execute(self, query: str, *args: object) -> str:
-        await self._run(query, args)
-        return "OK"
+    fetchrow = execute = fetch  # nobody asks what a command says it did
 
     def transaction(self) -> "Transaction":
         return Transaction(self)
@@ -102,13 +97,13 @@ class Connection:
     def finish(self, ending: Callable[[Books], None]) -> None:
         """End the open transaction by a commit or a rollback, and let the next one in."""
         ending(self.books)
-        self.database.held.pop(self.process.worker.package, None)
+        self.database.held.pop(self.package, None)
 
     async def _run(self, query: str, values: Values) -> Any:
         """Run a statement where the world lets it: lost before, deadlocked, or done with its answer lost."""
         fault = await self.process.port("statement")
         self.alive()
-        if self.database.held.get(self.process.worker.package) not in (None, self):
+        if self.database.held.get(self.package) not in (None, self):
             await self.database.quiet(self)
             self.alive()
         if fault == "lost_connection":
@@ -152,7 +147,7 @@ class Transaction:
             c.alive()
             await c.database.quiet(c)
             c.alive()
-            c.database.held[c.process.worker.package] = c
+            c.database.held[c.package] = c
         c.depth += 1
         return self
 

@@ -1,10 +1,11 @@
 """Rules of the domain over the simulated tables, said another way than the code says them."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import from_json
 
 from schemas.ids import AccountId
 from services.decision import Input
@@ -45,7 +46,7 @@ def overpayments_wait(release: Books) -> Found:
 def _told(books: Books, kind: str) -> Iterator[dict[str, Any]]:
     for row in books.outbox.rows.values():
         if row[3].rsplit(".", 2)[-2] == kind:
-            yield json.loads(row[8])
+            yield from_json(row[8])
 
 
 def _conflicts_are_kept(world: "World", ingest: Books) -> Found:
