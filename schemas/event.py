@@ -90,7 +90,7 @@ def dominant_cause(repaid_at: datetime, trail: Sequence[Segment]) -> Cause:
     total: dict[Cause, timedelta] = {}
     start = repaid_at
     for _, cause, until in trail:
-        total[cause] = total.get(cause, timedelta()) + (until - start)
+        total[cause] = total[cause] + (until - start) if cause in total else until - start
         start = until
     most = max(total.values(), default=timedelta())
     found = [cause for cause, spent in total.items() if spent == most]

@@ -25,7 +25,7 @@ def made(model: Callable[P, M]) -> Callable[P, M]:
     known, new = len(defaults), object.__new__
 
     def make(*_: P.args, **values: P.kwargs) -> M:
-        fields = {**defaults, **values}
+        fields = defaults | values
         if len(fields) != known:
             raise TypeError(f"{kind.__name__} has no such field: {', '.join(values.keys() - defaults.keys())}")
         fact = new(kind)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+_new = object.__new__
+_set_fields = object.__setattr__
 if TYPE_CHECKING:
     from dataclasses import replace
 else:
@@ -14,19 +16,17 @@ else:
         A repayment makes some twenty of them, and __init__ of a frozen class sets field by field: this takes a fifth of
         the time. For classes without slots, __post_init__ and init=False. Raises TypeError for an unknown field.
         """
-        made = object.__new__(type(value))
-        fields = made.__dict__
-        fields.update(value.__dict__)
-        known = len(fields)
-        fields.update(changes)
-        if len(fields) != known:
+        known = value.__dict__
+        fields = known | changes
+        if len(fields) != len(known):
             raise TypeError(f"{type(value).__name__} has no such field: {', '.join(changes)}")
+        made = _new(type(value))
+        _set_fields(made, "__dict__", fields)
         return made
 
 
 P = ParamSpec("P")
 V = TypeVar("V")
-_set_fields = object.__setattr__
 
 
 def built(kind: Callable[P, V]) -> Callable[P, V]:
@@ -36,16 +36,16 @@ def built(kind: Callable[P, V]) -> Callable[P, V]:
     For the classes ``replace`` is for, without default_factory. Raises TypeError for a field that the class does not
     have, and for one left out that has no default.
     """
-    known, new = fields(cast(Any, kind)), object.__new__
+    known = fields(cast(Any, kind))
     usual, count = {each.name: each.default for each in known}, len(known)
     needed = frozenset(name for name, value in usual.items() if value is MISSING)
 
     def make(*_: P.args, **values: P.kwargs) -> V:
-        given: dict[str, Any] = {**usual, **values}
+        given: dict[str, Any] = usual | values
         if len(given) != count or not needed <= values.keys():
             wrong = sorted((needed - values.keys()) | (values.keys() - usual.keys()))
             raise TypeError(f"{cast(type, kind).__name__} has other fields: {', '.join(wrong)}")
-        value: V = new(cast(type[V], kind))
+        value: V = _new(cast(type[V], kind))
         _set_fields(value, "__dict__", given)
         return value
 

@@ -129,7 +129,7 @@ class Scene:
     ) -> tuple[State, Repayment, DecisionRecord]:
         """Write the next version of the decision record from the books now."""
         held = tuple(HeldPart(t.number, t.amount_minor, t.until) for t in repayment.waiting if t.state == "held")
-        at = repayment.repaid_at or self.now
+        at, after = repayment.repaid_at or self.now, self._after(state)
         record = _make_record(
             version=repayment.version + 1,
             decided_at=self.now,
@@ -146,10 +146,10 @@ class Scene:
             moved=moved,
             parked_minor=repayment.part("parked"),
             taken_back_minor=taken_back,
-            other_minor=self._after(state).available_minor - self.before.available_minor - restored + taken_back,
+            other_minor=after.available_minor - self.before.available_minor - restored + taken_back,
             reasons=tuple(reasons)[:4],
             faster=repayment.faster if held else (),
-            **self._shown(self._after(state), repayment.repayment_id),
+            **self._shown(after, repayment.repayment_id),
             **_versions(repayment, self.verdict),
         )
         kept = replace(repayment, version=record.version, records=(*repayment.records, record))

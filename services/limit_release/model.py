@@ -329,12 +329,12 @@ class Repayment:
 
     def part(self, *states: str) -> int:
         """Return the sum of the tranches in ``states``, minor units."""
-        return sum(t.amount_minor for t in self.tranches.values() if t.state in states)
+        return sum([t.amount_minor for t in self.tranches.values() if t.state in states])
 
     @property
     def waiting(self) -> tuple[Tranche, ...]:
         """Return the tranches that may still be restored, in the order of their numbers."""
-        return tuple(t for _, t in sorted(self.tranches.items()) if t.waits)
+        return tuple([t for _, t in sorted(self.tranches.items()) if t.state in WAITING])
 
     @property
     def balance_minor(self) -> int:
@@ -352,6 +352,10 @@ class State:
 
     account: Account
     repayments: Mapping[str, Repayment] = field(default_factory=dict)
+
+    def after(self, account: Account) -> "State":
+        """Return it with what the account became; itself where nothing changed."""
+        return self if account is self.account else State(account, self.repayments)
 
     def put(self, repayment: Repayment) -> "State":
         """Return it with ``repayment`` replaced or added."""

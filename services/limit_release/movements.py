@@ -21,7 +21,7 @@ def joins(state: State, repayment: Repayment) -> tuple[State, Repayment]:
     account = state.account
     if repayment.balance_minor:
         account = account.balanced(repayment.balance_minor, f"joins:{repayment.repayment_id}")
-    return replace(state, account=account), replace(repayment, joined=True)
+    return state.after(account), replace(repayment, joined=True)
 
 
 def leaves(account: Account, repayment: Repayment) -> Account:

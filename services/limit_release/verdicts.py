@@ -75,7 +75,7 @@ def assessed(scene: Scene, state: State, event: RiskAssessed) -> Decision[State]
     amount = event.restorable_minor
     if amount:
         entry = Journal("SETTLE", event.repayment_id, used_debt_minor=-amount, pending_minor=amount)
-        state = replace(state, account=state.account.book(entry).absorbed(f"settles:{event.repayment_id}"))
+        state = state.after(state.account.book(entry).absorbed(f"settles:{event.repayment_id}"))
     if amount and state.account.status != "closed":
         return _placed(scene, state, repayment, event)
     if amount:
@@ -90,7 +90,7 @@ def _joined(state: State, repayment: Repayment, event: RiskAssessed) -> tuple[St
     ref = f"{event.event_id}:{event.repayment_id}"
     state, repayment = shifted(state, repayment, repayment.reallocated_minor, ref)
     state, repayment = joins(state, repayment)
-    return replace(state, account=state.account.absorbed(event.event_id)), repayment
+    return state.after(state.account.absorbed(event.event_id)), repayment
 
 
 def _taken_in(known: Repayment, event: RiskAssessed, scene: Scene) -> Repayment:
@@ -143,12 +143,12 @@ def _tranche(scene: Scene, state: State, event: RiskAssessed, part: AssessedTran
     due = due_at <= scene.now
     slack = timedelta(seconds=event.hold_slack_seconds)
     by = event.settled_at + timedelta(seconds=event.clear_seconds) if due else due_at + slack
-    tranche = Tranche(event.repayment_id, number, amount, "held", due_at, reason, by, promises=1)
     if state.account.status == "frozen":
-        return replace(tranche, state="parked", promises=0)
+        return Tranche(event.repayment_id, number, amount, "parked", due_at, reason, by)
     if due:
-        return replace(tranche, state="restored", restored_at=scene.now, delayed=scene.now > by)
-    return tranche
+        late = scene.now > by
+        return Tranche(event.repayment_id, number, amount, "restored", due_at, reason, by, scene.now, 1, delayed=late)
+    return Tranche(event.repayment_id, number, amount, "held", due_at, reason, by, promises=1)
 
 
 def _first_facts(

@@ -122,7 +122,7 @@ def _date_text(day: date, pattern: str, language: Language) -> str:
 
 def local_day(instant: datetime, timezone: str) -> date:
     """Return the day an instant falls on in the account's timezone."""
-    return instant.astimezone(ZoneInfo(timezone)).date()
+    return instant.astimezone(_zone(timezone)).date()
 
 
 def about_text(amount_minor: int, currency: str, language: Language) -> str:
