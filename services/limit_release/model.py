@@ -213,7 +213,8 @@ class Account:
     def settled(self, charges_minor: int, at: datetime) -> "Account":
         """Follow what a repayment of ``at`` pays of charges; those corrected since are overpaid for good."""
         if self.corrected_at is not None and at <= self.corrected_at:
-            return self.corrected(-charges_minor)
+            paid = self.corrected_minor + max(0, charges_minor - self.charges_minor)
+            return replace(self, corrected_minor=paid).corrected(-charges_minor)
         return self.charged(-charges_minor, at)
 
     def charged(self, change_minor: int, at: datetime | None) -> "Account":
@@ -335,6 +336,11 @@ class Repayment:
     def waiting(self) -> tuple[Tranche, ...]:
         """Return the tranches that may still be restored, in the order of their numbers."""
         return tuple([t for _, t in sorted(self.tranches.items()) if t.state in WAITING])
+
+    @property
+    def charges_minor(self) -> int:
+        """Return what it pays of charges as far as it was told; 0 for one nothing was told of."""
+        return self.amount_minor - self.restorable_minor - self.reallocated_minor - self.balance_minor
 
     @property
     def balance_minor(self) -> int:

@@ -48,18 +48,20 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
     return state
 
 
-def absorbed(profile: Profile, state: State, event: Told) -> State:
+def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0) -> State:
     """Let a credit balance pay, then owe as principal what settlement says is not owed as charges (PRINCIPAL, E7).
 
-    What it says of cash beside purchases and parts is followed, too (R20).
+    ``freed_minor`` of that is principal again already. What it says of cash beside purchases and parts is followed,
+    too (R20).
     """
-    ref, instead = event.event_id, event.principal_instead_minor
+    ref, instead = event.event_id, max(0, event.principal_instead_minor - freed_minor)
     account = state.account.absorbed(ref)
     if event.cash_moved_minor:
         account = replace(account, cash_used_minor=account.cash_used_minor + event.cash_moved_minor)
     if instead and profile.limit_basis != "TOTAL":
         entry = Journal("REALLOCATE", ref, available_minor=-instead, used_debt_minor=instead)
-        account = account.book(entry).charged(-instead, None).absorbed(f"{ref}:instead")
+        left = max(0, account.corrected_minor - instead)
+        account = replace(account.book(entry), corrected_minor=left).charged(-instead, None).absorbed(f"{ref}:instead")
     return replace(state, account=account)
 
 
@@ -70,6 +72,22 @@ def charged(profile: Profile, state: State, change_minor: int, repaid_at: dateti
     account = state.account.charged(change_minor, repaid_at)
     left = max(0, account.corrected_minor - max(0, change_minor))
     return replace(state, account=replace(account, corrected_minor=left))
+
+
+def freed(profile: Profile, state: State, event: RepaymentReturned, charges_minor: int) -> tuple[State, int]:
+    """Take back what charges billing took off had freed, where the return takes what had paid them: nothing did then.
+
+    Settlement may not know yet that they were taken off. What it does know it moved past the repayment's charges, and
+    tells, though that may be read later. Return how much of the charges is not owed again.
+    """
+    account, known = state.account, state.repayments.get(event.repayment_id)
+    untold = max(0, known.charges_minor - charges_minor) if known else 0
+    back = charges_minor + sum(one.restorable_delta_minor + one.credit_balance_delta_minor for one in event.reallocated)
+    amount = max(0, min(account.corrected_minor - untold, charges_minor, back))
+    if not amount or profile.limit_basis == "TOTAL":
+        return state, 0
+    balance, left = account.credit_balance_minor - amount, account.corrected_minor - amount
+    return replace(state, account=replace(account, credit_balance_minor=balance, corrected_minor=left)), amount
 
 
 def _kept(state: State, known: Repayment, change: Reallocation) -> tuple[State, int]:

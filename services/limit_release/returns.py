@@ -5,7 +5,7 @@ from schemas.settlement import RepaymentReturned
 from services.decision import Decision
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Journal, Repayment, State, Tranche
-from services.limit_release.movements import PENDING, absorbed, cash_paid, charged, leaves, reallocated
+from services.limit_release.movements import PENDING, absorbed, cash_paid, charged, freed, leaves, reallocated
 from services.values import replace
 
 
@@ -15,14 +15,15 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor
-    state = charged(scene.profile, cash_paid(state, event.parts, 1), charges, known.repaid_at)
+    state, freed_minor = freed(scene.profile, state, event, charges)
+    state = charged(scene.profile, cash_paid(state, event.parts, 1), charges - freed_minor, known.repaid_at)
     repayment = replace(known, returned=True)
     if not repayment.assessed:
-        state = _replayed(scene, state.put(repayment), event)
+        state = _replayed(scene, state.put(repayment), event, freed_minor)
         return Decision(state, reason="waits_for_its_assessment")
     state, repayment = _undone(state, repayment, event)
     own = len(state.account.journals)
-    state = _replayed(scene, state.put(repayment), event)
+    state = _replayed(scene, state.put(repayment), event, freed_minor)
     taken = Taken(
         from_hold_minor=known.part(*PENDING),
         from_available_minor=max(0, known.part("restored") + known.reallocated_available_minor),  # one is still to come
@@ -58,9 +59,9 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
     return state, repayment
 
 
-def _replayed(scene: Scene, state: State, event: RepaymentReturned) -> State:
+def _replayed(scene: Scene, state: State, event: RepaymentReturned, freed_minor: int) -> State:
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    return absorbed(scene.profile, state, event)
+    return absorbed(scene.profile, state, event, freed_minor)
 
 
 def _moved(state: State, since: int, *kinds: str) -> int:

@@ -189,12 +189,7 @@ def _waits(world: "World") -> Found:
 
 
 def _debt_reconciles(world: "World") -> Found:
-    """I17: both ledgers say the same net debt once every hold is over, and no principal is owed as charges.
-
-    The second is not asked where a broker lost its tail: settlement may read a correction of charges after the return
-    that limit-release reads after it, and that is open (services/README.md, "What refunds paid is told").
-    """
-    in_order = not world.situations["lost_tail"]
+    """I17: both ledgers say the same net debt once every hold is over, and no principal is owed as charges."""
     settlement = world.database.services["settlement"].tables["account"].rows
     for at, row in world.database.services["limit_release"].tables["account"].rows.items():
         if row[3] == "closed" or at not in settlement:
@@ -203,7 +198,7 @@ def _debt_reconciles(world: "World") -> Found:
         there = sum(settlement[at][3]) - settlement[at][4]
         if here != there:
             yield "debt_reconciles", f"{at}: limit-release says {here}, settlement {there}"
-        if in_order and world.profile(row[1]).limit_basis == "PRINCIPAL" and row[7] < settlement[at][13]:
+        if world.profile(row[1]).limit_basis == "PRINCIPAL" and row[7] < settlement[at][13]:
             yield "debt_reconciles", f"{at}: {settlement[at][13]} of principal is owed, only {row[7]} uses the limit"
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from schemas.account import AccountOpened, ChargesAccrued
 from schemas.event import Event
-from schemas.settlement import RepaymentReturned, RepaymentsReallocated
+from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Timer, TimerFired
 from services.limit_release import domain as limit_release
 from services.limit_release.model import Account, State
@@ -102,6 +102,26 @@ def test_e07_what_a_held_overpayment_paid_of_a_charge_taken_off_is_owed_as_princ
     for account in (pipe.account, read(charges_last(pipe.heard))):
         assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (303, unpaid, 0)
     assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (303, unpaid)
+
+
+@pytest.mark.parametrize("at", [RepaymentSettled, RepaymentReturned])
+@pytest.mark.parametrize("off", [10, 30])
+def test_e07_charges_taken_off_that_settlement_reads_after_the_return_of_what_paid_them_free_no_principal(
+    at: type[Event], off: int
+) -> None:
+    # As after a broker lost its tail: limit-release read the correction before `at`, settlement reads it last.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=300, fee=30)
+    pipe.repay(100)
+    pipe.give_back(100)
+    told = list(pipe.heard)
+    charge = {"penalty_minor": 0, "fee_minor": -off, "interest_minor": 0, "occurred_at": FRIDAY + timedelta(minutes=1)}
+    pipe.take(builders.charges_accrued(**charge, event_id="off"))
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (300, 30 - off)
+    (correction,) = pipe.heard[len(told) :]  # settlement has nothing to tell: nobody has paid what is taken off
+    place = next(n for n, fact in enumerate(told) if isinstance(fact, at))
+    account = read([*told[:place], correction, *told[place:]])
+    assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 30 - off, 0)
 
 
 def charges_last(facts: Sequence[Event]) -> list[Event]:
