@@ -210,6 +210,11 @@ class Account:
         balance = self.credit_balance_minor + max(0, -owed)
         return replace(self, charges_minor=max(0, owed), credit_balance_minor=balance)
 
+    def uncorrected(self, amount_minor: int) -> "Account":
+        """Take back out of the credit balance what charges taken off had put into it: settlement said whose it is."""
+        balance, left = self.credit_balance_minor - amount_minor, self.corrected_minor - amount_minor
+        return replace(self, credit_balance_minor=balance, corrected_minor=left)
+
     def settled(self, charges_minor: int, at: datetime) -> "Account":
         """Follow what a repayment of ``at`` pays of charges; those corrected since are overpaid for good."""
         if self.corrected_at is not None and at <= self.corrected_at:

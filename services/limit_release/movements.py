@@ -86,8 +86,7 @@ def freed(profile: Profile, state: State, event: RepaymentReturned, charges_mino
     amount = max(0, min(account.corrected_minor - untold, charges_minor, back))
     if not amount or profile.limit_basis == "TOTAL":
         return state, 0
-    balance, left = account.credit_balance_minor - amount, account.corrected_minor - amount
-    return replace(state, account=replace(account, credit_balance_minor=balance, corrected_minor=left)), amount
+    return state.after(account.uncorrected(amount)), amount
 
 
 def _kept(state: State, known: Repayment, change: Reallocation) -> tuple[State, int]:
@@ -100,8 +99,7 @@ def _kept(state: State, known: Repayment, change: Reallocation) -> tuple[State, 
     kept = max(0, min(account.corrected_minor, delta, delta + change.restorable_delta_minor))
     if not kept or known.joined or known.returned:
         return state, 0
-    balance, left = account.credit_balance_minor - kept, account.corrected_minor - kept
-    return replace(state, account=replace(account, credit_balance_minor=balance, corrected_minor=left)), kept
+    return state.after(account.uncorrected(kept)), kept
 
 
 def _changed(state: State, known: Repayment, change: Reallocation, cause: str) -> State:

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any
 
 from services.limit_release import store as limit_release
@@ -30,13 +29,12 @@ STEPS_OF_MONEY = {
 }
 JOURNAL_KINDS = ("POST", "PURCHASE", "REFUND")
 WAITING = ("held", "parked")
-_AGGREGATES: Any = c_make_encoder(None, jsonable, encode_basestring_ascii, None, ": ", ", ", False, False, True)
-"""What JSONEncoder(default=jsonable, check_circular=False) makes anew for each text."""
+_AGGREGATES = json.JSONEncoder(default=jsonable, check_circular=False)
 
 
 def aggregated(rows: Sequence[Any]) -> str | None:
     """Return what json_agg() makes of rows."""
-    return "".join(_AGGREGATES(rows, 0)) if rows else None
+    return _AGGREGATES.encode(rows) if rows else None
 
 
 def parsed(text: str | None) -> Any:
