@@ -1,8 +1,9 @@
 """The leader's work beside reading: project, sweep, export. One process leads, any other takes over within seconds."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import mode
@@ -45,6 +46,7 @@ class Leader:
         self.reader: Any = None
         self.admin: Any = None
         self._export_at = self._probe_at = self._check_at = 0.0
+        self._asked: tuple[datetime, Mapping[Any, int]] | None = None
         self._probed: Values = {}
         self._checked: Values = {}
 
@@ -71,12 +73,18 @@ class Leader:
             self._export_at = monotonic() + EXPORT_SECONDS
 
     async def sweep(self) -> None:
-        """Breach deadlines up to the last instant of which everything was heard (sweeper.told_until)."""
-        until = await sweeper.told_until(self.connection) - timedelta(seconds=sweeper.GRACE_SECONDS)
-        known = await sweeper.positions(self.connection)
-        ends = await self.reader.end_offsets([TopicPartition(*at) for at in known])
-        heard = await sweeper.positions(self.connection)
+        """Breach deadlines up to the last instant of which everything was heard (sweeper.told_until).
+
+        The ends of the topics as they were after that instant are waited for over the turns: under steady traffic those
+        of now are never reached.
+        """
+        if self._asked is None:
+            until = await sweeper.told_until(self.connection) - timedelta(seconds=sweeper.GRACE_SECONDS)
+            known = await sweeper.positions(self.connection)
+            self._asked = until, await self.reader.end_offsets([TopicPartition(*at) for at in known])
+        (until, ends), heard = self._asked, await sweeper.positions(self.connection)
         if all(heard[at.topic, at.partition] >= end for at, end in ends.items()):
+            self._asked = None
             while await sweeper.sweep(self.connection, until) == sweeper.AT_ONCE_MAX:
                 pass
 

@@ -12,14 +12,18 @@ import asyncpg
 import pytest
 
 from services.lag_monitor import projector, sweeper
+from services.lag_monitor.exporter import Ledger
+from services.lag_monitor.watch import Leader
 from services.lag_monitor.worker import WORKER
 from services.metrics.catalogue import BY_NAME, RESTORATION_LAG, SECONDS, SLA_OUTCOMES, STAGE_DURATION
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.postgres import Connection
+from services.runtime.publisher import partition_of
 from services.runtime.settings import Settings
 from tests import builders
 from tests.conftest import dsn_of
 from tests.integration.conftest import MakeFeed
+from tests.integration.kafka import send
 from tests.integration.support import owner, role
 from tests.unit.test_lag_ledger import EVERYTHING, observed
 
@@ -256,3 +260,26 @@ async def test_a_decided_promise_is_never_changed(feed_of: MakeFeed) -> None:
     for change in ("outcome = 'met'", "deadline_at = deadline_at + interval '1 second'"):
         with pytest.raises(asyncpg.RestrictViolationError):
             await feed.connection.execute(f"UPDATE sla_promise SET {change}")  # noqa: S608
+
+
+async def test_under_steady_traffic_a_deadline_is_breached_once_all_told_before_it_was_heard(
+    feed_of: MakeFeed, empty_kafka: Settings
+) -> None:
+    """What is read by the second is never at the ends of the topics, only past those of a moment ago."""
+    feed = await feed_of(WORKER)
+    await feed.deliver(builders.repayment_settled(settled_at=soon(seconds=90)))
+    earlier, later = (builders.repayment_reported(external_ref=ref) for ref in ("earlier", "later"))
+    feed.partition = partition_of(earlier.account_id, empty_kafka.partitions)
+    breached = "SELECT count(*) FROM sla_promise WHERE outcome = 'breached'"
+    leader = Leader(empty_kafka, feed.connection, Ledger())
+    await leader.start()
+    try:
+        await send(empty_kafka, earlier)
+        await leader.sweep()
+        assert await feed.value(breached) == 0, "it may tell that the promise was kept"
+        await send(empty_kafka, later)
+        await feed.deliver(earlier)
+        await leader.sweep()
+        assert await feed.value(breached) == 1
+    finally:
+        await leader.close()
