@@ -19,31 +19,16 @@ from services.risk_scoring.accounts import learned, repaid, returned
 from services.risk_scoring.asking import question_of
 from services.risk_scoring.courses import Course, course, sooner
 from services.risk_scoring.exposure import followed
-from services.risk_scoring.guards import (
-    NONE,
-    Guard,
-    fired,
-    remembered,
-    sooner_anywhere,
-    warned,
-)
+from services.risk_scoring.guards import NONE, Guard, fired, remembered, sooner_anywhere, warned
 from services.risk_scoring.hazard import Action, cheapest_of, held_until, unbounded, worth_a_look
-from services.risk_scoring.model import (
-    WHY,
-    Account,
-    Assessment,
-    Question,
-    Strike,
-    Verdict,
-    features,
-    said_of,
-)
+from services.risk_scoring.model import WHY, Account, Assessment, Question, Strike, Verdict, features, said_of
 from services.values import replace
 
 MODEL_VERSION = "rail-rule-1"
 _make_assessed = made(RiskAssessed)
-RETURN_WAITS = timedelta(days=30)
-"""How long a return may wait for its repayment to be read: then it counts without, and nothing is a strike."""
+WAITS = timedelta(days=30)
+"""How long what names a repayment may wait for it to be read: then a return counts without, and is no strike."""
+EARLY = "waits_for_its_repayment"
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
@@ -66,8 +51,7 @@ def _decided(policy: Profiles, state: Account, event: Input, moment: Moment) -> 
         case RepaymentsReallocated():
             return Decision(state.without_holds(change.repayment_id for change in event.reallocated))
         case HoldReleaseApproved() | HoldExtended():
-            # A person decided: the machine leaves these dates alone from now on.
-            return Decision(state.without_holds((event.repayment_id,)))
+            return _reviewed(state, event, moment.now)
         case FundingAccountLinked():
             return _linked(policy, state, event, moment)
         case _:
@@ -325,17 +309,26 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
 def _returned(policy: Profiles, state: Account, event: RepaymentReturned, now: datetime) -> Decision[Account]:
     """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20); score again.
 
-    One read before its repayment, as after a broker lost records, waits for it, for RETURN_WAITS at most.
+    One read before its repayment, as after a broker lost records, waits for it, for WAITS at most.
     """
     known = state.assessments.get(event.repayment_id)
-    if known is None and event.finality == "provisional" and now - event.occurred_at < RETURN_WAITS:
-        return Decision(state, outcome="parked", reason="waits_for_its_repayment")
+    if known is None and event.finality == "provisional" and now - event.occurred_at < WAITS:
+        return Decision(state, outcome="parked", reason=EARLY)
     moved = (event.repayment_id, *(change.repayment_id for change in event.reallocated))
     after = returned(policy, state.without_holds(moved), event, None if known is None else known.repaid_at)
     if known is None or known.funding_account_id is None or event.fault == "issuer":
         return Decision(after)
     source = after.funding_account(known.funding_account_id)
     return Decision(after.fund(source.struck(Strike(event.repayment_id, event.occurred_at))))
+
+
+def _reviewed(state: Account, event: HoldReleaseApproved | HoldExtended, now: datetime) -> Decision[Account]:
+    """Leave the dates of a repayment a person decided on alone from now on; only what a rail may take back is held."""
+    if event.repayment_id in state.assessments:
+        return Decision(state.without_holds((event.repayment_id,)))
+    if now - event.occurred_at < WAITS:
+        return Decision(state, outcome="parked", reason=EARLY)
+    return Decision(state, outcome="stale", reason="repayment_unknown")
 
 
 def _linked(policy: Profiles, state: Account, event: FundingAccountLinked, moment: Moment) -> Decision[Account]:

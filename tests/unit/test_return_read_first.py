@@ -13,7 +13,7 @@ from services.decision import Decision
 from services.limit_release.domain import decide as release
 from services.limit_release.model import Account as Credit
 from services.limit_release.model import State
-from services.risk_scoring.domain import RETURN_WAITS, decide
+from services.risk_scoring.domain import WAITS, decide
 from services.risk_scoring.model import Account
 from tests import builders
 from tests.unit.given import FRIDAY, check_fact, moment, only, profiles
@@ -79,9 +79,38 @@ def test_of_a_repayment_that_has_no_verdict_or_from_an_older_writer_nothing_wait
 
 @pytest.mark.parametrize(("early", "outcome"), [(timedelta(milliseconds=1), "parked"), (timedelta(), "applied")])
 def test_a_return_waits_for_so_long_and_counts_then_without_its_repayment(early: timedelta, outcome: str) -> None:
-    decision = after(OPENED, returned(), now=NOW + RETURN_WAITS - early)
+    decision = after(OPENED, returned(), now=NOW + WAITS - early)
     assert decision.outcome == outcome
     assert not decision.state.funding
+
+
+APPROVED = builders.hold_release_approved(repayment_id=builders.REPAYMENT, tranche=3, occurred_at=NOW)
+EXTENDED = builders.hold_extended(repayment_id=builders.REPAYMENT, tranche=3, occurred_at=NOW)
+VERIFIED = builders.funding_account_linked(verified=True, occurred_at=NOW + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(("word", "today"), [(APPROVED, 300_000), (EXTENDED, 100_000)])
+def test_a_reviewers_word_read_before_its_repayment_ends_as_one_read_after_it(word: Event, today: int) -> None:
+    held = settled(amount_minor=500_000, restorable_minor=500_000)
+    usual, early = after(OPENED, STATEMENT, held, word), after(OPENED, STATEMENT, word, held)
+    assert early.state == usual.state
+    assert (early.outcome, early.state.exposed_minor) == ("applied", today)
+    left_alone = decide(profiles(), early.state, VERIFIED, moment(NOW + timedelta(seconds=2)))
+    assert left_alone.events == (), "a person decided: verifying the account moves no date any more"
+
+
+@pytest.mark.parametrize("word", [APPROVED, EXTENDED])
+@pytest.mark.parametrize(
+    ("early", "said"),
+    [(timedelta(milliseconds=1), ("parked", "waits_for_its_repayment")), (timedelta(), ("stale", "repayment_unknown"))],
+)
+def test_a_reviewers_word_waits_for_so_long_and_says_that_its_repayment_never_came(
+    word: Event, early: timedelta, said: tuple[str, str]
+) -> None:
+    before = after(OPENED, settled("other", amount_minor=500_000, restorable_minor=500_000)).state
+    decision = decide(profiles(), before, word, moment(NOW + WAITS - early))
+    assert (decision.outcome, decision.reason) == said
+    assert (decision.state, decision.events) == (before, ())
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
