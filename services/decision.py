@@ -10,7 +10,7 @@ from schemas.reasons import Cause
 
 S = TypeVar("S")
 Outcome = Literal["applied", "stale", "conflict", "parked", "ignored"]
-"""What an event did: ``stale`` changed nothing for a reason, ``parked`` waits for its account."""
+"""What an event did: ``stale`` changed nothing for a reason, ``parked`` waits for its account or for what it names."""
 AHEAD_MAX: Final = timedelta(days=1)
 """A fact further ahead of its own record is a wrong clock's: it would outlive every later word of the same thing."""
 

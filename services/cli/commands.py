@@ -70,7 +70,7 @@ COMMANDS: Final = {
     ),
     "config": ("stack_commands", "Show the settings in force and where each comes from; secrets are masked."),
     "version": ("stack_commands", "Show versions."),
-    "dlq": ("dlq", "Records set aside: dead letters for a person, parked ones for their account."),
+    "dlq": ("dlq", "Records set aside: dead letters for a person, parked ones for what they wait for."),
     "case": ("cases", "Cases: what a person has to look at, and by when."),
     "hold": ("holds", "Holds: end one now, or move its date once; with who and why."),
     "limit": ("limits", "Limits: ask for a review of one, or for a person to look at it; with who and why."),

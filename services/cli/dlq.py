@@ -30,10 +30,15 @@ from services.runtime.dead_letter import Kept
 from services.runtime.postgres import Row
 
 T = TypeVar("T")
+WAITS: Final = {
+    "ACCOUNT_UNKNOWN": "it waits for that account",
+    "waits_for_its_repayment": "it waits for the repayment it names",
+}
+"""What a parked record waits for, by the reason its service gave."""
 HANDLERS: Final = tuple(worker for worker in EVERYONE if worker.writes)
 """Who a record is for: an observer keeps what it cannot read as well, and nobody has to handle that."""
 app = typer.Typer(
-    help="Records set aside: dead letters for a person, parked ones for their account.",
+    help="Records set aside: dead letters for a person, parked ones for what they wait for.",
     no_args_is_help=True,
     epilog=EPILOG,
 )
@@ -94,7 +99,7 @@ def register(otb: typer.Typer) -> None:
 
 @app.command("list", epilog=EPILOG)
 def list_(
-    parked: Annotated[bool, typer.Option("--parked", help="Also what waits for its account.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Also what waits for its account or its repayment.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Also what was handled or discarded.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many of each service.")] = 100,
     as_json: Json = False,
@@ -189,10 +194,11 @@ def verdict_of(aside: Aside) -> Verdict:
         return Verdict(readable=False, words=f"still cannot be read: {error}")
     if event is None:
         return Verdict(readable=True, words="can be read; it is of no interest to this service")
-    name = type(event).__name__
+    found = f"can be read as {type(event).__name__} of {event.account_id}"
     if row["kind"] == "parked":
-        return Verdict(readable=True, words=f"can be read as {name} of {event.account_id}; it waits for that account")
-    return Verdict(readable=True, words=f"can be read as {name} of {event.account_id}: it would be handled")
+        refused = f"it is tried again by itself; it was refused last: {row['reason']}"
+        return Verdict(readable=True, words=f"{found}; {WAITS.get(row['reason'], refused)}")
+    return Verdict(readable=True, words=f"{found}: it would be handled")
 
 
 def described_of(aside: Aside) -> dict[str, Any]:
