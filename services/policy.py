@@ -216,34 +216,35 @@ class Profile(_Table):
 
     @model_validator(mode="after")
     def _complete(self) -> "Profile":
-        if "unknown" not in self.rails:
-            raise _wrong("rails.unknown", "is missing")
-        if "REVERSIBLE" not in self.hold:
-            raise _wrong("hold.REVERSIBLE", "is missing")
+        for key, there in (("rails.unknown", "unknown" in self.rails), ("hold.REVERSIBLE", "REVERSIBLE" in self.hold)):
+            if not there:
+                raise _wrong(key, "is missing")
         if missing := TIERS - self.instant_cap_by_tier.keys():
             raise _wrong(f"instant_cap_by_tier.{min(missing)}", "is missing")
+        for name, rail in self.rails.items():
+            if (self.tail_calendar_days(rail) == 0) != (rail.rail_class == "FINAL"):
+                raise _wrong(f"rails.{name}.tail_calendar_days", "must be 0 on a FINAL rail, and more on any other")
         return self
 
     @model_validator(mode="after")
     def _holds_end_in_time(self) -> "Profile":
         """Refuse a hold that the loaded calendar may stretch beyond ``max_calendar_days`` (R16)."""
         hold = self.hold["REVERSIBLE"]
-        same_day = self.calendar.banking_cut_off == END_OF_DAY
         for key, shares in hold.schedules.items():
             if not self.product.startswith("demo") and (hold.prices.day_seconds or any(one.seconds for one in shares)):
                 raise _wrong(f"hold.REVERSIBLE.{key}", "counts in seconds: that is for the demo's profiles only")
-            self._ends_in_time(key, max(rest.banking_days or 0 for rest in shares), same_day=same_day)
-        self._ends_in_time("refer_banking_days", hold.refer_banking_days, same_day=same_day)
+            self._ends_in_time(key, max(rest.banking_days or 0 for rest in shares))
+        self._ends_in_time("refer_banking_days", hold.refer_banking_days)
         if hold.method == "formula":
             if self.returns is None:
                 raise _wrong("hold.REVERSIBLE.method", "needs the table of returns (models/return-prior-1.json)")
-            self._ends_in_time("method", LONGEST_BANKING_DAYS, same_day=same_day)
+            self._ends_in_time("method", LONGEST_BANKING_DAYS)
         return self
 
-    def _ends_in_time(self, key: str, banking_days: int, *, same_day: bool) -> None:
-        longest, allowed = longest_hold(self.banking, banking_days), self.hold["REVERSIBLE"].max_calendar_days
-        if longest - int(same_day) > allowed:
-            why = f"may last {longest - int(same_day)} calendar days in {self.banking.name}, more than {allowed}"
+    def _ends_in_time(self, key: str, banking_days: int) -> None:
+        longest = longest_hold(self.banking, banking_days) - int(self.calendar.banking_cut_off == END_OF_DAY)
+        if longest > (allowed := self.hold["REVERSIBLE"].max_calendar_days):
+            why = f"may last {longest} calendar days in {self.banking.name}, more than {allowed}"
             raise _wrong(f"hold.REVERSIBLE.{key}", why)
 
     @property
@@ -394,7 +395,6 @@ def problems(error: ValueError) -> list[tuple[str, str]]:
         return [("", str(error))]
     found = []
     for one in error.errors(include_url=False, include_input=False):
-        context = one.get("ctx", {})
-        key, why = context.get("key"), context.get("why")
+        key, why = map(one.get("ctx", {}).get, ("key", "why"))
         found.append((str(key), str(why)) if key else (".".join(map(str, one["loc"])), one["msg"]))
     return found

@@ -100,7 +100,10 @@ def returned(
     after_final: bool,
     done: Replayed,
 ) -> RepaymentReturned:
-    """Tell that a repayment was taken back, and what undoing it did to others."""
+    """Tell that a repayment was taken back, and what undoing it did to others.
+
+    Its days say how it settled: a FINAL rail alone may take back nothing after the day it counts from (Profile).
+    """
     return _make_returned(
         event_id=event_id("RepaymentReturned", event.repayment_id),
         account_id=event.account_id,

@@ -38,6 +38,12 @@ PRODUCTS = ("jd_baitiao", "ant_huabei", "tencent_fenfu", "discover_it")
         ({"hold.REVERSIBLE.prices": {"day_seconds": 6}}, "hold.REVERSIBLE.rest counts in seconds"),
         ({"hold.REVERSIBLE": None}, "hold.REVERSIBLE is missing"),
         ({"rails.unknown": None}, "rails.unknown is missing"),
+        (
+            {"rails.wallet": {"class": "FINAL", "tail_calendar_days": 1}},
+            "rails.wallet.tail_calendar_days must be 0 on a",
+        ),
+        ({"rails.cheque": {"class": "REVERSIBLE"}}, "rails.cheque.tail_calendar_days must be 0 on a FINAL rail, and"),
+        ({"rails": {"unknown": {"class": "PENDING"}}}, "rails.unknown.tail_calendar_days must be 0 on a FINAL rail,"),
         ({"instant_cap_by_tier.unknown": None}, "instant_cap_by_tier.unknown is missing"),
         ({"instant_cap_by_tier.F": 1}, "instant_cap_by_tier.F"),
         ({"waterfall.component": ["fee", "principal"]}, "every component once"),
