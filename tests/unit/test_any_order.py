@@ -124,6 +124,27 @@ def test_e07_charges_taken_off_that_settlement_reads_after_the_return_of_what_pa
     assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 30 - off, 0)
 
 
+@pytest.mark.parametrize("off", [10, 30])
+def test_e07_a_return_told_by_an_older_writer_after_charges_were_taken_off_frees_no_principal(
+    off: int,
+) -> None:
+    # While an upgrade is under way: a settlement of before principal_instead_minor tells, limit-release is new.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=300, fee=30)
+    pipe.repay(100)
+    charge = {"penalty_minor": 0, "fee_minor": -off, "interest_minor": 0, "occurred_at": FRIDAY + timedelta(minutes=1)}
+    pipe.take(builders.charges_accrued(**charge, event_id="off"))
+    pipe.give_back(100)
+    gone = only(pipe.events, RepaymentReturned)
+    assert gone.principal_instead_minor == off
+    newer = {"principal_instead_minor", "cash_moved_minor", "finality"}
+    older = RepaymentReturned.model_validate_json(gone.model_dump_json(exclude=newer))
+    for told in (gone, older):
+        account = read([told if fact is gone else fact for fact in pipe.heard])
+        assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 30 - off, 0)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (300, 30 - off)
+
+
 def charges_last(facts: Sequence[Event]) -> list[Event]:
     """Return facts as they are read where billing's topic of charges is behind settlement's."""
     return sorted(facts, key=lambda fact: isinstance(fact, ChargesAccrued))
