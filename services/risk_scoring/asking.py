@@ -42,6 +42,6 @@ def question_of(profile: Profile, state: Account, event: RepaymentSettled, now: 
         unused_minor=unused(state, event, now.astimezone(UTC).date()) if rail == "REVERSIBLE" else None,
         tier=state.tier,
         over_budget=budget is not None and budget < min(left, event.restorable_minor),
-        **guards._asdict(),
+        **guards,
     )
     return relieved(profile, state, asked)

@@ -90,7 +90,8 @@ def _place(months: Months, at: datetime) -> int | None:
     """Return which month an instant is in, None when it is older than what is kept."""
     if not months:
         return 0
-    return next((n for n, month in enumerate(months) if month.at_ms <= _ms(at)), None)
+    at_ms = _ms(at)
+    return next((n for n, month in enumerate(months) if month.at_ms <= at_ms), None)
 
 
 def _changed(months: Months, place: int, month: Month) -> Months:

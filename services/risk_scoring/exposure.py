@@ -50,7 +50,7 @@ def unused(state: Account, event: RepaymentSettled, today: date) -> int | None:
     """
     if state.credit_limit_minor is None or event.owed_minor is None:
         return None
-    moved = [_later(state.outcomes[one.repayment_id], one, today) for one in _moved(state, event)]
+    moved = [_shift(state.outcomes[one.repayment_id], one, today)[1] for one in _moved(state, event)]
     held = state.held_minor + sum(moved)
     return max(0, state.credit_limit_minor - event.owed_minor - event.restorable_minor - held)
 
@@ -82,22 +82,24 @@ def followed(policy: Profiles, decision: Decision[Account], event: Input, moment
         return decision
     exposed, held, portfolio = state.exposed_minor, state.held_minor, dict(state.portfolio_minor)
     for outcome in after:
-        before = state.outcomes.get(outcome.repayment_id)
-        moved = _today(before, outcome, today)
+        moved, later = _shift(state.outcomes.get(outcome.repayment_id), outcome, today)
         exposed += moved
-        held += _later(before, outcome, today)
+        held += later
         portfolio[outcome.product] = portfolio.get(outcome.product, 0) + moved
     outcomes = {**state.outcomes, **{outcome.repayment_id: outcome for outcome in after}}
-    known = replace(state, exposed_minor=exposed, held_minor=held, portfolio_minor=portfolio)
-    return decision._replace(state=replace(known, outcomes=outcomes))
+    known = replace(state, exposed_minor=exposed, held_minor=held, portfolio_minor=portfolio, outcomes=outcomes)
+    return decision._replace(state=known)
 
 
-def _today(before: Outcome | None, after: Outcome, today: date) -> int:
-    return sum([minor for (since, until), minor in changed(before, after).items() if since <= today <= until])
-
-
-def _later(before: Outcome | None, after: Outcome, today: date) -> int:
-    return sum([minor for (since, _), minor in changed(before, after).items() if since > today])
+def _shift(before: Outcome | None, after: Outcome, today: date) -> tuple[int, int]:
+    """Return by how much an outcome changed what is exposed today, and what comes back later."""
+    exposed = held = 0
+    for (since, until), minor in changed(before, after).items():
+        if since > today:
+            held += minor
+        elif today <= until:
+            exposed += minor
+    return exposed, held
 
 
 def _outcomes(policy: Profiles, decision: Decision[Account], event: Input, today: date) -> Iterable[Outcome]:

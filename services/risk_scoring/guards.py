@@ -1,8 +1,8 @@
 """What keeps all of a repayment back before any price is asked: few plain rules, each with its reason (risk 4.5)."""
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, TypedDict
 
 from schemas.account import AccountStatusChanged, RepaymentDisputed
 from schemas.ids import repayment_id
@@ -78,19 +78,19 @@ def sooner_anywhere(one: Verdict, other: Verdict, asked: Question) -> bool:
     return any(amount > given_until(had, due) for due, amount in course(one, asked.now))
 
 
-class Seen(NamedTuple):
-    """The inputs of a verdict that guards ask; by default nothing of it was seen."""
+class Seen(TypedDict, total=False):
+    """The inputs of a verdict that guards ask; what is left out was not seen."""
 
-    disputes: int = 0
-    overdue_elsewhere: bool = False
-    shared_with: int = 0
-    new_funding: bool = False
-    young: bool = False
-    lately_count: int = 0
-    lately_minor: int = 0
+    disputes: int
+    overdue_elsewhere: bool
+    shared_with: int
+    new_funding: bool
+    young: bool
+    lately_count: int
+    lately_minor: int
 
 
-NOTHING_SEEN: Final = Seen()
+NOTHING_SEEN: Final[Seen] = {}
 
 
 def given_to_guards(profile: Profile, state: Account, event: RepaymentSettled, now: datetime) -> Seen:
@@ -99,18 +99,18 @@ def given_to_guards(profile: Profile, state: Account, event: RepaymentSettled, n
         return NOTHING_SEEN
     rules, name = profile.hold["REVERSIBLE"].guards, event.funding_account_id
     disputes, overdue_elsewhere = _told(state, rules, now) if state.warned else (0, False)
-    near = list(_lately(state, event)) if state.lately else []
+    use = None if name is None else state.uses.get(name, Use(name))
+    near = _lately(state, event) if state.lately else ()
     opened = state.credit.opened_at
-    use = Use("") if name is None else state.uses.get(name, Use(name))
-    return Seen(
-        disputes,
-        overdue_elsewhere,
-        shared_with=use.users - (use.first_at is not None),
-        new_funding=name is not None and _new(state, use, now, rules.new_days),
-        young=opened is not None and opened > window(now, days=rules.young_days),
-        lately_count=len(near),
-        lately_minor=sum(near),
-    )
+    return {
+        "disputes": disputes,
+        "overdue_elsewhere": overdue_elsewhere,
+        "shared_with": 0 if use is None else use.users - (use.first_at is not None),
+        "new_funding": use is not None and _new(state, use, now, rules.new_days),
+        "young": opened is not None and opened > window(now, days=rules.young_days),
+        "lately_count": len(near),
+        "lately_minor": sum(near),
+    }
 
 
 def _told(state: Account, rules: Guards, now: datetime) -> tuple[int, bool]:
@@ -128,10 +128,12 @@ def _new(state: Account, use: Use, now: datetime, days: int) -> bool:
     return since > window(now, days=days)
 
 
-def _lately(state: Account, event: RepaymentSettled) -> Iterator[int]:
-    for name, (at, minor) in state.lately.items():
-        if name != event.repayment_id and event.repaid_at - DAY < at <= event.repaid_at:
-            yield minor
+def _lately(state: Account, event: RepaymentSettled) -> Sequence[int]:
+    """Return what else was repaid in the 24 hours before."""
+    # What was read of an event has a time zone of its own: to compare with that takes twenty times as long.
+    this, until = event.repayment_id, event.repaid_at.astimezone(UTC)
+    since = until - DAY
+    return [minor for name, (at, minor) in state.lately.items() if since < at <= until and name != this]
 
 
 def remembered(state: Account, event: RepaymentSettled) -> tuple[Mapping[str, tuple[datetime, int]], Mapping[str, Use]]:

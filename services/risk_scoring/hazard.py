@@ -35,6 +35,8 @@ def cheapest_of(hazard: Hazard, prices: Prices, amount: float, unused: float, mo
     at_once, share, days = hazard.at_once, 1.0, 0
     cost = amount * at_once if most >= 1 else inf
     for wait, waited, need, declined, later, usable in prices.weighed(hazard):
+        if waited >= cost:
+            break  # longer waits cost more yet, whatever they avoid
         if usable is not None:
             part = (usable - unused) / amount
             if part > most:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Literal, NamedTuple
@@ -319,8 +319,7 @@ class Question:
     @property
     def inputs(self) -> tuple[Given, ...]:
         """Return what the event told of the verdict does not say itself; what guards ask only where there is any."""
-        always = map(Given, ASKED, _asked(self.__dict__))
-        return (*always, *[Given(*one) for one in self._guarded()])
+        return tuple(map(_given, [*zip(ASKED, _asked(self.__dict__), strict=True), *self._guarded()]))
 
     @property
     def digest(self) -> str:
@@ -351,6 +350,8 @@ _ALWAYS = tuple(each.name for each in fields(Question) if each.name not in GUARD
 ASKED = tuple(name for name in _ALWAYS if name not in SAID)
 """The inputs of every verdict that its event does not say."""
 _asked, _of_guards = itemgetter(*ASKED), itemgetter(*GUARDS)
+_given = partial(tuple.__new__, Given)
+"""What Given() makes of a name and a value, in one step of C: of every verdict there are seven or more."""
 _before_dates = itemgetter(*_ALWAYS[: _ALWAYS.index("repaid_at")])
 _after_dates = itemgetter(*_ALWAYS[_ALWAYS.index("now") + 1 :])
 
