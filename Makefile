@@ -5,7 +5,7 @@ COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose
 OWNER = $(COMPOSE) run --rm -T --no-deps otb
 WORKERS := repayment-ingest settlement risk-scoring limit-release notifier lag-monitor console
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports unit integration simulate seeds mutate e2e engine dashboards-preview bench growth memory release audit train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
+.PHONY: help setup demo test check format lint types imports unit integration simulate seeds planted mutate e2e engine dashboards-preview bench growth memory release audit train training schemas lock stack-up stack-status stack-down stack-reset up upgrade backup down ps logs pause resume clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,10 @@ simulate: setup ## play one seed of the simulated pipeline again: make simulate 
 	@$(BIN)/python -m tests.simulation $(SEED)
 
 seeds: setup ## 10,000 seeds of the simulated pipeline: minutes of every core
-	@$(BIN)/python -m pytest --seeds -m seeds tests/simulation
+	@$(BIN)/python -m pytest --seeds -m seeds tests/simulation/test_seeds.py
+
+planted: setup ## does the simulated pipeline find each planted bug?
+	@$(BIN)/python -m pytest --seeds -m seeds tests/simulation/test_planted_bugs.py
 
 mutate: setup ## change the domains on purpose: does a test fail each time? (bounded; FILES='*/waterfall.py' for some)
 	@$(BIN)/python -m tests.mutation $(if $(FILES),'$(FILES)')

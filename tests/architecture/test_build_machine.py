@@ -14,8 +14,8 @@ from tests.debian import program
 pytestmark = pytest.mark.debian
 RUN: Final = Path(__file__).parents[2] / ".ci" / "run"
 THERE: Final = ("promtool", "amtool", "javac", "go", "dockerd", "docker-compose", "debootstrap", "iptables-save")
-TARGETS: Final = ("setup", "engine", "seeds", "check", "test")
-BESIDE: Final = ("engine", "seeds")
+TARGETS: Final = ("setup", "seeds", "engine", "planted", "check", "test")
+BESIDE: Final = ("engine", "planted")
 MAKE: Final = """#!/bin/sh
 echo "$1 $(nice) $OTB_CI" >> made
 case "$1" in
@@ -40,12 +40,13 @@ def played(checkout: Path, *, fails: str = "", hangs: str = "") -> subprocess.Co
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
 
 
-def test_every_part_is_run_once_and_the_seeds_give_way_to_all_others(tmp_path: Path) -> None:
+def test_every_part_is_run_once_and_the_planted_bugs_give_way_to_all_others(tmp_path: Path) -> None:
     done = played(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "the last of test", "the runner's own closing line"
     made = dict(line.split(" ", 1) for line in (tmp_path / "made").read_text().splitlines())
-    assert made == {target: f"{19 if target == 'seeds' else os.nice(0)} 1" for target in TARGETS}
+    assert list(made)[:2] == ["setup", "seeds"], "nothing is beside the seeds"
+    assert made == {target: f"{19 if target == 'planted' else os.nice(0)} 1" for target in TARGETS}
 
 
 @pytest.mark.parametrize("target", TARGETS)
