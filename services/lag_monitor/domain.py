@@ -1,6 +1,5 @@
 """What each event tells of a repayment's journey; topics may be heard in any order and end in the same ledger."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -39,6 +38,7 @@ from services.metrics.catalogue import (
     REPAYMENTS,
 )
 from services.metrics.labels import OUTCOME_REASONS, TIER_OF, rail_label
+from services.values import replace
 
 QUEUE: Final[Cause] = "system_delay.processing"
 UNKNOWN: Final = "unknown"

@@ -1,7 +1,7 @@
 """What the observer knows of one repayment: where it is, why it waits, what was promised, what became of its parts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
@@ -9,6 +9,7 @@ from schemas.event import Segment as Step
 from schemas.ids import PROBE_ACCOUNT
 from schemas.reasons import Cause, Stage
 from services.lag_monitor.segments import Lag, Pause, Segment
+from services.values import replace
 
 Status = Literal["pending", "succeeded", "failed"]
 PartState = Literal["promised", "held", "parked", "restored", "returned", "reversed", "lapsed"]
@@ -39,7 +40,7 @@ class Tally(NamedTuple):
     ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """One tranche: why it waits, since when and until when, what was promised first, and the commit it was restored in.
 
@@ -60,7 +61,7 @@ class Part:
     told_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Promise:
     """One objective owed to one tranche (0: to the repayment); its deadline is fixed when it is made (lag 3.1).
 
@@ -75,7 +76,7 @@ class Promise:
     over_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Notice:
     """A message to the customer, about the commit ``caused_by``.
 
@@ -120,7 +121,7 @@ class Told(NamedTuple):
     segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Journey:
     """One repayment, built from whatever was heard of it in any order of the topics.
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +10,7 @@ from services.lag_monitor.model import Journey, Notice, NoticeState, Part, Promi
 from services.lag_monitor.segments import told
 from services.metrics.catalogue import NOTIFICATION_LAG, PROBES_LOST, SLA_OUTCOMES, STAGE_DURATION
 from services.metrics.labels import NOTIFY
+from services.values import replace
 
 DECIDED = timedelta(seconds=60)
 LOW_RISK = timedelta(seconds=5)

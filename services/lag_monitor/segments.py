@@ -1,13 +1,14 @@
 """From the trail an event carries to segments that tile [repaid_at, restored_at] in whole milliseconds (lag 1)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 from schemas.event import Segment as Step
 from schemas.event import milliseconds_between, to_millisecond
 from schemas.reasons import CAUSES, Cause, Stage
+from services.values import replace
 
 Place = Stage | Literal["notify"]
 """A stage of the lag, or the one beside it: from restored to told."""
@@ -19,7 +20,7 @@ UNEXPLAINED: Cause = "system_delay.processing"
 """What a stretch counts as that no record explains; its milliseconds are counted apart and must be 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """A stretch of one tranche's lag, of one stage and one cause."""
 
@@ -127,7 +128,7 @@ def split(segments: Sequence[Segment], pauses: Sequence[Pause]) -> Iterator[Segm
                 yield replace(segment, cause="system_delay.operator_pause", from_at=begin, to_at=end)
                 at = end
         if at < segment.to_at:
-            yield replace(segment, from_at=at)
+            yield segment if at == segment.from_at else replace(segment, from_at=at)
 
 
 def awaited(repaid_at: datetime, trail: Sequence[Step], pending: Sequence[Step]) -> Iterator[Step]:

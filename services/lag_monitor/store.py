@@ -1,7 +1,6 @@
 """Journeys, their parts, promises and messages, and the immutable facts of what was restored, by the batch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
@@ -18,6 +17,7 @@ from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Res
 from services.lag_monitor.segments import Pause
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
+from services.values import replace
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -61,6 +61,8 @@ WORKER = Worker(
     policy=no_policy,
     decide=decide,
     keeps=STORE,
+    gathers_seconds=1.0,
+    at_once=8,
 )
 app = host(WORKER, Observer)
 app.service(Watch)

@@ -96,13 +96,14 @@ class BatchConsumer(mode.Service):
     async def consume(self) -> None:
         """Read and apply until told to stop."""
         while not self.draining.is_set():
+            most = self.settings.batch_max * self.worker.at_once
             try:
                 with _Timed(self.worker.name, "idle"):
-                    records = await self.kafka.getmany(timeout_ms=self._wait_ms(), max_records=self.settings.batch_max)
+                    records = await self.kafka.getmany(timeout_ms=self._wait_ms(), max_records=most)
             except ConsumerStoppedError:
                 return
             self.progressed_at = monotonic()
-            held = self._held()
+            held = sum(map(len, records.values())) < most and self._held()
             async with self.busy:
                 await self._turn(records)
             if held:

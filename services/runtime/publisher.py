@@ -109,11 +109,8 @@ class Publisher:
         sent = []
         for row in rows:
             place = f"{row['topic']}/{row['partition']}/{row['offset']}"
-            headers = [
-                *headers_from_bytes(row["headers"]),
-                ("otb_reason", row["reason"].encode()),
-                ("otb_place", place.encode()),
-            ]
+            added = [("otb_reason", row["reason"].encode()), ("otb_place", place.encode())]
+            headers = [*headers_from_bytes(row["headers"]), *added]
             topic = dead_letter_topic(row["topic"], self._group)
             sent.append(await self._producer.send(topic, value=row["value"], key=row["key"] or b"", headers=headers))
         if sent:

@@ -60,7 +60,8 @@ class Step:
 class Worker(Generic[S, P]):
     """The declaration of a service; ``name`` is also its consumer group.
 
-    ``gathers_seconds`` is the least time from batch to batch while many come: what comes meanwhile shares the next.
+    ``gathers_seconds`` is the least time from batch to batch while many come: what comes meanwhile shares the next, of
+    ``at_once`` times OTB_BATCH_MAX records at most; one that is full is followed at once.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Worker(Generic[S, P]):
     keeps: Store[S]
     step: Callable[[Settings], Step] | None = None
     gathers_seconds: float = 0.0
+    at_once: int = 1
     topics: Mapping[str, Topic] = field(init=False)
 
     def __post_init__(self) -> None:
