@@ -23,7 +23,7 @@ from services.runtime.settings import Settings
 from tests import builders
 from tests.conftest import dsn_of
 from tests.integration.conftest import MakeFeed
-from tests.integration.kafka import send
+from tests.integration.kafka import ends, send
 from tests.integration.support import owner, role
 from tests.unit.test_lag_ledger import EVERYTHING, observed
 
@@ -267,9 +267,13 @@ async def test_under_steady_traffic_a_deadline_is_breached_once_all_told_before_
 ) -> None:
     """What is read by the second is never at the ends of the topics, only past those of a moment ago."""
     feed = await feed_of(WORKER)
-    await feed.deliver(builders.repayment_settled(settled_at=soon(seconds=90)))
     earlier, later = (builders.repayment_reported(external_ref=ref) for ref in ("earlier", "later"))
     feed.partition = partition_of(earlier.account_id, empty_kafka.partitions)
+    for (topic, partition), end in (await ends(empty_kafka, WORKER.topics)).items():
+        moved = "UPDATE progress SET first_offset = $3, next_offset = $3 WHERE topic = $1 AND partition = $2"
+        await feed.connection.execute(moved, topic, partition, end)
+        feed.next[topic] = end if partition == feed.partition else feed.next[topic]
+    await feed.deliver(builders.repayment_settled(settled_at=soon(seconds=90)))
     breached = "SELECT count(*) FROM sla_promise WHERE outcome = 'breached'"
     leader = Leader(empty_kafka, feed.connection, Ledger())
     await leader.start()
