@@ -1,5 +1,6 @@
 """The leader's work beside reading: project, sweep, export. One process leads, any other takes over within seconds."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,9 @@ EXPORT_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 10.0
 INVARIANT_SECONDS: Final = 60.0
 STANDBY_SECONDS: Final = 1.0
+KAFKA_SECONDS: Final = 45.0
+"""What Kafka is asked for at once is answered within this, or another session asks: after a broker's restart its client
+may wait for ever, and nothing would be counted meanwhile."""
 LOCK: Final = 7_261_095
 # Leads while this session lives.
 LEAD = "SELECT pg_try_advisory_lock($1) AS leads"
@@ -81,7 +85,8 @@ class Leader:
         if self._asked is None:
             until = await sweeper.told_until(self.connection) - timedelta(seconds=sweeper.GRACE_SECONDS)
             known = await sweeper.positions(self.connection)
-            self._asked = until, await self.reader.end_offsets([TopicPartition(*at) for at in known])
+            async with asyncio.timeout(KAFKA_SECONDS):
+                self._asked = until, await self.reader.end_offsets([TopicPartition(*at) for at in known])
         (until, ends), heard = self._asked, await sweeper.positions(self.connection)
         if all(heard[at.topic, at.partition] >= end for at, end in ends.items()):
             self._asked = None
@@ -93,7 +98,8 @@ class Leader:
         read: dict[str, list[TopicPartition]] = {}
         for row in await self.connection.fetch(READING):
             read.setdefault(row["service"], []).append(TopicPartition(row["topic"], row["partition"]))
-        return consumer_lag.gauges_of(await consumer_lag.measure(self.admin, self.reader, read))
+        async with asyncio.timeout(KAFKA_SECONDS):
+            return consumer_lag.gauges_of(await consumer_lag.measure(self.admin, self.reader, read))
 
     async def close(self) -> None:
         """Leave both servers."""

@@ -1,4 +1,4 @@
-"""A client whose start or stop is cut off leaves no connection open."""
+"""A client whose start or stop is cut off leaves no connection open; one that is not answered is given up."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection
 
 from services import kafka_access
+from services.lag_monitor import consumer_lag
+from services.lag_monitor import watch as watching
 from services.lag_monitor.consumer_lag import admin_of, reader_of
 from services.lag_monitor.exporter import Ledger
 from services.lag_monitor.watch import Leader
@@ -75,6 +77,31 @@ async def test_a_leader_that_is_stopped_while_it_closes_leaves_no_connection_ope
         with pytest.raises(asyncio.CancelledError):
             await closing
     await none_open(made)
+
+
+async def test_a_leader_whom_kafka_never_answers_gives_the_lead_up(
+    empty_kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unanswered(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(watching, "KAFKA_SECONDS", 0.1)
+    async with role(empty_kafka, "lag_monitor") as connection:
+        leader = Leader(empty_kafka, connection, Ledger())
+        await leader.start()
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(AIOKafkaConsumer, "end_offsets", unanswered)
+                async with asyncio.timeout(20):
+                    with pytest.raises(TimeoutError):
+                        await leader.sweep()
+            with monkeypatch.context() as patched:
+                patched.setattr(consumer_lag, "measure", unanswered)
+                async with asyncio.timeout(20):
+                    with pytest.raises(TimeoutError):
+                        await leader.turn()
+        finally:
+            await leader.close()
 
 
 @pytest.mark.parametrize("heeds", [True, False])
