@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 
 from schemas.account import FundingAccountLinked
-from schemas.event import extended
-from schemas.ids import EventId, event_id
+from schemas.event import Event, extended
+from schemas.ids import EventId, RepaymentId, event_id
 from schemas.made import made
 from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
@@ -28,7 +28,6 @@ MODEL_VERSION = "rail-rule-1"
 _make_assessed = made(RiskAssessed)
 WAITS = timedelta(days=30)
 """How long what names a repayment may wait for it to be read: then a return counts without, and is no strike."""
-EARLY = "waits_for_its_repayment"
 Part = tuple[int, datetime]
 """An amount in minor units and when it comes back."""
 
@@ -42,16 +41,20 @@ def decide(policy: Profiles, state: Account, event: Input, moment: Moment) -> De
 
 
 def _decided(policy: Profiles, state: Account, event: Input, moment: Moment) -> Decision[Account]:
+    if _early(state, event, moment.now):
+        return Decision(state, outcome="parked", reason="waits_for_its_repayment")
     match event:
         case RepaymentSettled():
-            known = state.without_holds(change.repayment_id for change in event.reallocated)
-            return _assessed(policy, known, event, moment)
+            return _assessed(policy, state.without_holds(_moved(event)), event, moment)
         case RepaymentReturned():
-            return _returned(policy, state, event, moment.now)
+            return _returned(policy, state, event)
         case RepaymentsReallocated():
-            return Decision(state.without_holds(change.repayment_id for change in event.reallocated))
+            return Decision(state.without_holds(_moved(event)))
+        case HoldReleaseApproved() | HoldExtended() if event.repayment_id not in state.assessments:
+            return Decision(state, outcome="stale", reason="repayment_unknown")
         case HoldReleaseApproved() | HoldExtended():
-            return _reviewed(state, event, moment.now)
+            # A person decided: the machine leaves these dates alone from now on.
+            return Decision(state.without_holds((event.repayment_id,)))
         case FundingAccountLinked():
             return _linked(policy, state, event, moment)
         case _:
@@ -306,29 +309,36 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
     )
 
 
-def _returned(policy: Profiles, state: Account, event: RepaymentReturned, now: datetime) -> Decision[Account]:
-    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20); score again.
+def _early(state: Account, event: Input, now: datetime) -> bool:
+    """Tell whether what an event names is still to be read, as after a broker lost records: it waits, WAITS at most.
 
-    One read before its repayment, as after a broker lost records, waits for it, for WAITS at most.
+    What settles waits for nothing, and of a return whose repayment was final nothing is kept that it could wait for.
     """
+    match event:
+        case HoldReleaseApproved() | HoldExtended() | RepaymentReturned(finality="provisional"):
+            named: list[str] = [event.repayment_id]
+        case RepaymentReturned() | RepaymentsReallocated():
+            named = []
+        case _:
+            return False
+    named += state.unread.intersection(_moved(event))
+    return any(one not in state.assessments for one in named) and now - event.occurred_at < WAITS
+
+
+def _moved(event: Event) -> list[RepaymentId]:
+    """Return the repayments an event says a replay moved."""
+    return [change.repayment_id for change in getattr(event, "reallocated", ())]
+
+
+def _returned(policy: Profiles, state: Account, event: RepaymentReturned) -> Decision[Account]:
+    """Count a strike on the funding account it came from, never for the issuer's own error (R8, E20); score again."""
     known = state.assessments.get(event.repayment_id)
-    if known is None and event.finality == "provisional" and now - event.occurred_at < WAITS:
-        return Decision(state, outcome="parked", reason=EARLY)
-    moved = (event.repayment_id, *(change.repayment_id for change in event.reallocated))
-    after = returned(policy, state.without_holds(moved), event, None if known is None else known.repaid_at)
+    kept = state.without_holds((event.repayment_id, *_moved(event)))
+    after = returned(policy, kept, event, None if known is None else known.repaid_at)
     if known is None or known.funding_account_id is None or event.fault == "issuer":
         return Decision(after)
     source = after.funding_account(known.funding_account_id)
     return Decision(after.fund(source.struck(Strike(event.repayment_id, event.occurred_at))))
-
-
-def _reviewed(state: Account, event: HoldReleaseApproved | HoldExtended, now: datetime) -> Decision[Account]:
-    """Leave the dates of a repayment a person decided on alone from now on; only what a rail may take back is held."""
-    if event.repayment_id in state.assessments:
-        return Decision(state.without_holds((event.repayment_id,)))
-    if now - event.occurred_at < WAITS:
-        return Decision(state, outcome="parked", reason=EARLY)
-    return Decision(state, outcome="stale", reason="repayment_unknown")
 
 
 def _linked(policy: Profiles, state: Account, event: FundingAccountLinked, moment: Moment) -> Decision[Account]:

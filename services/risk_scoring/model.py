@@ -177,11 +177,11 @@ class Account:
     in force, None for the shipped one. ``version`` counts what was written of it, for the store alone. ``outcomes`` are
     those an input is about; ``exposed_minor`` is what of the account is given back and not final today,
     ``held_minor`` what comes back on a later day, ``portfolio_minor`` what is exposed of each product as the batch
-    found it. ``trial`` is the candidate beside the champion,
-    ``compared`` what both said of this batch's repayments; ``watch`` is of the champion, ``watched`` what it and the
-    model before it said. ``uses`` are of the funding accounts this batch's repayments come from, ``lately`` when what
-    of the last two days was repaid, and how much. ``relief`` is how wide a product's instant cap of tiers A and B is,
-    in basis points of itself, none where it is as ever.
+    found it. ``trial`` is the candidate beside the champion, ``compared`` what both said of this batch's repayments;
+    ``watch`` is of the champion, ``watched`` what it and the model before it said. ``uses`` are of the funding accounts
+    this batch's repayments come from, ``lately`` when what of the last two days was repaid, and how much. ``relief`` is
+    how wide a product's instant cap of tiers A and B is, in basis points of itself, none where it is as ever.
+    ``unread`` are repayments that replays of this batch moved and that were not read when it began.
     """
 
     account_id: str
@@ -206,6 +206,7 @@ class Account:
     uses: Mapping[str, Use] = field(default_factory=dict)
     lately: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
     relief: Mapping[str, int] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
     def deciding(self, profile: Profile) -> Profile:
         """Return ``profile`` with the table of returns that decides for this account: the champion's, or a canary's."""

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from typing import TypeVar
+from uuid import UUID
 
 from schemas.account import FundingAccountLinked
+from schemas.ids import event_id
 from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import Given, RiskAssessed
@@ -25,6 +27,7 @@ from services.values import replace
 
 T = TypeVar("T")
 NONE = (0, 0)
+WAITING = (RepaymentReturned, RepaymentsReallocated)
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
@@ -98,7 +101,8 @@ READS = """
   SELECT account_id, repayment_id, repaid_at, amount_minor FROM risk_scoring.risk_outcome
   WHERE account_id = ANY($7::text[]) AND repaid_at > clock_timestamp() - interval '2 days') AS l) AS lately,
 (SELECT json_object_agg(product, factor_bps) FROM risk_scoring.relief_in_force
- WHERE cardinality($2::text[]) > 0) AS relief
+ WHERE cardinality($2::text[]) > 0) AS relief,
+(SELECT json_agg(event_id) FROM risk_scoring.inbox WHERE event_id = ANY($8::uuid[])) AS read
 """
 # Keeps accounts as they were read, and funding accounts, strikes, assessments and outcomes that changed; exposure is
 # added to, in the order of its keys, so that two workers never wait for each other in a circle.
@@ -182,7 +186,8 @@ def ask(inputs: Sequence[Input]) -> Sequence[object]:
     paid = [event for event in inputs if isinstance(event, RepaymentSettled) and not _final(event)]
     sources = sorted({(event.funding_account_id, event.account_id) for event in paid if event.funding_account_id})
     settled = sorted({event.account_id for event in paid})
-    return (sorted(accounts), sorted(whole), sorted(linked), sorted(named), *columns(sources, 2), settled)
+    read = sorted({_settled_as(name) for event in inputs for name in _moved(event)})
+    return (sorted(accounts), sorted(whole), sorted(linked), sorted(named), *columns(sources, 2), settled, read)
 
 
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
@@ -200,7 +205,18 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
             found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
     if trial is not None or watch is not None:
         found = {at: replace(state, trial=trial, watch=watch) for at, state in found.items()}
-    return _exposed(_guarded(found, row), row)
+    return _exposed(_guarded(_unread(found, inputs, row), row), row)
+
+
+def _unread(found: dict[str, Account], inputs: Sequence[Input], row: Row) -> dict[str, Account]:
+    """Add which repayments that replays moved were not read yet."""
+    read = {UUID(one) for one in json.loads(row["read"] or "[]")}
+    for event in inputs:
+        unread = {name for name in _moved(event) if _settled_as(name) not in read}
+        if unread:
+            state = found[event.account_id]
+            found[event.account_id] = replace(state, unread=state.unread | unread)
+    return found
 
 
 def _guarded(found: dict[str, Account], row: Row) -> dict[str, Account]:
@@ -359,6 +375,16 @@ def _named(event: Input) -> Iterable[str]:
             return [event.repayment_id]
         case _:
             return ()
+
+
+def _moved(event: Input) -> Iterable[str]:
+    """Name the repayments a replay moved, where it may wait for them; what settles waits for nothing."""
+    return [one.repayment_id for one in event.reallocated] if isinstance(event, WAITING) else ()
+
+
+def _settled_as(repayment_id: str) -> UUID:
+    """Return the id of the event a repayment settled by."""
+    return UUID(event_id("RepaymentSettled", repayment_id))
 
 
 STORE = Store(key=key, reads=READS, ask=ask, states=states, writes=WRITES, save=save)

@@ -40,7 +40,9 @@ async def books(settings: Settings) -> None:
                 builders.statement_issued(occurred_at=at, **terms),
                 builders.repayment_settled(repayment_id=f"{n:032x}", **paid, **dated),
             )
-        await scoring.deliver(builders.repayment_returned(repayment_id=f"{6:032x}", amount_minor=30_000))
+        await scoring.deliver(
+            builders.repayment_returned(repayment_id=f"{6:032x}", amount_minor=30_000, reallocated=())
+        )
 
 
 async def shown(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = OK) -> str:

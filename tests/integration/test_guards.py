@@ -64,7 +64,9 @@ async def test_a_dispute_and_a_standing_elsewhere_count_until_they_end(feed: Fee
     changed = {"account_id": "a1", "occurred_at": at}
     await feed.deliver(builders.account_status_changed(status="frozen", reason="overdue_elsewhere", **changed))
     assert told(await feed.deliver(paid(1, "r2"))) == [("refer", ("disputed", "overdue_elsewhere"))]
-    back = builders.repayment_returned(account_id="a1", repayment_id=builders.REPAYMENT, occurred_at=utc_now())
+    back = builders.repayment_returned(
+        account_id="a1", repayment_id=builders.REPAYMENT, occurred_at=utc_now(), reallocated=()
+    )
     paid_up = builders.account_status_changed(account_id="a1", status="active", reason="paid", occurred_at=utc_now())
     await feed.deliver(back, paid_up)
     assert await feed.value("SELECT count(*) FROM warning WHERE ended_at IS NOT NULL") == 2

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.event import Event
+from schemas.ids import RepaymentId, event_id
 from schemas.reasons import Reason
+from schemas.settlement import Reallocation
 from services.lag_monitor import gauges
 from services.lag_monitor.worker import WORKER as LAG_MONITOR
 from services.metrics.catalogue import OVER_BUDGET
@@ -67,6 +69,27 @@ async def test_an_outcome_begins_with_its_verdict_and_a_return_ends_it(settings:
     row = await feed.connection.fetchrow("SELECT * FROM risk_outcome WHERE repayment_id = 'r2'")
     assert row is not None
     assert (row["verdict"], row["model_version"], row["rail"]) == ("observe", "rail-rule-1", "direct_debit")
+    assert await violations(settings) == {}
+
+
+async def test_a_replay_read_before_what_it_moved_counts_when_that_is_read(
+    settings: Settings, feed_of: MakeFeed
+) -> None:
+    feed = await feed_of(WORKER)
+    moved = (Reallocation(RepaymentId("r1"), -300, 300), Reallocation(RepaymentId("r2"), -200, 200))
+    for_good = {"rail": "wallet", "finality": "final", "final_on": utc_now().date()}
+    first, second = [
+        one.model_copy(update={"event_id": event_id("RepaymentSettled", f"r{n}"), **changes})
+        for n, one, changes in ((1, settled(1), {}), (2, settled(2), for_good))
+    ]
+    early = await feed.deliver(builders.repayments_reallocated(reallocated=moved, occurred_at=utc_now()))
+    assert early.counts["parked"] == 1
+    for settles, exposed in ((first, 1_000), (second, 700)):
+        await feed.deliver(settles)
+        await feed.connection.execute("UPDATE set_aside SET last_seen_at = last_seen_at - interval '1 hour'")
+        await feed.again()
+        assert (await sums(feed))["accounts"] == exposed, "it waits for all it moved, what is final included"
+    assert await feed.value("SELECT state FROM set_aside") == "done"
     assert await violations(settings) == {}
 
 

@@ -141,7 +141,7 @@ QUERIES: dict[str, tuple[str, str, tuple[object, ...]]] = {
     "risk": (
         "risk_scoring",
         inbox.reading(risk.READS),
-        ("keys", *[ACCOUNTS] * 3, REPAYMENTS, ["f-1"] * len(ACCOUNTS), ACCOUNTS, ACCOUNTS),
+        ("keys", *[ACCOUNTS] * 3, REPAYMENTS, ["f-1"] * len(ACCOUNTS), ACCOUNTS, ACCOUNTS, "keys"),
     ),
     "notifier": ("notifier", inbox.reading(notifier.READS), ("keys", ACCOUNTS, [f"n-{n}" for n in range(40)])),
     "console": (

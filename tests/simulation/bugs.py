@@ -441,8 +441,8 @@ def cap_of_each_repayment() -> Iterator[None]:
 def strike_for_the_issuers_error() -> Iterator[None]:
     counted = risk._returned
 
-    def blamed(policy: Any, state: Any, event: RepaymentReturned, now: datetime) -> Any:
-        return counted(policy, state, event.model_copy(update={"fault": "payer"}), now)
+    def blamed(policy: Any, state: Any, event: RepaymentReturned) -> Any:
+        return counted(policy, state, event.model_copy(update={"fault": "payer"}))
 
     with instead((risk, "_returned", blamed)):
         yield

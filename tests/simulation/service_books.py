@@ -213,6 +213,7 @@ class RiskBooks:
         self.portfolio = books.table("portfolio_exposure", "product until_on from_on shard minor", 4)
         self.warning = books.table("warning", "account_id kind name at ended_at", 3)
         self.use = books.table("funding_use", "funding_account_id account_id first_at", 2)
+        self.inbox = books.inbox
         books.serve(risk_scoring.READS, risk_scoring.WRITES, self)
 
     def read(self, values: Values, now: datetime) -> dict[str, Any]:
@@ -243,6 +244,7 @@ class RiskBooks:
             "champion": None,
             "trial": None,
             "watch": None,
+            "read": aggregated([str(at) for at in listing(values[7]) if self.inbox.get(at) is not None]),
             **self._exposed(whole, linked, named, now),
             **self._guarded(whole, zipped(values[4:6]), set(listing(values[6])), now),
         }

@@ -15,6 +15,7 @@ from services.limit_release.model import Account as Credit
 from services.limit_release.model import State
 from services.risk_scoring.domain import WAITS, decide
 from services.risk_scoring.model import Account
+from services.values import replace
 from tests import builders
 from tests.unit.given import FRIDAY, check_fact, moment, only, profiles
 
@@ -111,6 +112,35 @@ def test_a_reviewers_word_waits_for_so_long_and_says_that_its_repayment_never_ca
     decision = decide(profiles(), before, word, moment(NOW + WAITS - early))
     assert (decision.outcome, decision.reason) == said
     assert (decision.state, decision.events) == (before, ())
+
+
+MOVED = (Reallocation(RepaymentId(builders.REPAYMENT), -7_000, 7_000),)
+REPLAY = builders.repayments_reallocated(reallocated=MOVED, occurred_at=NOW)
+RETURN = returned(repayment_id="other", reallocated=MOVED)
+
+
+@pytest.mark.parametrize("news", [REPLAY, RETURN])
+@pytest.mark.parametrize(("early", "outcome"), [(timedelta(milliseconds=1), "parked"), (timedelta(), "applied")])
+def test_what_a_replay_moved_is_read_before_it_or_it_waits_for_so_long(
+    news: Event, early: timedelta, outcome: str
+) -> None:
+    known = after(OPENED, STATEMENT, settled("other")).state
+    before = replace(known, unread=frozenset((builders.REPAYMENT, "of another event")))
+    waits = decide(profiles(), before, news, moment(NOW + WAITS - early))
+    assert (waits.outcome, waits.events) == (outcome, ())
+    if outcome == "parked":
+        assert waits.state == before
+    read = decide(profiles(), before, settled(), moment(NOW)).state
+    done = decide(profiles(), read, news, moment(NOW))
+    usual = after(OPENED, STATEMENT, settled("other"), settled(), news)
+    assert done == usual._replace(state=replace(usual.state, unread=before.unread)), "what this batch read, counts"
+    assert done.state.outcomes[builders.REPAYMENT].restorable_minor == 40_000 - 7_000
+
+
+def test_a_settlement_waits_for_nothing_it_moved() -> None:
+    before = replace(after(OPENED).state, unread=frozenset((builders.REPAYMENT,)))
+    decision = decide(profiles(), before, settled("late", reallocated=MOVED), moment(NOW))
+    assert (decision.outcome, len(decision.events)) == ("applied", 1)
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
