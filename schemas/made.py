@@ -18,11 +18,12 @@ def made(model: Callable[P, M]) -> Callable[P, M]:
 
     What it makes equals what the model would have made, byte for byte, as long as the values are what the model asks
     for (tests/unit/test_made.py); whoever reads the fact validates it. A value left out that has no default is refused
-    where the fact is written. Raises TypeError for a name the model does not have.
+    where the fact is written. Every field counts as given, as it does for whoever reads the fact.
+    Raises TypeError for a name the model does not have.
     """
     kind = cast(type[M], model)
     defaults: dict[str, Any] = {name: field.default for name, field in kind.model_fields.items()}
-    known, new = len(defaults), object.__new__
+    known, new, every = len(defaults), object.__new__, set(defaults)
 
     def make(*_: P.args, **values: P.kwargs) -> M:
         fields = defaults | values
@@ -30,7 +31,7 @@ def made(model: Callable[P, M]) -> Callable[P, M]:
             raise TypeError(f"{kind.__name__} has no such field: {', '.join(values.keys() - defaults.keys())}")
         fact = new(kind)
         _set_values(fact, fields)
-        _set_given(fact, set(values))
+        _set_given(fact, every)
         _set_extra(fact, None)
         _set_private(fact, None)
         return fact

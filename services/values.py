@@ -29,6 +29,30 @@ P = ParamSpec("P")
 V = TypeVar("V")
 
 
+def at_once(kind: type[V]) -> type[V]:
+    """Let a frozen dataclass set its fields at once; its own __init__ does it field by field, in up to twice the time.
+
+    It is called as before and makes the same. For the classes ``replace`` is for.
+    """
+    given: list[str] = []
+    kept: list[str] = []
+    scope: dict[str, Any] = {"set_fields": _set_fields, "MISSING": MISSING}
+    for each in fields(cast(Any, kind)):
+        name, default = each.name, f"default_{each.name}"
+        if each.default_factory is not MISSING:
+            scope[default] = each.default_factory
+            given.append(f"{name}=MISSING")
+            kept.append(f"'{name}': {default}() if {name} is MISSING else {name}")
+        else:
+            scope[default] = each.default
+            given.append(name if each.default is MISSING else f"{name}={default}")
+            kept.append(f"'{name}': {name}")
+    code = f"def __init__(self, {', '.join(given)}): set_fields(self, '__dict__', {{{', '.join(kept)}}})"
+    exec(code, scope)  # noqa: S102 - made of the names of our own fields, as dataclasses makes its own
+    type.__setattr__(kind, "__init__", scope["__init__"])
+    return kind
+
+
 def built(kind: Callable[P, V]) -> Callable[P, V]:
     """Return a constructor of a frozen dataclass that takes its fields by name, for two dozen of them in two thirds of
     the time of __init__; for six or twelve it gains nothing.
@@ -52,4 +76,4 @@ def built(kind: Callable[P, V]) -> Callable[P, V]:
     return make
 
 
-__all__ = ["built", "replace"]
+__all__ = ["at_once", "built", "replace"]

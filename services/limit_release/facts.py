@@ -31,7 +31,7 @@ from schemas.settlement import RepaymentReturned
 from services.decision import Moment
 from services.limit_release.model import Account, Repayment, State, Tranche
 from services.policy import Profile
-from services.values import replace
+from services.values import at_once, replace
 
 Outcome = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed"]
 
@@ -86,6 +86,7 @@ class Shared:
         return self.together.model_copy(update={"told_with": RepaymentId(self.first), "tells_of": ()})
 
 
+@at_once
 @dataclass(frozen=True)
 class Scene:
     """The profile in force, the instants of the input, what caused its facts, and the account before them.
@@ -128,7 +129,7 @@ class Scene:
         moved: MovedPart | None = None,
     ) -> tuple[State, Repayment, DecisionRecord]:
         """Write the next version of the decision record from the books now."""
-        held = tuple(HeldPart(t.number, t.amount_minor, t.until) for t in repayment.waiting if t.state == "held")
+        held = tuple([HeldPart(t.number, t.amount_minor, t.until) for t in repayment.waiting if t.state == "held"])
         at, after = repayment.repaid_at or self.now, self._after(state)
         record = _make_record(
             version=repayment.version + 1,
@@ -164,10 +165,11 @@ class Scene:
 
         With what it was decided together with.
         """
-        why = self.zero_reason(account)
+        available = self.available(account)
+        why = None if available else self.zero_reason(account)
         lowered = why is Reason.LIMIT_LOWERED
         return {
-            "available_credit_minor": self.available(account),
+            "available_credit_minor": available,
             "available_raw_minor": account.available_minor,
             "available_before_minor": self.available(self.before),
             "zero_reason": why,
@@ -178,7 +180,7 @@ class Scene:
 
     def base(self, state: State, name: str, repayment: Repayment, *number: int) -> dict[str, Any]:
         """Return what every fact has; its id follows from the repayment, the tranche and the record's version."""
-        parts = (repayment.repayment_id, *(str(n) for n in number), str(repayment.version))
+        parts = (repayment.repayment_id, *map(str, number), str(repayment.version))
         return {
             "event_id": event_id(name, *parts),
             "account_id": state.account.account_id,

@@ -32,7 +32,7 @@ def timer_of(state: State, tranche: Tranche, kind: str) -> Timer:
 
 def timers_of(state: State, tranches: Sequence[Tranche]) -> tuple[Timer, ...]:
     """Return both timers of every tranche newly held."""
-    return tuple(timer_of(state, t, kind) for t in tranches for kind in (HOLD_DUE, PROMISE_DUE))
+    return tuple([timer_of(state, t, kind) for t in tranches for kind in (HOLD_DUE, PROMISE_DUE)])
 
 
 def due(scene: Scene, state: State, repayment: Repayment, tranche: Tranche) -> Decision[State]:
@@ -162,7 +162,7 @@ def thaw(scene: Scene, state: State, repayment: Repayment) -> Decision[State]:
 
 def approved(scene: Scene, state: State, event: HoldReleaseApproved) -> Decision[State]:
     """End a hold, or a part of it as a tranche of its own, because a reviewer says so; the sum is kept (E5)."""
-    repayment = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
+    repayment = state.repayment(event.repayment_id)
     tranche = repayment.tranches.get(event.tranche)
     if tranche is None or tranche.state != "held":
         return Decision(state, outcome="stale", reason="not_held")
@@ -196,7 +196,7 @@ def _ended(scene: Scene, state: State, repayment: Repayment, tranche: Tranche) -
 
 def prolonged(scene: Scene, state: State, event: HoldExtended) -> Decision[State]:
     """Move a hold's date because a reviewer says so: a later revision of the promise, the first one still counts."""
-    repayment = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
+    repayment = state.repayment(event.repayment_id)
     tranche = repayment.tranches.get(event.tranche)
     if tranche is None or tranche.state != "held":
         return Decision(state, outcome="stale", reason="not_held")

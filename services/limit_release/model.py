@@ -10,7 +10,7 @@ from schemas.ids import AccountId
 from schemas.reasons import AccountStatus, Reason, standing
 from schemas.restoration import DecisionRecord
 from schemas.risk import Faster
-from services.values import replace
+from services.values import at_once, replace
 
 JournalKind = Literal[
     "OPEN", "RAISE", "CUT", "AUTHORISE", "UNAUTHORISE", "POST", "PURCHASE", "CHARGE", "REFUND",
@@ -35,6 +35,7 @@ LANE: Final[frozenset[tuple[TrancheState, TrancheState]]] = frozenset(
 WAITING: Final[tuple[TrancheState, ...]] = ("held", "parked")
 
 
+@at_once
 @dataclass(frozen=True)
 class Journal:
     """One entry with its legs in minor units; with the contra leg -limit they sum to 0 (domain 4.2)."""
@@ -52,6 +53,7 @@ class Journal:
         return self.available_minor + self.used_debt_minor + self.used_authorisation_minor + self.pending_minor
 
 
+@at_once
 @dataclass(frozen=True)
 class Tranche:
     """The credit lane of one part of a repayment.
@@ -296,6 +298,7 @@ class Account:
         return Reason.OVER_LIMIT if self.available_minor < 0 else None
 
 
+@at_once
 @dataclass(frozen=True)
 class Repayment:
     """One repayment: what its later events need to tell its whole story.
@@ -335,7 +338,11 @@ class Repayment:
 
     def part(self, *states: str) -> int:
         """Return the sum of the tranches in ``states``, minor units."""
-        return sum([t.amount_minor for t in self.tranches.values() if t.state in states])
+        total = 0
+        for t in self.tranches.values():
+            if t.state in states:
+                total += t.amount_minor
+        return total
 
     @property
     def waiting(self) -> tuple[Tranche, ...]:
@@ -357,12 +364,18 @@ class Repayment:
         return replace(self, tranches={**self.tranches, **{t.number: t for t in tranches}})
 
 
+@at_once
 @dataclass(frozen=True)
 class State:
     """An account and the repayments an input touches."""
 
     account: Account
     repayments: Mapping[str, Repayment] = field(default_factory=dict)
+
+    def repayment(self, repayment_id: str) -> Repayment:
+        """Return a repayment; one of which nothing is known is a new one."""
+        known = self.repayments.get(repayment_id)
+        return Repayment(repayment_id) if known is None else known
 
     def after(self, account: Account) -> "State":
         """Return it with what the account became; itself where nothing changed."""

@@ -38,7 +38,7 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
     The credit balance may be below 0 after it: the caller lets it be absorbed.
     """
     for change in changes:
-        known = state.repayments.get(change.repayment_id, Repayment(change.repayment_id))
+        known = state.repayment(change.repayment_id)
         # Charges move first: what joins the credit balance pays at once, and pays them before principal.
         state, kept = _kept(state, known, change)
         paid = change.restorable_delta_minor + change.credit_balance_delta_minor - kept

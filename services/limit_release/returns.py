@@ -11,7 +11,7 @@ from services.values import replace
 
 def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[State]:
     """Take back: VOID what was not restored, REVERSE what was; the ledger may go below 0 (R7, R8, R13, R24)."""
-    known = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
+    known = state.repayment(event.repayment_id)
     if known.returned:
         return Decision(state, outcome="stale", reason="returned_before")
     charges = event.amount_minor - event.restorable_minor - event.credit_balance_minor

@@ -17,6 +17,7 @@ from services.limit_release.movements import absorbed, cash_paid, joins, realloc
 from services.values import replace
 
 DECISION_DUE = "decision_due"
+SECOND = timedelta(seconds=1)
 UNDECIDED = "none"
 """The model of a repayment nobody assessed yet."""
 
@@ -29,7 +30,7 @@ def settled(scene: Scene, state: State, event: RepaymentSettled) -> Decision[Sta
         state = replace(state, account=state.account.settled(charges, event.repaid_at))
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
     state = absorbed(scene.profile, state, event)
-    known = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
+    known = state.repayment(event.repayment_id)
     if known.assessed or known.returned or not event.restorable_minor or state.account.status == "closed":
         return Decision(state, reason="no_decision_owed")
     clear = scene.profile.promise.clear_seconds
@@ -45,7 +46,7 @@ def settled(scene: Scene, state: State, event: RepaymentSettled) -> Decision[Sta
         model_version=UNDECIDED,
         calendar_version=scene.profile.banking.name,
     )
-    due_at = event.settled_at + timedelta(seconds=clear)
+    due_at = event.settled_at + SECOND * clear
     timer = Timer(state.account.account_id, DECISION_DUE, event.repayment_id, 0, due_at)
     return Decision(state.put(owed), timers=(timer,))
 
@@ -64,7 +65,7 @@ def undecided(scene: Scene, state: State, repayment: Repayment, timer: Timer) ->
 
 def assessed(scene: Scene, state: State, event: RiskAssessed) -> Decision[State]:
     """Take the first verdict in, and of a newer one only earlier dates."""
-    known = state.repayments.get(event.repayment_id, Repayment(event.repayment_id))
+    known = state.repayment(event.repayment_id)
     if known.assessed and event.revision > known.revision and not known.returned:
         return _revised(scene, state, known, event)
     if known.assessed:
@@ -125,14 +126,14 @@ def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssesse
     frozen = state.account.status == "frozen"
     tranches = [_tranche(scene, state, event, part) for part in event.tranches]
     due = [t for t in tranches if t.state == "restored"]
-    restored = sum(t.amount_minor for t in due)
+    restored = sum([t.amount_minor for t in due])
     timers = timers_of(state, [t for t in tranches if t.state == "held"])
     repayment = repayment.put(*tranches)
-    state = state.book(*(release(t) for t in due))
+    state = state.book(*[release(t) for t in due])
     state, repayment = _joined(state, repayment, event)
     outcome: Outcome = "parked" if frozen else "restored" if restored else "held"
     reasons = (standing(state.account.status_reason)[1], *repayment.reasons) if frozen else repayment.reasons
-    by = min((t.promised_by for t in due), default=None)
+    by = min([t.promised_by for t in due], default=None)
     state, repayment, record = scene.recorded(state, repayment, outcome, reasons, restored=restored, promised_by=by)
     return Decision(state, _first_facts(scene, state, repayment, tranches, record), timers)
 
@@ -140,14 +141,14 @@ def _placed(scene: Scene, state: State, repayment: Repayment, event: RiskAssesse
 def _tranche(scene: Scene, state: State, event: RiskAssessed, part: AssessedTranche) -> Tranche:
     """Give one part its place in the credit lane, and its promise; a parked one has none until the thaw."""
     number, amount, due_at, reason = part
-    due = due_at <= scene.now
-    slack = timedelta(seconds=event.hold_slack_seconds)
-    by = event.settled_at + timedelta(seconds=event.clear_seconds) if due else due_at + slack
+    now = scene.now
+    due = due_at <= now
+    by = event.settled_at + SECOND * event.clear_seconds if due else due_at + SECOND * event.hold_slack_seconds
     if state.account.status == "frozen":
         return Tranche(event.repayment_id, number, amount, "parked", due_at, reason, by)
     if due:
-        late = scene.now > by
-        return Tranche(event.repayment_id, number, amount, "restored", due_at, reason, by, scene.now, 1, delayed=late)
+        late = now > by
+        return Tranche(event.repayment_id, number, amount, "restored", due_at, reason, by, now, 1, delayed=late)
     return Tranche(event.repayment_id, number, amount, "held", due_at, reason, by, promises=1)
 
 

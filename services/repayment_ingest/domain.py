@@ -11,7 +11,7 @@ from schemas.made import made
 from schemas.reasons import return_class
 from schemas.repayment import RepaymentFailed, RepaymentReported, RepaymentReturnReported, ReportedRepayment
 from services.decision import Decision, Input, Malformed, Moment
-from services.values import replace
+from services.values import at_once, replace
 
 REPAID_AGO_MAX = timedelta(days=400)
 REPAID_AHEAD_MAX = timedelta(minutes=5)
@@ -21,6 +21,7 @@ _make_received = made(RepaymentReceived)
 _make_returned = made(ReturnReceived)
 
 
+@at_once
 @dataclass(frozen=True)
 class Content:
     """What every report of one reference must say alike."""

@@ -22,6 +22,7 @@ from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFi
 from services.policy import Profile, Profiles
 from services.settlement import facts, replay
 from services.settlement.model import LANE, Account, Entry, News, Repayment, drawn
+from services.settlement.replay import with_cash
 from services.values import replace
 
 DAY_OVER: Final = "due_day_over"
@@ -33,6 +34,7 @@ UNMATCHED_HOURS: Final = 24
 DOUBLES_WITHIN: Final = timedelta(hours=72)
 """Two repayments by two methods this close pay the same debt twice when one leaves credit balance (R11)."""
 CYCLES_MAX: Final = 12
+DAY: Final = timedelta(days=1)
 Billed = PurchasePosted | PurchaseRefunded | ChargesAccrued | StatementIssued | CreditBalanceRefunded
 
 
@@ -130,7 +132,7 @@ def _received(profile: Profile, state: Account, event: RepaymentReceived, moment
 
 def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment: Moment) -> Decision[Account]:
     credited_on = profile.credited_on(event.repaid_at)
-    final_on = credited_on + timedelta(days=profile.tail_calendar_days(profile.rail(event.rail)))
+    final_on = credited_on + DAY * profile.tail_calendar_days(profile.rail(event.rail))
     repayment = Repayment(
         repayment_id=event.repayment_id,
         status="settled",
@@ -141,17 +143,8 @@ def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment:
         final_on=final_on,
     )
     done = replay.repaid(profile, state, repayment, event.repaid_at, credited_on)
-    done = _with_cash(state, done, -drawn(done.state.repayments[event.repayment_id].portions))
-    fact = facts.settled(
-        profile,
-        event,
-        moment,
-        credited_on=credited_on,
-        final_on=final_on,
-        doubles=_doubled(state, event, done),
-        done=done,
-    )
-    return Decision(done.state, (fact,))
+    days, doubles = (credited_on, final_on), _doubled(state, event, done)
+    return Decision(done.state, (facts.settled(profile, event, moment, days=days, doubles=doubles, done=done),))
 
 
 def _doubled(state: Account, event: RepaymentReceived, done: replay.Replayed) -> str | None:
@@ -183,7 +176,7 @@ def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: M
         case "rejected":
             return _rejected(state, event, moment, Reason.RETURNED_FIRST)
         case "returned" if known is not None and known.final_on is not None:
-            done = _with_cash(state, replay.taken_back(profile, state, known), drawn(known.portions))
+            done = with_cash(state, replay.taken_back(profile, state, known), drawn(known.portions))
             after_final = profile.local_day(moment.now) > known.final_on
             fact = facts.returned(known, event, moment, after_final=after_final, done=done)
             return Decision(done.state, (fact,))
@@ -199,19 +192,13 @@ def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> 
     if ref_of(event) in state.entries:
         return Decision(state, outcome="stale", reason="booked_before")
     bought = event.amount_minor if isinstance(event, PurchasePosted) and event.plan == CASH else 0
-    done = _with_cash(state, replay.told(profile, state, _entry(profile, event)), bought)
+    done = with_cash(state, replay.told(profile, state, _entry(profile, event)), bought)
     timers = (_day_over(profile, event),) if isinstance(event, StatementIssued) else ()
     if len(done.state.books.cycles) > CYCLES_MAX:
         raise Malformed("too_many_open_statements")
     moved = done.reallocated or done.principal_instead_minor or done.cash_moved_minor
     told = (facts.reallocated(event, moment, done),) if moved else ()
     return Decision(done.state, told, timers)
-
-
-def _with_cash(before: Account, done: replay.Replayed, own_minor: int) -> replay.Replayed:
-    """Say what a fact adds to the debt drawn in cash beside ``own_minor``, which a reader knows from it (R20)."""
-    moved = drawn(done.state.books.debts) - drawn(before.books.debts) - own_minor
-    return done._replace(cash_moved_minor=moved) if moved else done
 
 
 def _entry(profile: Profile, event: Billed) -> Entry:

@@ -1,8 +1,7 @@
 """The facts settlement tells, built from the books as they are after the decision."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Any
 
 from schemas.event import Event, extended
 from schemas.ids import AccountId, EventId, RepaymentId, event_id
@@ -23,10 +22,12 @@ from schemas.settlement import (
 )
 from services.decision import Moment
 from services.policy import Profile
-from services.settlement.model import Books, Debt, Repayment
+from services.settlement.model import Debt, Repayment
 from services.settlement.replay import Replayed
 
 Bucket = tuple[Standing, DebtComponent, str | None]
+Days = tuple[date, date]
+"""The days a repayment counts from and is final on."""
 PARTS_MAX = 256
 _make_settled = made(RepaymentSettled)
 _make_returned = made(RepaymentReturned)
@@ -37,17 +38,11 @@ _make_allocation = made(Allocation)
 
 
 def settled(
-    profile: Profile,
-    event: RepaymentReceived,
-    moment: Moment,
-    *,
-    credited_on: date,
-    final_on: date,
-    doubles: str | None,
-    done: Replayed,
+    profile: Profile, event: RepaymentReceived, moment: Moment, *, days: Days, doubles: str | None, done: Replayed
 ) -> RepaymentSettled:
     """Tell what a repayment paid and what of it may be restored."""
-    repayment = done.state.repayments[event.repayment_id]
+    credited_on, final_on = days
+    repayment, books = done.state.repayments[event.repayment_id], done.state.books
     return _make_settled(
         event_id=event_id("RepaymentSettled", event.repayment_id),
         account_id=event.account_id,
@@ -72,24 +67,12 @@ def settled(
         final_on=final_on,
         policy_version=profile.policy_version,
         doubles=None if doubles is None else RepaymentId(doubles),
-        **_moved(done),
-        **_owed(profile, done.state.books),
+        reallocated=done.reallocated,
+        principal_instead_minor=done.principal_instead_minor,
+        cash_moved_minor=done.cash_moved_minor,
+        past_due_minor=books.owed(standing="past_due"),
+        owed_minor=books.owed(None if profile.limit_basis == "TOTAL" else "principal"),
     )
-
-
-def _owed(profile: Profile, books: Books) -> dict[str, Any]:
-    """Return what of the debt is late, and what of it uses the limit."""
-    uses = books.owed(None if profile.limit_basis == "TOTAL" else "principal")
-    return {"past_due_minor": books.owed(standing="past_due"), "owed_minor": uses}
-
-
-def _moved(done: Replayed) -> dict[str, Any]:
-    """Return what else a fact did."""
-    return {
-        "reallocated": done.reallocated,
-        "principal_instead_minor": done.principal_instead_minor,
-        "cash_moved_minor": done.cash_moved_minor,
-    }
 
 
 def returned(
@@ -121,7 +104,9 @@ def returned(
         restorable_minor=repayment.restorable_now_minor,
         credit_balance_minor=repayment.credit_balance_minor,
         finality="final" if repayment.final_on == repayment.credited_on else "provisional",
-        **_moved(done),
+        reallocated=done.reallocated,
+        principal_instead_minor=done.principal_instead_minor,
+        cash_moved_minor=done.cash_moved_minor,
     )
 
 
@@ -145,7 +130,9 @@ def reallocated(event: Event, moment: Moment, done: Replayed) -> RepaymentsReall
         account_id=event.account_id,
         occurred_at=moment.now,
         caused_by=event.event_id,
-        **_moved(done),
+        reallocated=done.reallocated,
+        principal_instead_minor=done.principal_instead_minor,
+        cash_moved_minor=done.cash_moved_minor,
     )
 
 
@@ -165,27 +152,19 @@ def delayed(account_id: AccountId, repayment_id: str, awaited: Awaited, since: d
 
 def allocation(portions: Iterable[Debt]) -> Allocation:
     """Add portions up by component."""
-    total = {"penalty": 0, "fee": 0, "interest": 0, "principal": 0}
+    total: dict[str, int] = {}
     for portion in portions:
-        total[portion.component] += portion.amount_minor
-    return _make_allocation(
-        penalty_minor=total["penalty"],
-        fee_minor=total["fee"],
-        interest_minor=total["interest"],
-        principal_minor=total["principal"],
-    )
+        name = f"{portion.component}_minor"
+        total[name] = total.get(name, 0) + portion.amount_minor
+    return _make_allocation(**total)
 
 
 def parts(portions: Iterable[Debt]) -> tuple[Part, ...]:
     """Add portions up by bucket and plan, in the order in which each was first filled; by bucket alone when many."""
-    found = _grouped([((p.standing, p.component, p.plan or None), p.amount_minor) for p in portions])
-    if len(found) > PARTS_MAX:
-        found = _grouped([((part.standing, part.component, None), part.amount_minor) for part in found])
-    return found
-
-
-def _grouped(portions: Sequence[tuple[Bucket, int]]) -> tuple[Part, ...]:
     total: dict[Bucket, int] = {}
-    for bucket, amount in portions:
-        total[bucket] = total.get(bucket, 0) + amount
-    return tuple([Part(*bucket, amount) for bucket, amount in total.items()])
+    for portion in portions:
+        bucket = portion.standing, portion.component, portion.plan or None
+        total[bucket] = total.get(bucket, 0) + portion.amount_minor
+    if len(total) > PARTS_MAX:
+        return parts([Debt(standing, component, amount) for (standing, component, _), amount in total.items()])
+    return tuple([Part(standing, component, plan, amount) for (standing, component, plan), amount in total.items()])

@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 from schemas.account import CASH
 from schemas.repayment import Method
 from schemas.settlement import DebtComponent, Standing
+from services.values import at_once
 
 Status = Literal["new", "waiting", "settled", "rejected", "returned", "returned_first"]
 News = Literal["pending", "succeeded", "failed", "return"]
@@ -66,8 +67,7 @@ class Cycle(NamedTuple):
     left_minor: int
 
 
-@dataclass(frozen=True)
-class Books:
+class Books(NamedTuple):
     """The debt ledger at one point of value time; every day before ``day`` is over."""
 
     debts: tuple[Debt, ...] = ()
@@ -77,18 +77,20 @@ class Books:
 
     def owed(self, component: DebtComponent | None = None, standing: Standing | None = None) -> int:
         """Return what is owed in minor units, of one component or standing only when named."""
-        return sum(
-            [
-                debt.amount_minor
-                for debt in self.debts
-                if standing in (None, debt.standing) and component in (None, debt.component)
-            ]
-        )
+        total = 0
+        for debt in self.debts:
+            if standing in (None, debt.standing) and component in (None, debt.component):
+                total += debt.amount_minor
+        return total
 
 
 def drawn(debts: Iterable[Debt]) -> int:
     """Return what of debts was drawn in cash, in minor units."""
-    return sum([debt.amount_minor for debt in debts if debt.plan == CASH])
+    total = 0
+    for debt in debts:
+        if debt.plan == CASH:
+            total += debt.amount_minor
+    return total
 
 
 EntryKind = Literal["purchase", "charges", "refund", "statement", "payout"]
@@ -106,6 +108,7 @@ Key = tuple[datetime, int, str]
 """A place in value time: the instant, then the kind, then the id."""
 
 
+@at_once
 @dataclass(frozen=True)
 class Entry:
     """What billing told of the debt, once for ever; ``folded`` when it is part of the base and not replayed any more.
@@ -126,6 +129,7 @@ class Entry:
     folded: bool = False
 
 
+@at_once
 @dataclass(frozen=True)
 class Repayment:
     """The money lane of one repayment and what it paid.

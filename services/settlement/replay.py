@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple, assert_never
 from schemas.ids import RepaymentId
 from schemas.settlement import Reallocation
 from services.policy import Profile, Waterfall
-from services.settlement.model import RANKS, Account, Books, Cycle, Debt, Entry, Key, Latest, Repayment
+from services.settlement.model import RANKS, Account, Books, Cycle, Debt, Entry, Key, Latest, Repayment, drawn
 from services.settlement.waterfall import Paid, absorbed, advanced, issued, lessened, merged, owing, pay, uncovered
 from services.values import replace
 
@@ -65,10 +65,14 @@ def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
 
 
 def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime, day: date) -> Replayed:
-    """Let a repayment pay, in its place in value time; ``state.repayments`` holds what it paid."""
+    """Let a repayment pay, in its place in value time; ``state.repayments`` holds what it paid.
+
+    One in order moves no cash but what its portions say.
+    """
     if late(state, at):
-        state = replace(state, repayments={**state.repayments, repayment.repayment_id: repayment})
-        return replayed(profile, _counted(state, at, 1), of=repayment.repayment_id)
+        known = replace(state, repayments={**state.repayments, repayment.repayment_id: repayment})
+        done = replayed(profile, _counted(known, at, 1), of=repayment.repayment_id)
+        return with_cash(state, done, -drawn(done.state.repayments[repayment.repayment_id].portions))
     books, paid = _paid(profile.waterfall, advanced(profile.waterfall, state.books, day), repayment.amount_minor)
     repayment = replace(
         repayment,
@@ -105,6 +109,12 @@ def passed(profile: Profile, state: Account, day: date, at: datetime) -> Account
     """Let every day before ``day`` be over; ``at`` is that instant."""
     books = advanced(profile.waterfall, state.books, day)
     return replace(_counted(state, at, 0), books=books)
+
+
+def with_cash(before: Account, done: Replayed, own_minor: int) -> Replayed:
+    """Say what a fact adds to the debt drawn in cash beside ``own_minor``, which a reader knows from it (R20)."""
+    moved = drawn(done.state.books.debts) - drawn(before.books.debts) - own_minor
+    return done._replace(cash_moved_minor=moved) if moved else done
 
 
 def late(state: Account, at: datetime) -> bool:
@@ -233,8 +243,11 @@ def key_of(fact: Fact) -> Key:
 
 def restorable(profile: Profile, portions: Sequence[Debt]) -> int:
     """Return what may become credit again: the principal part, or the whole debt part (R2)."""
-    total = profile.limit_basis == "TOTAL"
-    return sum([portion.amount_minor for portion in portions if total or portion.component == "principal"])
+    whole, total = profile.limit_basis == "TOTAL", 0
+    for portion in portions:
+        if whole or portion.component == "principal":
+            total += portion.amount_minor
+    return total
 
 
 def _happened(
@@ -257,14 +270,14 @@ def _paid(waterfall: Waterfall, books: Books, amount_minor: int) -> tuple[Books,
     minimum = books.cycles[0].left_minor if books.cycles else 0
     paid = pay(waterfall, books.debts, amount_minor, minimum)
     debt = amount_minor - paid.left_minor
-    cycles = tuple([Cycle(due_on, max(0, left - debt)) for due_on, left in books.cycles])
+    cycles = books.cycles and tuple([Cycle(due_on, max(0, left - debt)) for due_on, left in books.cycles])
     balance = books.credit_balance_minor + paid.left_minor
-    return replace(books, debts=paid.debts, credit_balance_minor=balance, cycles=cycles), paid
+    return Books(paid.debts, balance, cycles, books.day), paid
 
 
 def _undone(waterfall: Waterfall, books: Books, repayment: Repayment) -> Books:
     """Give every debt back what a repayment took, in mirror order, and take its part of the credit balance."""
-    owed = replace(books, debts=merged((*books.debts, *reversed(repayment.portions))))
+    owed = books._replace(debts=merged((*books.debts, *reversed(repayment.portions))))
     return uncovered(waterfall, owed, repayment.credit_balance_minor)
 
 
@@ -303,7 +316,7 @@ def _charged(waterfall: Waterfall, books: Books, amounts: Sequence[int]) -> Book
     names: tuple[Literal["penalty", "fee", "interest"], ...] = ("penalty", "fee", "interest")
     for name, amount in zip(names, amounts, strict=True):
         if amount > 0:
-            books = replace(books, debts=merged((*books.debts, Debt("in_advance", name, amount))))
+            books = books._replace(debts=merged((*books.debts, Debt("in_advance", name, amount))))
         elif amount < 0:
             ages = ("in_advance", "due", "past_due")
             found = [i for age in ages for i, d in enumerate(books.debts) if (d.standing, d.component) == (age, name)]

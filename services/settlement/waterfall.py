@@ -9,7 +9,6 @@ from typing import NamedTuple
 from schemas.settlement import Standing
 from services.policy import Component, Waterfall
 from services.settlement.model import STANDINGS, UNCOVERED, Books, Cycle, Debt
-from services.values import replace
 
 Bucket = tuple[Standing, Component]
 Take = Callable[[Iterable[int], int], int]
@@ -74,8 +73,9 @@ def pay(waterfall: Waterfall, debts: tuple[Debt, ...], amount_minor: int, minimu
 
 def _of_one(debt: Debt, amount_minor: int) -> Paid:
     taken = min(debt.amount_minor, amount_minor)
-    kept = () if taken == debt.amount_minor else (debt.of_minor(debt.amount_minor - taken),)
-    return Paid(kept, (debt.of_minor(taken),), amount_minor - taken)
+    if taken == debt.amount_minor:
+        return Paid((), (debt,), amount_minor - taken)
+    return Paid((debt.of_minor(debt.amount_minor - taken),), (debt.of_minor(taken),), 0)
 
 
 def _highest_first(
@@ -128,12 +128,12 @@ def absorbed(waterfall: Waterfall, books: Books) -> Books:
     if not books.credit_balance_minor or not books.debts:
         return books
     paid = pay(waterfall, books.debts, books.credit_balance_minor)
-    return replace(books, debts=paid.debts, credit_balance_minor=paid.left_minor)
+    return Books(paid.debts, paid.left_minor, books.cycles, books.day)
 
 
 def owing(waterfall: Waterfall, books: Books, more: Iterable[Debt]) -> Books:
     """Add debts."""
-    return absorbed(waterfall, replace(books, debts=merged((*books.debts, *more))))
+    return absorbed(waterfall, books._replace(debts=merged((*books.debts, *more))))
 
 
 def lessened(waterfall: Waterfall, books: Books, amount_minor: int, indexes: Iterable[int]) -> Books:
@@ -145,14 +145,14 @@ def lessened(waterfall: Waterfall, books: Books, amount_minor: int, indexes: Ite
         amount_minor -= taken
     debts = tuple([d.of_minor(owed) for d, owed in zip(books.debts, left, strict=True) if owed])
     balance = books.credit_balance_minor + amount_minor
-    return absorbed(waterfall, replace(books, debts=debts, credit_balance_minor=balance))
+    return absorbed(waterfall, Books(debts, balance, books.cycles, books.day))
 
 
 def uncovered(waterfall: Waterfall, books: Books, amount_minor: int) -> Books:
     """Take ``amount_minor`` out of the credit balance; what is not there is principal (R13)."""
     there = min(books.credit_balance_minor, amount_minor)
     short = Debt("in_advance", "principal", amount_minor - there, UNCOVERED)
-    return owing(waterfall, replace(books, credit_balance_minor=books.credit_balance_minor - there), (short,))
+    return owing(waterfall, books._replace(credit_balance_minor=books.credit_balance_minor - there), (short,))
 
 
 def moved(waterfall: Waterfall, books: Books, amount_minor: int, to: Standing, due_on: date) -> Books:
@@ -168,20 +168,20 @@ def moved(waterfall: Waterfall, books: Books, amount_minor: int, to: Standing, d
         amount_minor -= taken
         debts[index] = debt.of_minor(debt.amount_minor - taken)
         gone.append(debt._replace(standing=to, amount_minor=taken, due_on=debt.due_on or due_on))
-    return replace(books, debts=merged((*debts, *gone)))
+    return books._replace(debts=merged((*debts, *gone)))
 
 
 def issued(waterfall: Waterfall, books: Books, due_minor: int, cycle: Cycle) -> Books:
     """Make a statement's amount due, and watch its minimum until its day is over."""
     due = moved(waterfall, books, due_minor, "due", cycle.due_on)
-    return ended(waterfall, replace(due, cycles=tuple(sorted((*due.cycles, cycle)))))
+    return ended(waterfall, due._replace(cycles=tuple(sorted((*due.cycles, cycle)))))
 
 
 def advanced(waterfall: Waterfall, books: Books, day: date) -> Books:
     """Let every day before ``day`` be over."""
     if day <= books.day:
         return books
-    return ended(waterfall, replace(books, day=day))
+    return ended(waterfall, Books(books.debts, books.credit_balance_minor, books.cycles, day))
 
 
 def ended(waterfall: Waterfall, books: Books) -> Books:
@@ -191,5 +191,5 @@ def ended(waterfall: Waterfall, books: Books) -> Books:
             break
         late = max(0, cycle.left_minor - books.owed(standing="past_due"))
         books = moved(waterfall, books, late, "past_due", cycle.due_on)
-        books = replace(books, cycles=books.cycles[1:])
+        books = books._replace(cycles=books.cycles[1:])
     return books

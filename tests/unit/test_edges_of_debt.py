@@ -47,8 +47,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         profile(),
         report,
         NOW,
-        credited_on=DAY,
-        final_on=DAY + timedelta(days=9),
+        days=(DAY, DAY + timedelta(days=9)),
         doubles="r0",
         done=Replayed(state, MOVED, 7, -5),
     )

@@ -1,4 +1,4 @@
-"""replace() and built(): what dataclasses make, for values without slots."""
+"""replace(), built() and at_once(): what dataclasses make, for values without slots."""
 
 import dataclasses
 from datetime import datetime
@@ -11,7 +11,7 @@ from services.notifier import domain as notifier
 from services.repayment_ingest import domain as ingest
 from services.risk_scoring import model as risk
 from services.settlement import model as debt
-from services.values import built, replace
+from services.values import at_once, built, replace
 from tests.unit.given import FRIDAY
 
 
@@ -20,6 +20,15 @@ class Value:
     name: str
     number: int = 0
     at: datetime = FRIDAY
+
+
+@at_once
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    name: str
+    number: int = 0
+    at: datetime = FRIDAY
+    parts: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def test_it_makes_what_dataclasses_make_and_leaves_what_was() -> None:
@@ -60,3 +69,33 @@ def test_what_is_built_is_what_the_class_makes() -> None:
 def test_a_field_that_is_unknown_or_left_out_is_not_built(given: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="Value has other fields: n"):
         built(Value)(**given)
+
+
+def test_fields_set_at_once_are_those_that_were_given_and_the_defaults() -> None:
+    whole = Whole("a", 2, parts={"x": 1})
+    assert vars(whole) == {"name": "a", "number": 2, "at": FRIDAY, "parts": {"x": 1}}
+    assert list(vars(whole)) == [each.name for each in dataclasses.fields(Whole)]
+    assert (
+        whole
+        == Whole(parts={"x": 1}, number=2, name="a")
+        == dataclasses.replace(Whole("b", 2, parts={"x": 1}), name="a")
+    )
+    assert repr(Whole("a")).endswith("Whole(name='a', number=0, at=" + repr(FRIDAY) + ", parts={})")
+
+
+def test_each_value_has_its_own_default_of_a_factory() -> None:
+    one, other = Whole("a"), Whole("a")
+    assert one == other
+    assert one.parts is not other.parts
+
+
+def test_what_was_set_at_once_stays_frozen() -> None:
+    field = "name"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(Whole("a"), field, "b")
+
+
+@pytest.mark.parametrize("given", [{}, {"number": 2}, {"name": "a", "nmuber": 2}])
+def test_a_field_that_is_unknown_or_left_out_is_not_set(given: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="argument"):
+        Whole(**given)
