@@ -1,6 +1,6 @@
 """One message a decision and channel: what to say once, how often to try, when to stop."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from schemas.account import AccountOpened, Language
 from schemas.event import Event
-from schemas.ids import PROBE_ACCOUNT, EventId, NotificationId, RepaymentId, derived_id, event_id
+from schemas.ids import PROBE_ACCOUNT, AccountId, EventId, NotificationId, RepaymentId, derived_id, event_id
 from schemas.made import made
 from schemas.notification import (
     Channel,
@@ -28,10 +28,11 @@ from schemas.restoration import (
     RestorationParked,
     RestorationReversed,
     Together,
+    ToldRecord,
 )
 from schemas.review import LimitIncreaseDecided
 from services.decision import Decision, Input, Internal, Moment
-from services.values import replace
+from services.values import at_once, replace
 from services.wording import limit_text, message_text, template_of
 
 RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -54,6 +55,7 @@ class Channels:
     names: tuple[Channel, ...]
 
 
+@at_once
 @dataclass(frozen=True)
 class Notification:
     """One message on one channel; ``text`` is what was said, in ``language``, of the record's ``record_version``.
@@ -101,8 +103,6 @@ class Attempted(Internal):
 def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> Decision[Account]:
     """Request a message for each decision, and follow its tries to an end."""
     match event:
-        case AccountOpened(language=language, timezone=timezone):
-            return Decision(replace(state, language=language, timezone=timezone), wakes=True)
         case Attempted():
             return _attempted(state, event, moment)
         case (
@@ -114,11 +114,14 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
             | RestorationReversed()
             | LimitIncreaseDecided()
         ):
-            if _told_with(event):
+            together = _together(event)
+            if together is not None and together.told_with is not None:  # another repayment's message tells of this one
                 return Decision(state, outcome="stale", reason="told_together")
             if state.language is None:
                 return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
             return _requested(policy, state, state.language, event, moment)
+        case AccountOpened(language=language, timezone=timezone):
+            return Decision(replace(state, language=language, timezone=timezone), wakes=True)
         case _:
             return Decision(state, outcome="ignored")
 
@@ -130,12 +133,6 @@ def notification_id(event: Told, channel: Channel) -> NotificationId:
 
 def _id_of(caused_by: EventId, repayment_id: RepaymentId | None, channel: Channel) -> NotificationId:
     return NotificationId(derived_id("notification", caused_by, repayment_id or "", channel))
-
-
-def _told_with(event: Told) -> bool:
-    """Tell whether the message of another repayment, decided by the same fact, tells of this one."""
-    together = _together(event)
-    return together is not None and together.told_with is not None
 
 
 def _together(event: Told) -> Together | None:
@@ -163,6 +160,8 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
     if not owed:
         return Decision(state, outcome="stale", reason="told_before")
     template, version, text = _said(event, language, state.timezone)
+    repayment_id, together = _repayment_of(event), _together(event)
+    others = together.tells_of if together else ()
     facts: list[Event] = []
     notifications = dict(state.notifications)
     for at, channel in owed:
@@ -170,7 +169,7 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
         disabled = probe or channel in state.disabled
         told = Notification(
             notification_id=at,
-            repayment_id=_repayment_of(event),
+            repayment_id=repayment_id,
             caused_by=event.caused_by,
             channel=channel,
             language=language,
@@ -182,26 +181,42 @@ def _requested(policy: Channels, state: Account, language: Language, event: Told
             next_attempt_at=None if disabled else moment.now,
             ended_at=moment.now if disabled else None,
         )
-        for each in (told, *_beside(event, told)):
+        for each in (told, *_beside(told, others)) if others else (told,):
             notifications[each.notification_id] = each
-            about = {**_about(each), "waits": moment.stretches()}
-            facts.append(_make_requested(**_fact(state, each, "NotificationRequested", moment), **about))
+            facts.append(_request(state, each, moment))
             if disabled:
                 facts.append(_suppressed(state, each, moment, "no_channel" if probe else "endpoint_disabled"))
     return Decision(replace(state, notifications=notifications), tuple(facts))
 
 
-def _beside(event: Told, told: Notification) -> Iterator[Notification]:
-    """Yield the messages of other repayments that this one stands for."""
-    together = _together(event)
-    for record in together.tells_of if together else ():
-        yield replace(
+def _request(state: Account, told: Notification, moment: Moment) -> NotificationRequested:
+    return _make_requested(
+        event_id=event_id("NotificationRequested", told.notification_id),
+        account_id=AccountId(state.account_id),
+        occurred_at=moment.now,
+        caused_by=told.caused_by,
+        notification_id=told.notification_id,
+        repayment_id=told.repayment_id,
+        channel=told.channel,
+        template=told.template,
+        language=told.language,
+        record_version=told.record_version,
+        waits=moment.stretches(),
+    )
+
+
+def _beside(told: Notification, others: Sequence[ToldRecord]) -> Sequence[Notification]:
+    """Return the messages of other repayments that this one stands for."""
+    return [
+        replace(
             told,
             notification_id=_id_of(told.caused_by, record.repayment_id, told.channel),
             repayment_id=record.repayment_id,
             record_version=record.version,
             told_by=told.notification_id,
         )
+        for record in others
+    ]
 
 
 def _stands_for(state: Account, told: Notification) -> Iterator[Notification]:
@@ -278,11 +293,6 @@ def _fact(state: Account, told: Notification, name: str, moment: Moment) -> dict
         "notification_id": told.notification_id,
         "repayment_id": told.repayment_id,
     }
-
-
-def _about(told: Notification) -> dict[str, Any]:
-    said = {"template": told.template, "language": told.language, "record_version": told.record_version}
-    return {"channel": told.channel, **said}
 
 
 def _with(state: Account, told: Notification) -> Account:

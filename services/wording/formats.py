@@ -1,6 +1,5 @@
 """Write money, instants and durations as each language does, quickly enough for thousands a second."""
 
-from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from services.wording.catalogue import CATALOGUES, Plural
 _LOCALES: Final[dict[Language, Locale]] = {"zh-CN": Locale.parse("zh_Hans_CN"), "en": Locale.parse("en")}
 # Stands for the time in a pattern, quoted so that Babel passes it on.
 _TIME: Final = "'~'"
+_TWO: Final = [f"{number:02d}" for number in range(60)]
 # CLDR gives these fewer digits, as cash is used today; amounts on the wire follow ISO 4217 (R26).
 _ISO_EXPONENTS: Final[dict[str, int]] = {
     "IQD": 3,
@@ -24,11 +24,11 @@ _ISO_EXPONENTS: Final[dict[str, int]] = {
 
 
 class _MoneyStyle(NamedTuple):
-    """How one language writes one currency: its symbol, the minor units of a major one, and what writes both parts."""
+    """How one language writes one currency: its symbol, the minor units of a major one, and each number of them."""
 
     symbol: str
     scale: int
-    write: Callable[[int, int], str]
+    decimals: tuple[str, ...]
 
 
 @lru_cache(maxsize=512)
@@ -36,21 +36,21 @@ def _money_style(currency: str, language: Language) -> _MoneyStyle:
     zero = format_currency(0, currency, locale=_LOCALES[language])
     exponent = _ISO_EXPONENTS.get(currency, get_currency_precision(currency))
     symbol = zero[: zero.index("0")]
-    pattern = f"{{:,}}.{{:0{exponent}d}}" if exponent else "{:,}"
-    return _MoneyStyle(symbol, 10**exponent, (symbol + pattern).format)
+    decimals = [f".{minor:0{exponent}d}" for minor in range(10**exponent)] if exponent else [""]
+    return _MoneyStyle(symbol, 10**exponent, tuple(decimals))
 
 
 def money_text(amount_minor: int, currency: str, language: Language) -> str:
     """Return an amount in minor units with its currency's symbol and ISO 4217 exponent (R26)."""
     # Babel reads its pattern anew at each call (35 us); both languages group by 3 and write "," and ".".
-    style = _money_style(currency, language)
-    text = style.write(*divmod(abs(amount_minor), style.scale))
-    return f"-{text}" if amount_minor < 0 else text
+    symbol, scale, decimals = _money_style(currency, language)
+    major, minor = divmod(abs(amount_minor), scale)
+    return f"{'-' if amount_minor < 0 else ''}{symbol}{major:,}{decimals[minor]}"
 
 
-def repaid_text(instant: datetime, timezone: str, language: Language) -> str:
-    """Return the day and minute of a repayment in the account's timezone."""
-    return _instant_text(instant, CATALOGUES[language].patterns.repaid, timezone, language)
+def repaid_text(local: datetime, language: Language) -> str:
+    """Return the day and minute of a repayment; ``local`` is of the account's timezone."""
+    return _local_text(local, CATALOGUES[language].patterns.repaid, language)
 
 
 def due_text(instant: datetime, timezone: str, language: Language) -> str:
@@ -69,20 +69,28 @@ def decided_text(instant: datetime, timezone: str, language: Language) -> str:
 
 def _instant_text(instant: datetime, pattern: str, timezone: str, language: Language) -> str:
     """Write the day as Babel does and put the time into it: days repeat, instants do not (Babel takes 25 us)."""
-    local = instant.astimezone(_zone(timezone))
-    return _day_of(local.date(), pattern, language)(local.hour, local.minute, local.second)
+    return _local_text(local_time(instant, timezone), pattern, language)
+
+
+def _local_text(local: datetime, pattern: str, language: Language) -> str:
+    before, after, to_the_second = _day_of(local.date(), pattern, language)
+    second = f":{_TWO[local.second]}" if to_the_second else ""
+    return f"{before}{_TWO[local.hour]}:{_TWO[local.minute]}{second}{after}"
 
 
 _zone = lru_cache(maxsize=512)(ZoneInfo)
 
 
 @lru_cache(maxsize=1024)
-def _day_of(day: date, pattern: str, language: Language) -> Callable[[int, int, int], str]:
-    """Return what writes an instant of this day; hours are of 24 and all parts have two digits in both languages."""
+def _day_of(day: date, pattern: str, language: Language) -> tuple[str, str, bool]:
+    """Return what stands before and after the time on this day, and whether that has seconds.
+
+    Hours are of 24 and all parts have two digits in both languages.
+    """
     timed = "HH:mm:ss" if "HH:mm:ss" in pattern else "HH:mm"
-    places = "{:02d}:{:02d}:{:02d}" if timed == "HH:mm:ss" else "{:02d}:{:02d}"
     written = format_datetime(datetime.combine(day, time()), pattern.replace(timed, _TIME), locale=_LOCALES[language])
-    return written.replace("~", places).format
+    before, after = written.split("~")
+    return before, after, timed == "HH:mm:ss"
 
 
 def duration_text(milliseconds: int, language: Language) -> str:
@@ -120,9 +128,9 @@ def _date_text(day: date, pattern: str, language: Language) -> str:
     return format_date(day, pattern, locale=_LOCALES[language])
 
 
-def local_day(instant: datetime, timezone: str) -> date:
-    """Return the day an instant falls on in the account's timezone."""
-    return instant.astimezone(_zone(timezone)).date()
+def local_time(instant: datetime, timezone: str) -> datetime:
+    """Return an instant as the account's timezone has it."""
+    return instant.astimezone(_zone(timezone))
 
 
 def about_text(amount_minor: int, currency: str, language: Language) -> str:

@@ -1,6 +1,6 @@
 """Work out why the available credit changed by something else than what was restored (8.2)."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.reasons import Reason
 from schemas.restoration import DecisionRecord
@@ -19,20 +19,28 @@ class Growth(NamedTuple):
     usable: int = 0
 
 
+NONE: Final = Growth()
+
+
 def growth_of(record: DecisionRecord) -> Growth:
     """Return what the shown credit changed by beside what was restored or taken back.
 
     What came back of other repayments told together counts as restored.
     """
-    if record.available_before_minor is None or not record.available_credit_minor:
-        return Growth()
-    restored = record.together.restored_minor if record.together else record.restored_minor
-    other = record.other_minor - (restored - record.restored_minor)
+    before, after, restored = record.available_before_minor, record.available_credit_minor, record.restored_minor
+    other = record.other_minor
+    if before is None or not after:
+        return NONE
+    if record.together is not None:
+        other -= record.together.restored_minor - restored
+        restored = record.together.restored_minor
     moved = restored - record.taken_back_minor
     raw_before = record.available_raw_minor - moved - other
-    covered = min(restored, max(0, -raw_before))
-    rest = record.available_credit_minor - record.available_before_minor - (moved - covered) - other
-    hidden = not record.available_before_minor and raw_before > 0
+    covered = 0 if raw_before >= 0 else min(restored, -raw_before)
+    rest = after - before - (moved - covered) - other
+    if not (covered or other or rest):
+        return NONE
+    hidden = not before and raw_before > 0
     if hidden or Reason.ACCOUNT_ACTIVE_AGAIN in record.reasons:
         return Growth(covered, max(0, rest), other)
     return Growth(covered, 0, other, max(0, rest))

@@ -1,15 +1,16 @@
 """Render a decision record for the customer: the two-number message (domain 8.2)."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, assert_never
+from typing import Final, Literal, assert_never
 
 from schemas.account import Language
 from schemas.reasons import Reason
 from schemas.restoration import DecisionRecord, HeldPart, HeldSum, Together
 from services.wording.catalogue import CATALOGUES, CustomerTexts, faster_text
-from services.wording.formats import day_text, due_text, local_day, money_text, repaid_text, time_left_text
+from services.wording.formats import day_text, due_text, local_time, money_text, repaid_text, time_left_text
 from services.wording.growth import Growth, growth_of
 
 RecordTemplate = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed", "moved"]
@@ -40,7 +41,8 @@ _UNCERTAIN: Final = frozenset(
 )
 
 
-class _Message(NamedTuple):
+@dataclass(slots=True)
+class _Message:
     """A record with what its sentences need, and what was said so far; ``helps`` are said last.
 
     ``joint`` is given where all is told that the record was decided together with, not its repayment alone.
@@ -52,15 +54,17 @@ class _Message(NamedTuple):
     texts: CustomerTexts
     amount: str
     repaid: str
+    repaid_on: date
     available: str
-    sentences: list[str]
-    helps: list[str]
-    explained: list[Reason]
-    joint: Together | None = None
+    joint: Together | None
+    sentences: list[str] = field(default_factory=list)
+    helps: list[str] = field(default_factory=list)
+    explained: list[Reason] = field(default_factory=list)
 
     def money(self, amount_minor: int) -> str:
-        """Return an amount of this record's currency."""
-        return money_text(amount_minor, self.record.currency, self.language)
+        """Return an amount of this record's currency; mostly it is all of the repayment."""
+        whole = amount_minor == self.record.amount_minor
+        return self.amount if whole else money_text(amount_minor, self.record.currency, self.language)
 
     def due(self, instant: datetime) -> str:
         """Return an instant as this customer reads it."""
@@ -98,23 +102,22 @@ def message_text(record: DecisionRecord, *, language: Language, timezone: str) -
 
 
 def _said(record: DecisionRecord, language: Language, timezone: str, joint: Together | None) -> str:
+    repaid_at = local_time(record.repaid_at, timezone)
     message = _Message(
         record,
         language,
         timezone,
         CATALOGUES[language].customer,
         money_text(record.amount_minor, record.currency, language),
-        repaid_text(record.repaid_at, timezone, language),
+        repaid_text(repaid_at, language),
+        repaid_at.date(),
         money_text(record.available_credit_minor, record.currency, language),
-        [],
-        [],
-        [],
         joint,
     )
     _tell(message, template_of(record))
     # Two reasons may be helped by the same thing, and some by nothing.
-    message.sentences.extend(filter(None, dict.fromkeys(message.helps)))
-    return message.texts.sentence_separator.join(message.sentences)
+    helps = filter(None, dict.fromkeys(message.helps)) if message.helps else ()
+    return message.texts.sentence_separator.join((*message.sentences, *helps))
 
 
 def asked_text(record: DecisionRecord, *, language: Language, timezone: str, now: datetime) -> str:
@@ -242,7 +245,7 @@ def _say_it_succeeded(message: _Message) -> None:
     day = ""
     if not _UNCERTAIN.isdisjoint(record.reasons):
         lead = texts.noted
-    elif record.credited_on is not None and record.credited_on != local_day(record.repaid_at, message.timezone):
+    elif record.credited_on is not None and record.credited_on != message.repaid_on:
         lead, day = texts.credited_from, day_text(record.credited_on, message.language)
     elif _nothing_is_overdue(record):
         lead = texts.credited_on_time
@@ -296,8 +299,8 @@ def _parts(message: _Message, by_date: dict[datetime, int]) -> str:
 
 def _say_what_is_parked(message: _Message) -> None:
     record = message.record
-    reason = _first(record.reasons, _PARKED) or Reason.ACCOUNT_FROZEN
     if record.parked_minor:
+        reason = _first(record.reasons, _PARKED) or Reason.ACCOUNT_FROZEN
         ends = CATALOGUES[message.language].reasons[reason].ends
         message.say(message.texts.parked.format(amount=message.money(record.parked_minor), ends=ends))
         message.helps.append(message.explain(reason))
@@ -306,9 +309,9 @@ def _say_what_is_parked(message: _Message) -> None:
 def _say_what_gives_no_credit(message: _Message) -> None:
     """Say what the rest of a first decision went to; a later record tells of a part only."""
     record, texts = message.record, message.texts
-    paid = [reason for reason in record.reasons if reason in _NO_CREDIT]
-    if not paid or record.version > 1 or not _LATER.isdisjoint(record.reasons):
+    if _NO_CREDIT.isdisjoint(record.reasons) or record.version > 1 or not _LATER.isdisjoint(record.reasons):
         return
+    paid = [reason for reason in record.reasons if reason in _NO_CREDIT]
     told_minor = record.restored_minor + record.parked_minor + sum(part.amount_minor for part in record.held)
     told_minor += growth_of(record).usable
     if record.amount_minor > told_minor:
@@ -365,7 +368,7 @@ def _why_zero(message: _Message, reason: Reason) -> str:
     if record.credit_limit_minor is not None and record.limit_lowered_at is not None:
         dated = texts.why_dated_over if beyond else texts.why_dated
         if dated is not None:
-            day = day_text(local_day(record.limit_lowered_at, message.timezone), message.language)
+            day = day_text(local_time(record.limit_lowered_at, message.timezone).date(), message.language)
             return dated.format(limit=message.money(record.credit_limit_minor), day=day, over=over)
     if beyond and texts.why_over is not None:
         return texts.why_over.format(over=over)
@@ -387,8 +390,7 @@ def _count(count: int, language: Language) -> str:
 @lru_cache(maxsize=4096)
 def _why_and_help(reason: Reason, rail: str, language: Language) -> tuple[str, str]:
     catalogue = CATALOGUES[language]
-    texts = catalogue.reasons[reason]
-    return catalogue.customer.why.format(why=named_why(reason, rail, language)), texts.help
+    return catalogue.customer.why.format(why=named_why(reason, rail, language)), catalogue.reasons[reason].help
 
 
 def named_why(reason: Reason, rail: str, language: Language) -> str:
