@@ -103,16 +103,21 @@ class BatchConsumer(mode.Service):
             except ConsumerStoppedError:
                 return
             self.progressed_at = monotonic()
-            held = sum(map(len, records.values())) < most and self._held()
+            held = self._held(records)
             async with self.busy:
                 await self._turn(records)
             if held:
                 await _wait(self.draining, max(0.0, self._gathered_at - monotonic()))
                 self.kafka.resume(*self.kafka.assignment())
 
-    def _held(self) -> bool:
-        """Let more come where batches of one would follow closely: nothing is fetched then, a few in a row pass."""
+    def _held(self, records: Mapping[TopicPartition, Sequence[Any]]) -> bool:
+        """Let more come where batches of one would follow closely: nothing is fetched then, a few in a row pass.
+
+        What Kafka has already is not waited for.
+        """
         seconds, now = self.worker.gathers_seconds, self.progressed_at
+        if any(self.kafka.highwater(at) > taken[-1].offset + 1 for at, taken in records.items() if taken):
+            return False
         self._gathered_at = max(self._gathered_at, now - AT_ONCE_MAX * seconds) + seconds
         if held := self._gathered_at > now:
             self.kafka.pause(*self.kafka.assignment())

@@ -20,5 +20,4 @@ def ready(money: BatchConsumer | None) -> str | None:
 
 def live(money: BatchConsumer | None) -> str | None:
     """Return why the worker should be restarted, None while it need not be."""
-    stands = money is not None and monotonic() - money.progressed_at > LIVE_SECONDS
-    return "the loop stands still" if stands else None
+    return "the loop stands still" if money and monotonic() - money.progressed_at > LIVE_SECONDS else None

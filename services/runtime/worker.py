@@ -61,7 +61,7 @@ class Worker(Generic[S, P]):
     """The declaration of a service; ``name`` is also its consumer group.
 
     ``gathers_seconds`` is the least time from batch to batch while many come: what comes meanwhile shares the next, of
-    ``at_once`` times OTB_BATCH_MAX records at most; one that is full is followed at once.
+    ``at_once`` times OTB_BATCH_MAX records at most; what Kafka has already is not waited for.
     """
 
     name: str

@@ -194,6 +194,14 @@ async def test_reports_that_come_one_by_one_gather(empty_kafka: Settings, monkey
     assert await violations(empty_kafka) == {}
 
 
+async def test_what_is_behind_catches_up_without_gathering(empty_kafka: Settings) -> None:
+    await send(empty_kafka, *reports(1_000))
+    worker = replace(INGEST, gathers_seconds=5.0, at_once=2)
+    async with asyncio.timeout(100), running(worker, empty_kafka.model_copy(update={"batch_max": 10})):
+        await received(empty_kafka, 1_000)
+    assert await violations(empty_kafka) == {}
+
+
 async def test_a_message_owed_before_the_start_is_told(empty_kafka: Settings) -> None:
     async with role(empty_kafka, "notifier") as connection:
         feed = await Feed(NOTIFIER, empty_kafka, connection, partition=2).start()

@@ -177,6 +177,9 @@ class Consumer:
         if at in self.positions:
             self.positions[at] = offset
 
+    def highwater(self, at: TopicPartition) -> int:
+        return len(self.broker.logs[at.topic, at.partition])
+
     async def beginning_offsets(self, asked: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         await self._reach("offsets")
         return dict.fromkeys(asked, 0)
