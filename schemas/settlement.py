@@ -103,6 +103,8 @@ class RepaymentReturned(DerivedEvent):
     ``principal_instead_minor``, ``cash_moved_minor``: see RepaymentsReallocated; a refund that happens again may pay
     something else. ``finality`` is how the repayment settled by its days, None where the writer did not say:
     risk-scoring keeps a verdict on a provisional one, and a return it reads before that waits for it.
+    ``charges_settled_minor`` of charges was paid by refunds and credit balance, by no repayment, once it is undone,
+    and ``charges_owed_minor`` by nobody: limit-release alone knows whether an overpayment was held until then (E7).
     """
 
     repayment_id: RepaymentId
@@ -120,6 +122,8 @@ class RepaymentReturned(DerivedEvent):
     principal_instead_minor: ShareMinor = 0
     cash_moved_minor: BalanceMinor = 0
     finality: Finality | None = None
+    charges_owed_minor: ShareMinor = 0
+    charges_settled_minor: ShareMinor = 0
 
 
 class RepaymentsReallocated(DerivedEvent):

@@ -48,14 +48,18 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
     return state
 
 
-def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0) -> State:
+def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, held_minor: int = 0) -> State:
     """Let a credit balance pay, then owe as principal what settlement says is not owed as charges (PRINCIPAL, E7).
 
-    ``freed_minor`` of that is principal again already. What it says of cash beside purchases and parts is followed,
-    too (R20).
+    ``freed_minor`` of that is principal again already. What is returned of an overpayment that was held here until now
+    is ``held_minor``. What settlement says of cash beside purchases and parts is followed, too (R20).
     """
     ref, instead = event.event_id, max(0, event.principal_instead_minor - freed_minor)
     account = state.account.absorbed(ref)
+    if held_minor and isinstance(event, RepaymentReturned):
+        # Settlement let it pay charges, and they are not owed again: refunds pay them, and principal is left instead.
+        more = account.charges_minor - instead - event.charges_owed_minor
+        instead += max(0, min(held_minor, event.charges_settled_minor, more))
     if event.cash_moved_minor:
         account = replace(account, cash_used_minor=account.cash_used_minor + event.cash_moved_minor)
     if instead and profile.limit_basis != "TOTAL":

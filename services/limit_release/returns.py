@@ -61,7 +61,9 @@ def _taken_back(state: State, repayment: Repayment, tranche: Tranche) -> tuple[S
 
 def _replayed(scene: Scene, state: State, event: RepaymentReturned, freed_minor: int) -> State:
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
-    return absorbed(scene.profile, state, event, freed_minor)
+    known = state.repayments[event.repayment_id]
+    held_minor = event.credit_balance_minor if known.assessed and not known.joined else 0
+    return absorbed(scene.profile, state, event, freed_minor, held_minor)
 
 
 def _moved(state: State, since: int, *kinds: str) -> int:

@@ -23,7 +23,7 @@ from schemas.settlement import (
 from services.decision import Moment
 from services.policy import Profile
 from services.settlement.model import Debt, Repayment
-from services.settlement.replay import Replayed
+from services.settlement.replay import Replayed, charges, charges_settled
 
 Bucket = tuple[Standing, DebtComponent, str | None]
 Days = tuple[date, date]
@@ -104,6 +104,8 @@ def returned(
         restorable_minor=repayment.restorable_now_minor,
         credit_balance_minor=repayment.credit_balance_minor,
         finality="final" if repayment.final_on == repayment.credited_on else "provisional",
+        charges_owed_minor=charges(done.state.books.debts),
+        charges_settled_minor=charges_settled(done.state),
         reallocated=done.reallocated,
         principal_instead_minor=done.principal_instead_minor,
         cash_moved_minor=done.cash_moved_minor,

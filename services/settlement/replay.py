@@ -209,6 +209,22 @@ def history(state: Account) -> list[Fact]:
     return sorted(facts, key=key_of)
 
 
+def charges(debts: Iterable[Debt]) -> int:
+    """Return what of debts is charges, in minor units."""
+    return sum([debt.amount_minor for debt in debts if debt.component != "principal"])
+
+
+def charges_settled(state: Account) -> int:
+    """Return what of the charges not folded was paid by refunds and credit balance, by no repayment, in minor units."""
+    left = charges(state.base.debts) - charges(state.books.debts)
+    for fact in history(state):
+        if isinstance(fact, Repayment):
+            left -= charges(fact.portions)
+        elif fact.kind == "charges":
+            left += sum(fact.amounts)
+    return max(0, left)
+
+
 def trimmed(profile: Profile, state: Account, today: date) -> Account:
     """Fold what no return and no late report can reach any more; decide() asks when enough has come together."""
     if not state.complete or state.last_at is None:

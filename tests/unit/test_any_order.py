@@ -124,6 +124,38 @@ def test_e07_charges_taken_off_that_settlement_reads_after_the_return_of_what_pa
     assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 30 - off, 0)
 
 
+@pytest.mark.parametrize(("refund", "charges"), [(260, 0), (113, 40), (0, 70)])
+def test_e07_charges_a_late_refund_took_over_from_a_held_overpayment_are_principal_when_it_is_returned(
+    refund: int, charges: int
+) -> None:
+    # Settlement lets the overpayment pay the charge, here it is owed while that is held; then the refund is told late.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=83)
+    pipe.repay(200, rail="card")
+    pipe.now = FRIDAY + timedelta(hours=4)
+    at = {f"{hours}h": {"occurred_at": FRIDAY + timedelta(hours=hours)} for hours in (1, 2, 3)}
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=70, interest_minor=0, **at["1h"]))
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=393, **at["3h"]))
+    if refund:
+        pipe.take(builders.purchase_refunded(refund_id="f1", purchase_id="opening", to_debt_minor=refund, **at["2h"]))
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (393 - refund, 70)
+    pipe.give_back(200, rail="card", now=FRIDAY + timedelta(hours=5))
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (83 + 393 + 70 - refund - charges, charges)
+    assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (pipe.debt.principal_minor, charges)
+
+
+def test_e07_a_charge_read_before_the_return_that_settlement_read_after_it_stays_a_charge() -> None:
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=300)
+    pipe.repay(400, rail="card")
+    pipe.give_back(400, rail="card")
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=10, interest_minor=0, occurred_at=FRIDAY))
+    *others, charge = pipe.heard
+    place = next(n for n, fact in enumerate(others) if isinstance(fact, RepaymentReturned))
+    account = read([*others[:place], charge, *others[place:]])
+    assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (300, 10, 0)
+
+
 @pytest.mark.parametrize("off", [10, 30])
 def test_e07_a_return_told_by_an_older_writer_after_charges_were_taken_off_frees_no_principal(
     off: int,

@@ -69,12 +69,20 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
 
 def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
     report = builders.return_received(repayment_id="r1", amount_minor=250, fault="issuer")
-    told = facts.returned(PAID, report, NOW, after_final=True, done=Replayed(Account("a"), MOVED, 7, -5))
+    owed = Books((Debt("due", "fee", 7), Debt("due", "principal", 900)))
+    base = Books((Debt("due", "interest", 2), Debt("due", "principal", 800)))
+    accrued = {
+        ref: Entry(ref, "charges", FRIDAY, DAY, amounts) for ref, amounts in (("a", (0, 30, 9)), ("b", (-3, 0, 0)))
+    }
+    bought = {"c": Entry("c", "purchase", FRIDAY, DAY, (500,))}
+    other = replace(PAID, repayment_id="r2", portions=(Debt("due", "fee", 5), Debt("due", "principal", 60)))
+    after = Account("a", books=owed, base=base, entries={**accrued, **bought}, repayments={"r2": other})
+    told = facts.returned(PAID, report, NOW, after_final=True, done=Replayed(after, MOVED, 7, -5))
     assert said(told) == {
         "event_id": event_id("RepaymentReturned", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
         "caused_by": report.event_id, "repayment_id": "r1", "amount_minor": 250, "currency": "CNY", "code": "R01",
         "return_class": Reason.RETURNED_INSUFFICIENT_FUNDS, "fault": "issuer", "after_final": True,
-        "finality": "final",
+        "finality": "final", "charges_owed_minor": 7, "charges_settled_minor": 2 + 30 + 9 - 3 - 5 - 7,
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "parts": PARTS[::-1], "restorable_minor": 150, "credit_balance_minor": 40, "reallocated": MOVED,
         "principal_instead_minor": 7,
