@@ -114,12 +114,7 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
             | RestorationReversed()
             | LimitIncreaseDecided()
         ):
-            together = _together(event)
-            if together is not None and together.told_with is not None:  # another repayment's message tells of this one
-                return Decision(state, outcome="stale", reason="told_together")
-            if state.language is None:
-                return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
-            return _requested(policy, state, state.language, event, moment)
+            return _requested(policy, state, event, moment)
         case AccountOpened(language=language, timezone=timezone):
             return Decision(replace(state, language=language, timezone=timezone), wakes=True)
         case _:
@@ -128,19 +123,16 @@ def decide(policy: Channels, state: Account, event: Input, moment: Moment) -> De
 
 def notification_id(event: Told, channel: Channel) -> NotificationId:
     """Return the id of the message about what caused ``event``: facts of one commit share it."""
-    return _id_of(event.caused_by, _repayment_of(event), channel)
+    return _id_of(event.caused_by, _about(event)[0], channel)
 
 
 def _id_of(caused_by: EventId, repayment_id: RepaymentId | None, channel: Channel) -> NotificationId:
     return NotificationId(derived_id("notification", caused_by, repayment_id or "", channel))
 
 
-def _together(event: Told) -> Together | None:
-    return None if isinstance(event, LimitIncreaseDecided) else event.record.together
-
-
-def _repayment_of(event: Told) -> RepaymentId | None:
-    return None if isinstance(event, LimitIncreaseDecided) else event.repayment_id
+def _about(event: Told) -> tuple[RepaymentId | None, Together | None]:
+    """Return which repayment an event tells of, and what is told with it; a review of the limit tells of none."""
+    return (None, None) if isinstance(event, LimitIncreaseDecided) else (event.repayment_id, event.record.together)
 
 
 def retry_at(notification: Notification, now: datetime, after_seconds: int) -> datetime | None:
@@ -152,41 +144,53 @@ def retry_at(notification: Notification, now: datetime, after_seconds: int) -> d
     return now + timedelta(seconds=wait * (1 + JITTER * spread))
 
 
-def _requested(policy: Channels, state: Account, language: Language, event: Told, moment: Moment) -> Decision[Account]:
+def _requested(policy: Channels, state: Account, event: Told, moment: Moment) -> Decision[Account]:
     """Ask for one message a channel unless an event of the same commit asked before; all channels say the same."""
+    repayment_id, together = _about(event)
+    if together is not None and together.told_with is not None:  # another repayment's message tells of this one
+        return Decision(state, outcome="stale", reason="told_together")
+    if state.language is None:
+        return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
     owed = [
-        (at, channel) for channel in policy.names if (at := notification_id(event, channel)) not in state.notifications
+        (at, channel)
+        for channel in policy.names
+        if (at := _id_of(event.caused_by, repayment_id, channel)) not in state.notifications
     ]
     if not owed:
         return Decision(state, outcome="stale", reason="told_before")
-    template, version, text = _said(event, language, state.timezone)
-    repayment_id, together = _repayment_of(event), _together(event)
+    template, version, text = _said(event, state.language, state.timezone)
     others = together.tells_of if together else ()
     facts: list[Event] = []
     notifications = dict(state.notifications)
     for at, channel in owed:
-        probe = state.account_id == PROBE_ACCOUNT  # nobody is behind it
-        disabled = probe or channel in state.disabled
         told = Notification(
             notification_id=at,
             repayment_id=repayment_id,
             caused_by=event.caused_by,
             channel=channel,
-            language=language,
+            language=state.language,
             template=template,
             record_version=version,
             text=text,
             requested_at=moment.now,
-            state="suppressed" if disabled else "requested",
-            next_attempt_at=None if disabled else moment.now,
-            ended_at=moment.now if disabled else None,
+            next_attempt_at=moment.now,
         )
+        ended = _ended(state, channel)
+        if ended is not None:
+            told = replace(told, state="suppressed", next_attempt_at=None, ended_at=moment.now)
         for each in (told, *_beside(told, others)) if others else (told,):
             notifications[each.notification_id] = each
             facts.append(_request(state, each, moment))
-            if disabled:
-                facts.append(_suppressed(state, each, moment, "no_channel" if probe else "endpoint_disabled"))
+            if ended is not None:
+                facts.append(_suppressed(state, each, moment, ended))
     return Decision(replace(state, notifications=notifications), tuple(facts))
+
+
+def _ended(state: Account, channel: Channel) -> SuppressedReason | None:
+    """Return why nothing is sent through a channel; None where it is. Nobody is behind the probe."""
+    if state.account_id == PROBE_ACCOUNT:
+        return "no_channel"
+    return "endpoint_disabled" if channel in state.disabled else None
 
 
 def _request(state: Account, told: Notification, moment: Moment) -> NotificationRequested:
