@@ -1,10 +1,12 @@
 """What risk-scoring keeps of accounts, by the batch."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final
 from uuid import UUID
 
 from schemas.account import FundingAccountLinked
@@ -17,7 +19,18 @@ from services.decision import Input
 from services.prior import ANY_RAIL, Prior
 from services.risk_scoring import rows
 from services.risk_scoring.credit import Credit
-from services.risk_scoring.model import Account, Assessment, Cycle, Strike, Table, Trial, Use, Warned, Watch
+from services.risk_scoring.model import (
+    Account,
+    Assessment,
+    Cycle,
+    FundingAccount,
+    Strike,
+    Table,
+    Trial,
+    Use,
+    Warned,
+    Watch,
+)
 from services.risk_scoring.outcomes import Outcome, Part
 from services.risk_scoring.trials import Stage, broken
 from services.runtime.postgres import Row, columns, instant, listed
@@ -25,9 +38,9 @@ from services.runtime.worker import Saved, Store
 from services.statements import Month
 from services.values import replace
 
-T = TypeVar("T")
-NONE = (0, 0)
 WAITING = (RepaymentReturned, RepaymentsReallocated)
+NOBODY: Final = Account("")
+"""Of whom nothing is known: what is read of an account is changed in it, in a fifth of the time of __init__."""
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
 # The accounts ($1); funding accounts, strikes of 400 days and uses of the cap of 100 days of those whose verdict may
 # need them ($2); running holds of those that were linked ($3); what was assessed of the repayments named ($4), and what
@@ -190,50 +203,68 @@ def ask(inputs: Sequence[Input]) -> Sequence[object]:
     return (sorted(accounts), sorted(whole), sorted(linked), sorted(named), *columns(sources, 2), settled, read)
 
 
+@dataclass
+class Besides:
+    """What is kept of an account beside its row, gathered row by row; each field is the one of Account."""
+
+    funding: dict[str, FundingAccount] = field(default_factory=dict)
+    assessments: dict[str, Assessment] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    exposed_minor: int = 0
+    held_minor: int = 0
+    warned: dict[str, Warned] = field(default_factory=dict)
+    uses: dict[str, Use] = field(default_factory=dict)
+    lately: dict[str, tuple[datetime, int]] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
+
+
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with what its verdict may need."""
     champion = None if row["champion"] is None else _table(row["champion"])
-    trial = _trial(row["trial"])
     watch = None if champion is None else _watch(row["watch"], champion)
     if watch is not None and watch.broken is not None:
         champion = watch.before
-    found: dict[str, Account] = {event.account_id: Account(event.account_id, champion=champion) for event in inputs}
-    for known in listed(row["accounts"]):
-        found[known["account_id"]] = account(known, champion)
-    for kept in listed(row["kept"]):
-        if kept["account_id"] in found:
-            found[kept["account_id"]] = _with(found[kept["account_id"]], kept, instant(kept["at"]))
-    if trial is not None or watch is not None:
-        found = {at: replace(state, trial=trial, watch=watch) for at, state in found.items()}
-    return _exposed(_guarded(_unread(found, inputs, row), row), row)
+    portfolio = {each["product"]: int(each["minor"]) for each in listed(row["portfolio"])}
+    relief = json.loads(row["relief"] or "{}")
+    of_all = {"champion": champion, "trial": _trial(row["trial"]), "watch": watch, "relief": relief}
+    found = {known["account_id"]: account(known) for known in listed(row["accounts"])}
+    kept = _besides(inputs, row)
+    return {
+        at: replace(
+            found.get(at) or replace(NOBODY, account_id=at),
+            portfolio_minor=portfolio,
+            **of_all,
+            **(vars(kept[at]) if at in kept else {}),
+        )
+        for at in dict.fromkeys(event.account_id for event in inputs)
+    }
 
 
-def _unread(found: dict[str, Account], inputs: Sequence[Input], row: Row) -> dict[str, Account]:
-    """Add which repayments that replays moved were not read yet."""
+def _besides(inputs: Sequence[Input], row: Row) -> Mapping[str, Besides]:
+    """Gather what is kept beside the accounts' own rows, and of some accounts that no input is about."""
+    found: defaultdict[str, Besides] = defaultdict(Besides)
+    for each in listed(row["kept"]):
+        _keep(found[each["account_id"]], each, instant(each["at"]))
+    for each in listed(row["outcomes"]):
+        found[each["account_id"]].outcomes[each["repayment_id"]] = outcome(each)
+    for each in listed(row["exposed"]):
+        known = found[each["account_id"]]
+        known.exposed_minor, known.held_minor = int(each["minor"]), int(each["held"])
+    for each in listed(row["warned"]):
+        word = Warned(each["kind"], each["name"], _sure(each["at"]), instant(each["ended_at"]))
+        found[each["account_id"]].warned[f"{word.kind}:{word.name}"] = word
+    for each in listed(row["uses"]):
+        if each["users"]:
+            use = Use(each["name"], instant(each["first_at"]), each["users"])
+            found[each["account_id"]].uses[use.name] = use
+    for each in listed(row["lately"]):
+        found[each["account_id"]].lately[each["repayment_id"]] = _sure(each["repaid_at"]), each["amount_minor"]
     read = {UUID(one) for one in json.loads(row["read"] or "[]")}
     for event in inputs:
         unread = {name for name in _moved(event) if _settled_as(name) not in read}
         if unread:
-            state = found[event.account_id]
-            found[event.account_id] = replace(state, unread=state.unread | unread)
+            found[event.account_id].unread |= unread
     return found
-
-
-def _guarded(found: dict[str, Account], row: Row) -> dict[str, Account]:
-    """Add what guards ask; most accounts have a recent repayment and nothing else of it."""
-    for each in listed(row["warned"]):
-        word = Warned(each["kind"], each["name"], _sure(each["at"]), instant(each["ended_at"]))
-        state = found[each["account_id"]]
-        found[state.account_id] = replace(state, warned={**state.warned, f"{word.kind}:{word.name}": word})
-    for each in listed(row["uses"]):
-        if each["users"]:
-            state, use = found[each["account_id"]], Use(each["name"], instant(each["first_at"]), each["users"])
-            found[state.account_id] = replace(state, uses={**state.uses, use.name: use})
-    for each in listed(row["lately"]):
-        state, at = found[each["account_id"]], (_sure(each["repaid_at"]), each["amount_minor"])
-        found[state.account_id] = replace(state, lately={**state.lately, each["repayment_id"]: at})
-    relief = json.loads(row["relief"] or "{}")
-    return {at: replace(state, relief=relief) for at, state in found.items()} if relief else found
 
 
 def _sure(text: str) -> datetime:
@@ -261,27 +292,6 @@ def _watch(told: str | None, champion: Table) -> Watch | None:
     return Watch(row["version"], _sure(row["began_at"]), before, found)
 
 
-def _exposed(found: dict[str, Account], row: Row) -> dict[str, Account]:
-    """Add what became of the repayments named, what is exposed today, and what is held beyond it."""
-    portfolio = {each["product"]: int(each["minor"]) for each in listed(row["portfolio"])}
-    sums = {each["account_id"]: (int(each["minor"]), int(each["held"])) for each in listed(row["exposed"])}
-    outcomes: dict[str, dict[str, Outcome]] = {}
-    for each in listed(row["outcomes"]):
-        outcomes.setdefault(each["account_id"], {})[each["repayment_id"]] = outcome(each)
-    if not (portfolio or outcomes or sums):
-        return found
-    return {
-        at: replace(
-            state,
-            outcomes=outcomes.get(at, state.outcomes),
-            exposed_minor=sums.get(at, NONE)[0],
-            held_minor=sums.get(at, NONE)[1],
-            portfolio_minor=portfolio,
-        )
-        for at, state in found.items()
-    }
-
-
 @lru_cache(maxsize=4)
 def _table(artefact: str) -> Table:
     """Read a table of returns once: what is computed of it is then there, too."""
@@ -307,14 +317,14 @@ def save(changes: Sequence[tuple[Account, Account]]) -> Saved:
     return Saved((*kept, *rows.became(changes), *rows.tried(changes), *rows.warned(changes)), guarded=len(accounts))
 
 
-def account(row: Row, champion: Table | None = None) -> Account:
+def account(row: Row) -> Account:
     """Return an account of its row, without what else is kept of it."""
-    return Account(
+    return replace(
+        NOBODY,
         account_id=row["account_id"],
         credit_limit_minor=row["credit_limit_minor"],
         cycle=Cycle(instant(row["cycle_started_at"]), row["settled_minor"], row["before_minor"]),
         tier=row["tier"],
-        champion=champion,
         version=row["version"],
         limit_at=instant(row["limit_at"]),
         credit=Credit(
@@ -337,16 +347,19 @@ def _months(figures: Sequence[int]) -> tuple[Month, ...]:
     return tuple(Month(*figures[n : n + size]) for n in range(0, len(figures), size))
 
 
-def _with(state: Account, row: Row, at: datetime | None) -> Account:
+def _keep(known: Besides, row: Row, at: datetime | None) -> None:
     """Add one row to the account it is of; of two about one assessment the one with its hold comes last."""
+    name = row["name"]
     if row["kind"] == "funding" or at is None:
-        known = state.funding_account(row["name"])
-        return state.fund(replace(known, verified=row["verified"], linked_at=at))
-    if row["kind"] == "strike":
-        known = state.funding_account(row["name"])
-        return state.fund(known.struck(Strike(row["repayment_id"], at)))
-    hold = None if row["hold"] is None else RiskAssessed.model_validate_json(row["hold"])
-    return state.put(Assessment(row["repayment_id"], row["name"], at, row["minor"], hold, instant(row["repaid_at"])))
+        source = known.funding.get(name) or FundingAccount(name)
+        known.funding[name] = replace(source, verified=row["verified"], linked_at=at)
+    elif row["kind"] == "strike":
+        source = known.funding.get(name) or FundingAccount(name)
+        known.funding[name] = source.struck(Strike(row["repayment_id"], at))
+    else:
+        hold = None if row["hold"] is None else RiskAssessed.model_validate_json(row["hold"])
+        kept = Assessment(row["repayment_id"], name, at, row["minor"], hold, instant(row["repaid_at"]))
+        known.assessments[kept.repayment_id] = kept
 
 
 def outcome(row: Row) -> Outcome:
