@@ -216,7 +216,7 @@ def faster(profile: Profile, asked: Question, given: Verdict) -> tuple[Faster, .
     if not asked.verified and sooner(_back(profile, replace(asked, verified=True)), had, now):
         ways.append("verified_account")
     smaller = min(asked.restorable_minor, asked.instant_left_minor)
-    if smaller < asked.amount_minor:
+    if 0 < smaller < asked.amount_minor:
         other = replace(asked, amount_minor=smaller, restorable_minor=smaller)
         if sooner(_back(profile, other), had, now):
             ways.append("within_cap")
