@@ -9,12 +9,14 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from services.statements import KEPT_MONTHS, SCORED_MONTHS, Month
+from services.values import at_once
 
 Months = tuple[Month, ...]
 BEFORE: Final = Month(at_ms=0, bill_minor=0, limit_minor=0)
 """The time before the first statement."""
 
 
+@at_once
 @dataclass(frozen=True)
 class Credit:
     """How an account was used and repaid, and what was made of it.

@@ -15,7 +15,7 @@ from services.prior import Feature, Prior
 from services.risk_scoring.credit import NOTHING_KNOWN, Credit
 from services.risk_scoring.outcomes import Outcome
 from services.risk_scoring.trials import Broken, Comparison, Said, in_canary
-from services.values import replace
+from services.values import at_once, replace
 
 WHY: Mapping[Feature, Reason] = {
     "strikes": Reason.HOLD_PRIOR_RETURN,
@@ -70,6 +70,7 @@ class FundingAccount:
         return sum(strike.struck_at > since for strike in self.strikes)
 
 
+@at_once
 @dataclass(frozen=True)
 class Assessment:
     """What is kept of the verdict on a repayment that its rail may take back.

@@ -218,6 +218,9 @@ class Besides:
     unread: frozenset[str] = frozenset()
 
 
+NOTHING: Final = Besides()
+
+
 def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     """Return the account of every input, with what its verdict may need."""
     champion = None if row["champion"] is None else _table(row["champion"])
@@ -226,18 +229,12 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
         champion = watch.before
     portfolio = {each["product"]: int(each["minor"]) for each in listed(row["portfolio"])}
     relief = json.loads(row["relief"] or "{}")
-    of_all = {"champion": champion, "trial": _trial(row["trial"]), "watch": watch, "relief": relief}
+    seen = {"champion": champion, "trial": _trial(row["trial"]), "watch": watch, "relief": relief}
+    of_all = {**seen, "portfolio_minor": portfolio}
     found = {known["account_id"]: account(known) for known in listed(row["accounts"])}
     kept = _besides(inputs, row)
-    return {
-        at: replace(
-            found.get(at) or replace(NOBODY, account_id=at),
-            portfolio_minor=portfolio,
-            **of_all,
-            **(vars(kept[at]) if at in kept else {}),
-        )
-        for at in dict.fromkeys(event.account_id for event in inputs)
-    }
+    named = dict.fromkeys(event.account_id for event in inputs)
+    return {at: replace(found.get(at) or Account(at), **of_all, **vars(kept.get(at, NOTHING))) for at in named}
 
 
 def _besides(inputs: Sequence[Input], row: Row) -> Mapping[str, Besides]:
