@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.mutation.__main__ import FILES, SERVICES
 from tests.mutation.numbers import changed, numbers
-from tests.mutation.outcome import KILLED_MIN, figures_kept
+from tests.mutation.outcome import KILLED_MIN, figures_kept, undecorated
 
 ROOT = Path(__file__).parents[2]
 BELOW = {
@@ -52,6 +52,11 @@ def test_a_file_is_held_by_tests_there_are() -> None:
     for _, tests in SERVICES.values():
         for name in tests:
             assert (ROOT / "tests" / "unit" / f"{name}.py").exists(), name
+
+
+def test_a_class_is_decorated_after_it_whatever_decorates_it() -> None:
+    text = "@outer\n@inner(frozen=True)\nclass A:\n    x = 1\n\n\ny = A()\n"
+    assert undecorated(text) == "class A:\n    x = 1\nA = outer(inner(frozen=True)(A))\n\n\ny = A()\n"
 
 
 def test_a_number_outside_functions_is_found_and_made_another_one() -> None:

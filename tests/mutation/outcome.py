@@ -103,9 +103,11 @@ def undecorated(text: str) -> str:
     lines = text.splitlines()
     for node in reversed(ast.parse(text).body):
         if isinstance(node, ast.ClassDef) and node.decorator_list:
-            (decorator,) = node.decorator_list
-            lines.insert(node.end_lineno or 0, f"{node.name} = {ast.unparse(decorator)}({node.name})")
-            del lines[decorator.lineno - 1 : decorator.end_lineno]
+            made, decorators = node.name, node.decorator_list
+            for decorator in reversed(decorators):
+                made = f"{ast.unparse(decorator)}({made})"
+            lines.insert(node.end_lineno or 0, f"{node.name} = {made}")
+            del lines[decorators[0].lineno - 1 : decorators[-1].end_lineno]
     return "\n".join((*lines, ""))
 
 
