@@ -62,7 +62,7 @@ WORKER = Worker(
     decide=decide,
     keeps=STORE,
     gathers_seconds=1.0,
-    at_once=8,
+    at_once=4,
 )
 app = host(WORKER, Observer)
 app.service(Watch)
