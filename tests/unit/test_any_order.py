@@ -12,13 +12,15 @@ from typing_extensions import override
 
 from schemas.account import AccountOpened, ChargesAccrued
 from schemas.event import Event
-from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
+from schemas.ids import RepaymentId
+from schemas.settlement import Reallocation, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Timer, TimerFired
 from services.limit_release import domain as limit_release
 from services.limit_release.model import Account, State
+from services.limit_release.movements import absorbed, freed
 from services.settlement.model import drawn
 from tests import builders
-from tests.unit.given import FRIDAY, Pipe, check_ledger, check_repayment, moment, only
+from tests.unit.given import FRIDAY, Pipe, check_ledger, check_repayment, moment, only, profile
 from tests.unit.test_properties import AMOUNTS, LIMIT, POLICIES, Step, event_of
 
 
@@ -195,6 +197,36 @@ def test_e07_what_a_held_overpayment_paid_of_principal_is_used_until_the_charges
     pipe.repay(356, ref="r2", at=pipe.now)
     assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (60, 0)
     assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (60, 0)
+
+
+@pytest.mark.parametrize(
+    ("held", "settled", "owed", "told", "moved"),
+    [(40, 30, 5, 7, 37), (20, 30, 5, 7, 27), (40, 99, 5, 7, 45), (0, 30, 5, 7, 7), (40, 30, 60, 0, 0)],
+)
+def test_e07_what_of_charges_is_principal_is_within_what_was_held_what_refunds_paid_and_what_is_not_owed(
+    held: int, settled: int, owed: int, told: int, moved: int
+) -> None:
+    said = {"charges_settled_minor": settled, "charges_owed_minor": owed, "principal_instead_minor": told}
+    event = builders.repayment_returned(reallocated=(), **said)
+    before = Account(builders.ACCOUNT, charges_minor=50, used_debt_minor=100, available_minor=900)
+    after = absorbed(profile(), State(before), event, held_minor=held).account
+    assert (after.used_debt_minor, after.charges_minor, after.available_minor) == (100 + moved, 50 - moved, 900 - moved)
+    assert [(j.kind, j.ref) for j in after.journals] == ([("REALLOCATE", event.event_id)] if moved else [])
+
+
+@pytest.mark.parametrize(
+    ("basis", "corrected", "deltas", "taken"),
+    [("PRINCIPAL", 10, (), 7), ("PRINCIPAL", 10, (-4, 1), 4), ("PRINCIPAL", 3, (), 3), ("TOTAL", 10, (), 0)],
+)
+def test_e07_a_return_takes_back_no_more_than_was_freed_than_it_paid_and_than_others_do_not_pay_again(
+    basis: str, corrected: int, deltas: tuple[int, ...], taken: int
+) -> None:
+    moved = (Reallocation(RepaymentId("other"), *deltas),) if deltas else ()
+    state = State(Account(builders.ACCOUNT, corrected_minor=corrected, credit_balance_minor=20))
+    event = builders.repayment_returned(reallocated=moved)
+    after, amount = freed(profile({"limit_basis": basis}), state, event, 7)
+    assert amount == taken
+    assert (after.account.corrected_minor, after.account.credit_balance_minor) == (corrected - taken, 20 - taken)
 
 
 KINDS = st.sampled_from(["repay", "repay", "return", "charge", "charge", "buy", "refund", "pay_out"])
