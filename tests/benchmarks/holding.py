@@ -1,6 +1,6 @@
 """What deciding by the formula costs: five workers with it, against the same five with the schedule, in pairs.
 
-python -m tests.benchmarks.holding [--pairs 3] [--latency-seconds 20] [--backlog 20000]
+python -m tests.benchmarks.holding [--pairs 4] [--latency-seconds 20] [--backlog 20000]
 """
 
 import argparse
@@ -29,8 +29,8 @@ from tests.benchmarks.watching import RATES, Pair, costs, show
 RAIL: Final = "direct_debit"
 """It may take money back, so a method decides; so little is repaid that both give all of it back at once."""
 SIDES: Final = (Method.SCHEDULE.value, Method.FORMULA.value)
-ACCOUNTS: Final = 4_000
-"""So many that three pairs leave every account within the schedule's instant cap."""
+ACCOUNTS: Final = 6_000
+"""So many that four pairs leave every account within the schedule's instant cap."""
 
 
 def side(method: str, folder: Path) -> Contender:
@@ -78,7 +78,7 @@ def _asked(asked: argparse.Namespace, number: int) -> Asked:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when the formula costs at most 5 % of every figure more than the schedule, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.holding", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--accounts", type=int, default=ACCOUNTS)
     parser.add_argument("--latency-seconds", type=float, default=20.0, help="length of each open loop")
     parser.add_argument("--backlog", type=int, default=20_000, help="repayments drained by each side")

@@ -1,6 +1,6 @@
 """What watching costs: five workers with the lag monitor beside them and all six scraped, against five alone, in pairs.
 
-python -m tests.benchmarks.watching [--pairs 3] [--latency-seconds 20] [--backlog 20000] [--scrape-seconds 15]
+python -m tests.benchmarks.watching [--pairs 4] [--latency-seconds 20] [--backlog 20000] [--scrape-seconds 15]
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any, Final
 
 import httpx
@@ -129,14 +129,19 @@ def figures(turn: Turn) -> dict[str, float | None]:
 
 
 def costs(pairs: Sequence[Pair], names: tuple[str, str] = (OURS.name, WATCHED)) -> dict[str, dict[str, Any]]:
-    """Return each figure of both sides, their ratios less one, and the median of these; None when saturated."""
+    """Return each figure of both sides, and what the second costs; None when saturated.
+
+    The side that goes second in a pair tends to be slower, whichever it is: the cost is the geometric mean of the
+    median ratios of both orders, less one.
+    """
     found: dict[str, dict[str, Any]] = {}
     without, beside = names
     sides = [(figures(pair[without]), figures(pair[beside])) for pair in pairs]
     for name in sides[0][0]:
         both = [(alone[name], watched[name]) for alone, watched in sides]
-        known = [watched / alone - 1 for alone, watched in both if alone and watched]
-        cost = median(known) if len(known) == len(both) else None
+        known = [watched / alone for alone, watched in both if alone and watched]
+        orders = [order for order in (known[::2], known[1::2]) if order]
+        cost = geometric_mean(map(median, orders)) - 1 if len(known) == len(both) else None
         found[name] = {"alone_watched": both, "cost": cost, "met": cost is not None and cost <= COST_MAX}
     return found
 
@@ -144,7 +149,7 @@ def costs(pairs: Sequence[Pair], names: tuple[str, str] = (OURS.name, WATCHED)) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when watching costs at most so much, 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.watching", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--latency-seconds", type=float, default=20.0, help="length of each open loop")
     parser.add_argument("--backlog", type=int, default=20_000, help="repayments drained by each side")
@@ -171,7 +176,7 @@ def show(
 ) -> None:
     """Print each figure of both sides, pair by pair, and what the second costs."""
     shown = Table(title=title, title_justify="left")
-    for head in ("figure", *names, "median cost", f"at most {COST_MAX:.0%}"):
+    for head in ("figure", *names, "cost", f"at most {COST_MAX:.0%}"):
         shown.add_column(head, justify="left" if head == "figure" else "right")
     for name, each in found.items():
         alone, watched = (" ".join(_text(value) for value in side) for side in zip(*each["alone_watched"], strict=True))
