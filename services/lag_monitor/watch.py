@@ -28,6 +28,7 @@ INVARIANT_SECONDS: Final = 60.0
 CHECK_REST: Final = 10
 """Of the time, no more than one part in so many is spent on counting what breaks an invariant."""
 STANDBY_SECONDS: Final = 1.0
+CLOSE_SECONDS: Final = 2.0
 KAFKA_SECONDS: Final = 45.0
 """What Kafka is asked for at once is answered within this, or another session asks: after a broker's restart its client
 may wait for ever, and nothing would be counted meanwhile."""
@@ -123,7 +124,9 @@ class Leader:
         self.ledger.snapshot = None
         if self._checking is not None:
             self._checking.cancel()
-            await asyncio.wait([self._checking], timeout=1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await asyncio.gather(self._checking, return_exceptions=True)
         for stop in (self.reader and self.reader.stop, self.admin and self.admin.close):
             with suppress(*TRANSIENT, KafkaError):
                 if stop is not None:
