@@ -57,11 +57,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _left_out() -> tuple[str, ...]:
-    """Name the markers not selected; the data set is not ours to ship, so who has it says where it is."""
-    named = [] if os.getenv("OTB_CI") == "1" else list(BUILD_MACHINE)
-    unshipped = [] if os.getenv("OTB_RISK_DATASET") else ["dataset"]
-    engine = os.getenv("OTB_ENGINE") == "1"
-    return tuple(name for name in dict.fromkeys(("engine", *named, *unshipped)) if name != "engine" or not engine)
+    """Name the markers not selected."""
+    engine = () if os.getenv("OTB_ENGINE") == "1" else ("engine",)
+    return engine if os.getenv("OTB_CI") == "1" else (*engine, *BUILD_MACHINE)
 
 
 def pytest_report_header() -> list[str]:
@@ -70,7 +68,7 @@ def pytest_report_header() -> list[str]:
     chosen = [name for name in BUILD_MACHINE if name not in left_out]
     told = [f"tests marked {', '.join(chosen)}: selected"] if chosen else []
     if "dataset" in left_out:
-        told.append("tests marked dataset: left out (OTB_RISK_DATASET names the file; deploy/policy/models/DATA.md)")
+        told.append("tests marked dataset: left out (where the file is had: deploy/policy/models/DATA.md)")
     others = [name for name in left_out if name != "dataset"]
     return (
         [*told, f"tests marked {', '.join(others)}: left out (OTB_CI=1 selects them, OTB_ENGINE=1 engine)"]

@@ -14,7 +14,7 @@ from tests.debian import program
 pytestmark = pytest.mark.debian
 RUN: Final = Path(__file__).parents[2] / ".ci" / "run"
 THERE: Final = ("promtool", "amtool", "javac", "go", "dockerd", "docker-compose", "debootstrap", "iptables-save")
-TARGETS: Final = ("setup", "seeds", "engine", "planted", "check", "test")
+TARGETS: Final = ("setup", "seeds", "engine", "planted", "check", "training", "test")
 BESIDE: Final = ("engine", "planted")
 MAKE: Final = """#!/bin/sh
 echo "$1 $(nice) $OTB_CI" >> made
