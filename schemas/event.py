@@ -55,7 +55,7 @@ def milliseconds_between(start: datetime, end: datetime) -> int:
 
 def to_millisecond(instant: datetime) -> datetime:
     """Return ``instant`` in UTC, cut to the millisecond."""
-    utc = instant.astimezone(UTC)
+    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 

@@ -79,7 +79,7 @@ async def _applied(
     counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
     dead = counts["dead_lettered"]  # what comes back was counted when it came
     after = limit if batch.again_of else limit.after(good=counts.total() - dead, dead=dead)
-    again = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None)
+    again = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None) if repeated else {}
     progress = Progress(batch.moves, again, after.in_a_row)
     several = bool(asides or folded.wakes or batch.again_of)
     async with connection.transaction() if several else nullcontext():

@@ -80,7 +80,7 @@ class Limit:
         if good + dead >= SHARE_FLOOR and dead > (good + dead) * self.share_max:
             raise InvariantBroken(f"{dead} dead letters in {good + dead} records: refusing to go on")
         half = 2 if good + dead > WINDOW else 1
-        return replace(self, in_a_row=in_a_row, good=good // half, dead=dead // half)
+        return Limit(self.share_max, self.in_a_row_max, in_a_row, good // half, dead // half)
 
 
 async def put_aside(connection: Connection, asides: Sequence[Aside]) -> None:

@@ -1,10 +1,11 @@
 """Which records are new, what a batch knows before it decides, and how far each partition was read."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from uuid import UUID
+
+from pydantic_core import from_json
 
 from services.runtime.postgres import Connection, Row, columns, one, shifted
 
@@ -68,8 +69,7 @@ def reading(reads: str) -> str:
 
 def known_digests(row: Row) -> dict[UUID, int]:
     """Return the digest of each event that is known."""
-    found: dict[str, int] = json.loads(row["known"] or "{}")
-    return {UUID(event_id): digest for event_id, digest in found.items()}
+    return {UUID(event_id): digest for event_id, digest in from_json(row["known"] or "{}").items()}
 
 
 async def positions(

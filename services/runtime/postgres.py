@@ -1,6 +1,5 @@
 """PostgreSQL: one connection per loop, as the service's own role, with a deadline on everything."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -8,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 import asyncpg
+from pydantic_core import from_json
 
 from services.runtime.errors import ConfigurationError, InvariantBroken
 from services.runtime.settings import Settings
@@ -101,8 +101,7 @@ def shifted(sql: str, by: int) -> str:
 
 def listed(found: str | None) -> list[Row]:
     """Return the rows of a json_agg(), which is null for none."""
-    rows: list[Row] = json.loads(found) if found else []
-    return rows
+    return cast(list[Row], from_json(found)) if found else []
 
 
 def instant(found: str | None) -> datetime | None:

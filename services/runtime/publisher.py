@@ -73,6 +73,8 @@ class Publisher:
 
     async def settle(self) -> None:
         """Wait until all that was sent is acknowledged; raise what the producer raises otherwise, once."""
+        if not self._pending:
+            return
         pending, self._pending = self._pending, {}  # what failed stays failed: it is sent again from the outbox
         async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
             for publication_id, futures in pending.items():
