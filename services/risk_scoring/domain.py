@@ -300,7 +300,7 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
         funding_account_id=event.funding_account_id,
         assessed_at=asked.now,
         instant_minor=verdict.at_once_minor(asked.now),
-        hold=fact if fact.outcome == "observe" else None,
+        hold=fact if fact.outcome == "observe" and event.repayment_id not in state.early else None,
         repaid_at=event.repaid_at,
     )
     lately, uses = remembered(state, event)
@@ -312,7 +312,8 @@ def _kept(state: Account, event: RepaymentSettled, fact: RiskAssessed, asked: Qu
 def _early(state: Account, event: Input, now: datetime) -> bool:
     """Tell whether what an event names is still to be read, as after a broker lost records: it waits, WAITS at most.
 
-    What settles waits for nothing, and of a return whose repayment was final nothing is kept that it could wait for.
+    What settles waits for nothing (exposure.py keeps what it moves), and of a return whose repayment was final nothing
+    is kept that it could wait for.
     """
     match event:
         case HoldReleaseApproved() | HoldExtended() | RepaymentReturned(finality="provisional"):

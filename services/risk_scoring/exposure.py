@@ -14,6 +14,8 @@ from services.risk_scoring.outcomes import Outcome, changed, outcome_of
 from services.values import replace
 
 UNBOUNDED: Final = 2**62
+EARLY_MAX: Final = 100
+"""Of so many repayments of an account it is kept what was moved before they were read; the oldest goes first."""
 WHOLE: Final = 10_000
 LOW_RISK: Final = frozenset(("A", "B"))
 """The tiers whose instant cap is wider while a relief is in force (L17)."""
@@ -76,10 +78,10 @@ def narrow(asked: Question) -> Question:
 
 def followed(policy: Profiles, decision: Decision[Account], event: Input, moment: Moment) -> Decision[Account]:
     """Return a decision with what it did to the outcomes, and to what is exposed today."""
-    state, today = decision.state, moment.now.astimezone(UTC).date()
+    state, today = _noted(decision.state, event), moment.now.astimezone(UTC).date()
     after = list(_outcomes(policy, decision, event, today))
     if not after:
-        return decision
+        return decision if state is decision.state else decision._replace(state=state)
     exposed, held, portfolio = state.exposed_minor, state.held_minor, dict(state.portfolio_minor)
     for outcome in after:
         moved, later = _shift(state.outcomes.get(outcome.repayment_id), outcome, today)
@@ -89,6 +91,19 @@ def followed(policy: Profiles, decision: Decision[Account], event: Input, moment
     outcomes = {**state.outcomes, **{outcome.repayment_id: outcome for outcome in after}}
     known = replace(state, exposed_minor=exposed, held_minor=held, portfolio_minor=portfolio, outcomes=outcomes)
     return decision._replace(state=known)
+
+
+def _noted(state: Account, event: Input) -> Account:
+    """Return an account with what a settlement moved of repayments still to be read; its own repayment is read now."""
+    if not isinstance(event, RepaymentSettled) or not (state.unread or state.early):
+        return state
+    early, unread = dict(state.early), state.unread.difference((event.repayment_id,))
+    early.pop(event.repayment_id, None)
+    for change in event.reallocated:
+        name = change.repayment_id
+        if name in unread and name not in state.outcomes:
+            early[name] = early.get(name, 0) + change.restorable_delta_minor
+    return replace(state, unread=unread, early=dict(list(early.items())[-EARLY_MAX:]))
 
 
 def _shift(before: Outcome | None, after: Outcome, today: date) -> tuple[int, int]:
@@ -110,7 +125,9 @@ def _outcomes(policy: Profiles, decision: Decision[Account], event: Input, today
             yield from _moved(decision.state, event)
             fact = decision.events[0]
             if event.finality != "final" and isinstance(fact, RiskAssessed):
-                yield outcome_of(policy.of(event.product), event, fact)
+                begun = outcome_of(policy.of(event.product), event, fact)
+                early = decision.state.early.get(event.repayment_id)
+                yield begun.moved(early) if early else begun
         case RepaymentReturned():
             yield from _moved(decision.state, event)
             if event.repayment_id in known:

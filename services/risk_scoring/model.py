@@ -182,7 +182,7 @@ class Account:
     ``watch`` is of the champion, ``watched`` what it and the model before it said. ``uses`` are of the funding accounts
     this batch's repayments come from, ``lately`` when what of the last two days was repaid, and how much. ``relief`` is
     how wide a product's instant cap of tiers A and B is, in basis points of itself, none where it is as ever.
-    ``unread`` are repayments that replays of this batch moved and that were not read when it began.
+    ``unread`` are repayments this batch moves that were not read yet, ``early`` is what settlements moved of such ones.
     """
 
     account_id: str
@@ -208,6 +208,7 @@ class Account:
     lately: Mapping[str, tuple[datetime, int]] = field(default_factory=dict)
     relief: Mapping[str, int] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
+    early: Mapping[str, int] = field(default_factory=dict)
 
     def deciding(self, profile: Profile) -> Profile:
         """Return ``profile`` with the table of returns that decides for this account: the champion's, or a canary's."""

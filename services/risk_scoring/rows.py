@@ -61,12 +61,13 @@ def tried(changes: Sequence[tuple[Account, Account]]) -> tuple[object, ...]:
 
 
 def credit_columns(state: Account) -> tuple[object, ...]:
-    """Return the columns of how an account was used and repaid."""
+    """Return the columns of how an account was used and repaid, and of what was moved early."""
     one = state.credit
     figures = list(chain.from_iterable(one.months))
     scored = (figures, one.score, state.tier)
     since = (one.returned_at, one.refused_at, one.closed_at)
-    return (one.product, one.currency, one.opened_at, *scored, *since, one.review_on, one.reviews)
+    early = json.dumps(state.early) if state.early else "{}"
+    return (one.product, one.currency, one.opened_at, *scored, *since, one.review_on, one.reviews, early)
 
 
 def assessment_row(account_id: str, one: Assessment) -> tuple[object, ...]:

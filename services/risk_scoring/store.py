@@ -38,7 +38,6 @@ from services.runtime.worker import Saved, Store
 from services.statements import Month
 from services.values import replace
 
-WAITING = (RepaymentReturned, RepaymentsReallocated)
 NOBODY: Final = Account("")
 """Of whom nothing is known: what is read of an account is changed in it, in a fifth of the time of __init__."""
 INSTANTS = ("repaid_at", "settled_at", "assessed_at", "fast_until", "fast_at", "slow_at", "returned_at")
@@ -127,7 +126,7 @@ guarded AS (
     before_minor = excluded.before_minor, version = excluded.version, limit_at = excluded.limit_at,
     product = excluded.product, currency = excluded.currency, opened_at = excluded.opened_at, months = excluded.months,
     score = excluded.score, tier = excluded.tier, returned_at = excluded.returned_at, refused_at = excluded.refused_at,
-    closed_at = excluded.closed_at, review_on = excluded.review_on, reviews = excluded.reviews
+    closed_at = excluded.closed_at, review_on = excluded.review_on, reviews = excluded.reviews, early = excluded.early
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 linked AS (
@@ -324,6 +323,7 @@ def account(row: Row) -> Account:
         tier=row["tier"],
         version=row["version"],
         limit_at=instant(row["limit_at"]),
+        early=json.loads(row["early"]),
         credit=Credit(
             product=row["product"],
             currency=row["currency"],
@@ -388,8 +388,8 @@ def _named(event: Input) -> Iterable[str]:
 
 
 def _moved(event: Input) -> Iterable[str]:
-    """Name the repayments a replay moved, where it may wait for them; what settles waits for nothing."""
-    return [one.repayment_id for one in event.reallocated] if isinstance(event, WAITING) else ()
+    """Name the repayments a replay moved."""
+    return [one.repayment_id for one in getattr(event, "reallocated", ())]
 
 
 def _settled_as(repayment_id: str) -> UUID:

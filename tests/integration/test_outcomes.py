@@ -93,6 +93,23 @@ async def test_a_replay_read_before_what_it_moved_counts_when_that_is_read(
     assert await violations(settings) == {}
 
 
+@pytest.mark.parametrize("together", [False, True])
+async def test_what_a_settlement_moved_before_that_was_read_counts_when_it_is(
+    settings: Settings, feed_of: MakeFeed, together: bool
+) -> None:
+    feed = await feed_of(WORKER)
+    moved = (Reallocation(RepaymentId("r1"), -300, 300), Reallocation(RepaymentId("r0"), -200, 200))
+    first, second = [
+        one.model_copy(update={"event_id": event_id("RepaymentSettled", f"r{n}"), **changes})
+        for n, one, changes in ((1, settled(1), {}), (2, settled(2), {"reallocated": moved}))
+    ]
+    for facts in ([second, first],) if together else ([second], [first]):
+        await feed.deliver(*facts)
+    assert (await sums(feed))["accounts"] == 1_000 + 700
+    assert await feed.value("SELECT early FROM account") == '{"r0": -200}'
+    assert await violations(settings) == {}
+
+
 async def test_exposure_is_exact_when_workers_write_it_at_the_same_time(settings: Settings) -> None:
     """Four workers on partitions of their own settle and return at once; nothing is lost of the sums they share."""
 

@@ -251,7 +251,8 @@ def risks(draw: st.DrawFn) -> risk.Account:
     found = {one.repayment_id: one for one in assessed}
     credit = draw(CREDITS)
     tier: Tier = "unknown" if credit.score is None else draw(st.sampled_from(TIERS))
-    return risk.Account(ACCOUNT, limit, cycle, funding, found, tier, limit_at=draw(said_at), credit=credit)
+    early = draw(st.dictionaries(WORDS, st.integers(-(10**12), 10**12), max_size=3))
+    return risk.Account(ACCOUNT, limit, cycle, funding, found, tier, limit_at=draw(said_at), credit=credit, early=early)
 
 
 @FEW

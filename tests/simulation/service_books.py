@@ -198,7 +198,7 @@ class RiskBooks:
 
     ACCOUNT = (
         "account_id credit_limit_minor cycle_started_at settled_minor before_minor version limit_at product currency "
-        "opened_at months score tier returned_at refused_at closed_at review_on reviews"
+        "opened_at months score tier returned_at refused_at closed_at review_on reviews early"
     )
     ASSESSMENT = "repayment_id account_id funding_account_id assessed_at instant_minor hold held_until repaid_at"
     LATELY = ("account_id", "repayment_id", "repaid_at", "amount_minor")

@@ -14,6 +14,7 @@ from services.limit_release.domain import decide as release
 from services.limit_release.model import Account as Credit
 from services.limit_release.model import State
 from services.risk_scoring.domain import WAITS, decide
+from services.risk_scoring.exposure import EARLY_MAX
 from services.risk_scoring.model import Account
 from services.values import replace
 from tests import builders
@@ -133,14 +134,51 @@ def test_what_a_replay_moved_is_read_before_it_or_it_waits_for_so_long(
     read = decide(profiles(), before, settled(), moment(NOW)).state
     done = decide(profiles(), read, news, moment(NOW))
     usual = after(OPENED, STATEMENT, settled("other"), settled(), news)
-    assert done == usual._replace(state=replace(usual.state, unread=before.unread)), "what this batch read, counts"
+    left = frozenset(("of another event",))
+    assert done == usual._replace(state=replace(usual.state, unread=left)), "what this batch read, counts"
     assert done.state.outcomes[builders.REPAYMENT].restorable_minor == 40_000 - 7_000
 
 
-def test_a_settlement_waits_for_nothing_it_moved() -> None:
-    before = replace(after(OPENED).state, unread=frozenset((builders.REPAYMENT,)))
-    decision = decide(profiles(), before, settled("late", reallocated=MOVED), moment(NOW))
-    assert (decision.outcome, len(decision.events)) == ("applied", 1)
+@pytest.mark.parametrize(
+    ("changes", "exposed", "held"),
+    [({}, 33_000, 0), ({"amount_minor": 500_000, "restorable_minor": 500_000}, 100_000, 393_000)],
+)
+def test_what_a_settlement_moved_of_a_repayment_read_after_it_counts_when_that_is_read(
+    changes: dict[str, int], exposed: int, held: int
+) -> None:
+    first = settled(builders.REPAYMENT, **changes)
+    second = settled("late", amount_minor=1_000, restorable_minor=0, rail="wallet", finality="final", reallocated=MOVED)
+    usual = after(OPENED, STATEMENT, first, second)
+    before = replace(after(OPENED, STATEMENT).state, unread=frozenset((builders.REPAYMENT,)))
+    decision = decide(profiles(), before, second, moment(NOW))
+    assert (decision.outcome, len(decision.events)) == ("applied", 1), "what settles waits for nothing"
+    assert decision.state.early == {builders.REPAYMENT: -7_000}
+    early = decide(profiles(), replace(decision.state, unread=frozenset()), first, moment(NOW))
+    assert early.state == replace(usual.state, outcomes=early.state.outcomes)
+    (one,) = early.state.outcomes.values()
+    assert (one, early.state.exposed_minor, early.state.held_minor) == (
+        usual.state.outcomes[builders.REPAYMENT], exposed, held,
+    )  # fmt: skip
+    left_alone = decide(profiles(), early.state, VERIFIED, moment(NOW + timedelta(seconds=2)))
+    assert left_alone.events == (), "what a replay moved has its dates, whatever was read first"
+
+
+def test_of_what_a_batch_reads_before_a_settlement_nothing_is_kept_for_later() -> None:
+    final = settled(rail="wallet", finality="final")
+    before = replace(after(OPENED, STATEMENT).state, unread=frozenset((builders.REPAYMENT,)))
+    read = decide(profiles(), before, final, moment(NOW)).state
+    after_it = decide(profiles(), read, settled("late", reallocated=MOVED), moment(NOW)).state
+    assert (after_it.early, after_it.unread) == ({}, frozenset())
+
+
+def test_of_a_hundred_repayments_it_is_kept_what_was_moved_before_they_were_read() -> None:
+    names = [f"r{n}" for n in range(EARLY_MAX + 2)]
+    known = replace(after(OPENED, STATEMENT).state, unread=frozenset(names))
+    for n, name in enumerate(names):
+        moved = [Reallocation(RepaymentId(each), -1, 1) for each in (name, names[2])] if n else ()
+        known = decide(profiles(), known, settled(f"late{n}", reallocated=tuple(moved)), moment(NOW)).state
+    assert list(known.early) == names[2:]
+    assert (known.early[names[2]], known.early[names[-1]]) == (-1 - len(names[1:]), -1)
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
