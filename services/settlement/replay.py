@@ -40,13 +40,13 @@ class Replayed(NamedTuple):
 class Moved(NamedTuple):
     """What facts add to the principal owed and to the credit balance by themselves, before either pays anything.
 
-    What they do to charges follows from the net debt; ``corrected_minor`` of it is what billing takes off, a reader of
-    its topic before anything else.
+    ``charged_minor`` is what billing adds to charges, or takes off, which a reader of its topic does before anything
+    else; what else they do to charges follows from the net debt.
     """
 
     principal_minor: int = 0
     balance_minor: int = 0
-    corrected_minor: int = 0
+    charged_minor: int = 0
 
 
 NOTHING: Final = Moved()
@@ -59,9 +59,9 @@ def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
         return replayed(profile, _counted(state, entry.at, 1), moved=_moved(entry))
     books = _entered(profile.waterfall, advanced(profile.waterfall, state.books, entry.day), entry, state.entries)
     after = replace(state, books=books, last_at=entry.at, kept=state.kept + 1)
-    if entry.kind != "refund" and not (entry.kind == "charges" and min(entry.amounts) < 0):
-        return Replayed(after)
-    return Replayed(after, (), principal_instead(profile, state.books, books, _moved(entry)))
+    if entry.kind == "refund":
+        return Replayed(after, (), principal_instead(profile, state.books, books, _moved(entry)))
+    return Replayed(after)
 
 
 def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime, day: date) -> Replayed:
@@ -139,7 +139,7 @@ def replayed(profile: Profile, state: Account, of: str = "", moved: Moved = NOTH
         repayments[repayment.repayment_id] = _revised(profile, before, repayment, of)
         restored = repayments[repayment.repayment_id].restorable_now_minor - before.restorable_now_minor
         balance = repayment.credit_balance_minor - before.credit_balance_minor
-        moved = Moved(moved.principal_minor - restored, moved.balance_minor + balance, moved.corrected_minor)
+        moved = Moved(moved.principal_minor - restored, moved.balance_minor + balance, moved.charged_minor)
         if repayment.repayment_id != of and (restored or balance):
             reallocated.append(Reallocation(RepaymentId(repayment.repayment_id), restored, balance))
     latest = _latest(after[-1]) if after else None
@@ -153,26 +153,16 @@ def principal_instead(profile: Profile, before: Books, after: Books, moved: Move
     A refund or a credit balance pays what it finds at its time, along the waterfall. Where charges do not use the limit
     (PRINCIPAL), limit-release lets a refund lessen principal and what is left over pay charges first: the net debt is
     the same. Never below 0: the other way less credit is available until it is repaid, whatever was read first (E7).
+    The charges a reader is left with need not be reckoned: where money is left over for its principal they are paid,
+    and of the same net debt no more than that can be principal here.
     """
     if profile.limit_basis == "TOTAL":
         return 0
     owed = before.owed("principal")
-    grown = after.owed() - after.credit_balance_minor - before.owed() + before.credit_balance_minor
-    charges = grown - moved.principal_minor + moved.balance_minor - moved.corrected_minor
-    first = _simply(owed, before.owed() - owed + moved.corrected_minor, before.credit_balance_minor)
-    principal, charges, balance = (
-        now + more for now, more in zip(first, (moved.principal_minor, charges, moved.balance_minor), strict=True)
-    )
-    return max(0, after.owed("principal") - _simply(principal, charges, balance)[0])
-
-
-def _simply(principal_minor: int, charges_minor: int, balance_minor: int) -> tuple[int, int, int]:
-    """Return principal, charges and credit balance after what is left over has paid charges first, then principal."""
-    money = balance_minor + max(0, -principal_minor) + max(0, -charges_minor)
-    principal, charges = max(0, principal_minor), max(0, charges_minor)
-    paid = min(max(0, money), charges)
-    left = money - paid - principal
-    return max(0, -left), charges - paid, max(0, left)
+    left = owed + min(0, before.owed() - owed + moved.charged_minor)
+    principal = max(0, left) + moved.principal_minor
+    uncovered = left + moved.principal_minor - before.credit_balance_minor - moved.balance_minor
+    return max(0, after.owed("principal") - max(0, principal, uncovered))
 
 
 def _revised(profile: Profile, before: Repayment, after: Repayment, of: str) -> Repayment:
@@ -180,7 +170,7 @@ def _revised(profile: Profile, before: Repayment, after: Repayment, of: str) -> 
     now = restorable(profile, after.portions)
     if after.repayment_id == of:
         return replace(after, restorable_minor=now)
-    if after.portions == before.portions and after.credit_balance_minor == before.credit_balance_minor:
+    if after.portions == before.portions:
         return before
     return replace(after, reallocated_minor=now - after.restorable_minor)
 
@@ -193,9 +183,9 @@ def _moved(entry: Entry) -> Moved:
         case "refund":
             return Moved(-entry.amounts[0])
         case "payout":
-            return Moved(0, -entry.amounts[0])
+            return Moved(balance_minor=-entry.amounts[0])
         case "charges":
-            return Moved(corrected_minor=min(0, sum(entry.amounts)))
+            return Moved(charged_minor=sum(entry.amounts))
         case "statement":
             return NOTHING
         case _:

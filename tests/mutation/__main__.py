@@ -38,7 +38,15 @@ SERVICES: Final = {
     ),
     "settlement": (
         ("model", "facts", "domain", "replay", "waterfall"),
-        ("test_debt_ledger", "test_edges_of_debt", "test_waterfall", "test_settlement", "test_replay", *MONEY),
+        (
+            "test_debt_ledger",
+            "test_edges_of_debt",
+            "test_waterfall",
+            "test_settlement",
+            "test_replay",
+            "test_edges_of_replay",
+            *MONEY,
+        ),
     ),
     "risk_scoring": (
         ("model", "hazard", "domain", "outcomes", "asking", "courses"),
@@ -66,6 +74,7 @@ SERVICES: Final = {
             "test_credit_score",
             "test_unused_credit",
             "test_return_read_first",
+            "test_edges_of_exposure",
         ),
     ),
     "repayment_ingest": (("domain",), ("test_repayment_ingest", "test_edges_of_intake", *MONEY)),

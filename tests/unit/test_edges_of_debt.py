@@ -38,13 +38,18 @@ PAID = Repayment("r1", "settled", 250, portions=PORTIONS, credit_balance_minor=4
 MOVED = (Reallocation(RepaymentId("r0"), -5, 5),)
 
 
-@pytest.mark.parametrize(("rail", "finality"), [("wallet", "final"), ("direct_debit", "provisional")])
-def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: str, finality: str) -> None:
+@pytest.mark.parametrize(
+    ("rail", "finality", "basis", "owed"),
+    [("wallet", "final", "PRINCIPAL", 73), ("direct_debit", "provisional", "TOTAL", 78)],
+)
+def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(
+    rail: str, finality: str, basis: str, owed: int
+) -> None:
     report = builders.repayment_received(repayment_id="r1", amount_minor=250, rail=rail, repaid_at=FRIDAY, trail=())
     books = Books((Debt("past_due", "principal", 70), Debt("past_due", "fee", 5), Debt("due", "principal", 3)))
     state = Account(builders.ACCOUNT, product="default", repayments={"r1": PAID}, books=books)
     told = facts.settled(
-        profile(),
+        profile({"limit_basis": basis}),
         report,
         NOW,
         days=(DAY, DAY + timedelta(days=9)),
@@ -61,8 +66,9 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(rail: st
         "funding_account_id": builders.FUNDING_ACCOUNT, "settled_at": NOW.now, "credited_on": DAY,
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "restorable_minor": 150, "credit_balance_minor": 40, "finality": finality,
-        "final_on": DAY + timedelta(days=9), "policy_version": profile().policy_version, "parts": PARTS,
-        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "owed_minor": 73, "principal_instead_minor": 7,
+        "final_on": DAY + timedelta(days=9), "parts": PARTS,
+        "policy_version": profile({"limit_basis": basis}).policy_version,
+        "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "owed_minor": owed, "principal_instead_minor": 7,
         "cash_moved_minor": -5,
     }  # fmt: skip
 
@@ -116,7 +122,7 @@ def test_buckets_are_told_by_plan_as_long_as_an_event_holds_them(plans: int, fou
     told = facts.parts(Debt("due", "principal", 2, plan=f"p{n}") for n in range(plans))
     assert len(told) == found
     assert sum(part.amount_minor for part in told) == 2 * plans
-    assert told[0].plan == ("p0" if found > 1 else None)
+    assert told[0] == (Part("due", "principal", "p0", 2) if found > 1 else Part("due", "principal", None, 2 * plans))
 
 
 @pytest.mark.parametrize(

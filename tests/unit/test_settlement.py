@@ -12,7 +12,7 @@ from schemas.settlement import Allocation, RepaymentRejected, RepaymentReturned,
 from services import settlement
 from services.decision import Decision, Malformed
 from services.policy import Profiles
-from services.settlement.domain import decide
+from services.settlement.domain import decide, ref_of
 from services.settlement.model import COMPONENTS, LANE, Account
 from tests import builders
 from tests.unit.given import FRIDAY, china, moment, only, profiles
@@ -187,7 +187,7 @@ def test_the_debt_ledger_follows_billing(events: list[Event], owed: dict[str, in
     ],
 )
 def test_r26_billings_own_events_in_another_currency_are_malformed(event: Event) -> None:
-    with pytest.raises(Malformed, match="currency_mismatch"):
+    with pytest.raises(Malformed, match=r"^currency_mismatch$"):
         after(OPENED, event)
 
 
@@ -206,3 +206,16 @@ def test_e04_e12_the_database_lets_a_lane_move_where_the_table_does() -> None:
 
 def test_every_end_of_the_money_lane_is_an_end() -> None:
     assert {end for _, end in LANE.items()} - {start for start, _ in LANE} == {"rejected", "returned"}
+
+
+def test_what_billing_does_not_tell_has_no_name_that_counts_once() -> None:
+    assert ref_of(OPENED) == ""
+    assert ref_of(builders.purchase_posted(purchase_id="p1")) == "purchase:p1"
+
+
+def test_a_rail_says_how_long_a_repayment_may_wait_for_it() -> None:
+    slow = profiles({"rails.direct_debit.case_after_hours": 48})
+    pending = builders.repayment_received(status="pending", rail="direct_debit")
+    state = decide(slow, NEW, OPENED, moment(FRIDAY)).state
+    (timer,) = decide(slow, state, pending, moment(FRIDAY)).timers
+    assert (timer.kind, timer.number, timer.due_at) == ("rail_waits", 48, FRIDAY + timedelta(hours=48))
