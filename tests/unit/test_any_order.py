@@ -216,7 +216,13 @@ def test_e07_what_of_charges_is_principal_is_within_what_was_held_what_refunds_p
 
 @pytest.mark.parametrize(
     ("basis", "corrected", "deltas", "taken"),
-    [("PRINCIPAL", 10, (), 7), ("PRINCIPAL", 10, (-4, 1), 4), ("PRINCIPAL", 3, (), 3), ("TOTAL", 10, (), 0)],
+    [
+        ("PRINCIPAL", 10, (), 7),
+        ("PRINCIPAL", 10, (-4, 1), 4),
+        ("PRINCIPAL", 10, (2, 1), 7),
+        ("PRINCIPAL", 3, (), 3),
+        ("TOTAL", 10, (), 0),
+    ],
 )
 def test_e07_a_return_takes_back_no_more_than_was_freed_than_it_paid_and_than_others_do_not_pay_again(
     basis: str, corrected: int, deltas: tuple[int, ...], taken: int

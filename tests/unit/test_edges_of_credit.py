@@ -9,11 +9,12 @@ import pytest
 from schemas.event import Segment
 from schemas.ids import EventId, RepaymentId, event_id
 from schemas.reasons import Reason
-from schemas.restoration import DecisionRecord, HeldPart, MovedPart
+from schemas.restoration import DecisionRecord, HeldPart, MovedPart, RestorationReversed
 from schemas.settlement import Reallocation
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
-from services.limit_release.movements import reallocated
+from services.limit_release.movements import absorbed, charged, reallocated
+from services.limit_release.returns import returned
 from tests import builders
 from tests.unit.given import FRIDAY, moment, profile, said
 
@@ -222,3 +223,94 @@ def test_r18_a_spendable_credit_balance_is_shown_and_needs_no_reason_for_a_zero(
     account = Account(builders.ACCOUNT, credit_balance_minor=5, limit_lowered_at=FRIDAY)
     assert account.zero_reason(spendable=True) is None
     assert account.zero_reason(spendable=False) is Reason.LIMIT_LOWERED
+
+
+# ---- what moves beside restorations ------------------------------------------------------------------------------
+
+OWES = Account(builders.ACCOUNT, credit_limit_minor=1_000, available_minor=900, used_debt_minor=100, charges_minor=50)
+
+
+def test_e07_what_is_principal_instead_of_a_charge_still_to_be_read_is_paid_at_once_under_a_ref_of_its_own() -> None:
+    moved = builders.repayments_reallocated(reallocated=(), principal_instead_minor=5)
+    after = absorbed(profile(), State(replace(OWES, charges_minor=0)), moved).account
+    refs = [(journal.kind, journal.ref) for journal in after.journals]
+    assert refs == [("REALLOCATE", moved.event_id), ("ABSORB", f"{moved.event_id}:instead")]
+    assert (after.used_debt_minor, after.charges_minor, after.overpaid_minor) == (100, 0, 5)
+
+
+@pytest.mark.parametrize(("corrected", "left"), [(8, 3), (3, 0)])
+def test_e07_what_is_principal_instead_is_no_longer_kept_as_paid_of_charges_taken_off(
+    corrected: int, left: int
+) -> None:
+    moved = builders.repayments_reallocated(reallocated=(), principal_instead_minor=5)
+    after = absorbed(profile(), State(replace(OWES, corrected_minor=corrected)), moved).account
+    assert (after.used_debt_minor, after.charges_minor, after.corrected_minor) == (105, 45, left)
+
+
+@pytest.mark.parametrize(("change", "owed", "left"), [(-5, 45, 10), (4, 54, 6), (12, 62, 0)])
+def test_e07_charges_that_are_owed_again_were_not_paid_of_those_taken_off(change: int, owed: int, left: int) -> None:
+    after = charged(profile(), State(replace(OWES, corrected_minor=10)), change, None).account
+    assert (after.charges_minor, after.corrected_minor) == (owed, left)
+
+
+@pytest.mark.parametrize(
+    ("known", "deltas", "balance", "owed", "left"),
+    [
+        ({}, (4, 5), 25, 54, 11),
+        ({}, (-3, 5), 28, 50, 18),
+        ({"joined": True}, (4, 5), 30, 59, 11),
+        ({"returned": True}, (4, 5), 30, 59, 11),
+        ({"joined": True, "returned": True}, (4, 5), 30, 59, 11),
+    ],
+)
+def test_e07_a_held_overpayment_takes_back_what_it_gets_and_no_more_of_what_it_paid_of_charges_taken_off(
+    known: dict[str, Any], deltas: tuple[int, int], balance: int, owed: int, left: int
+) -> None:
+    """It gets 5 of a credit balance of 30, where 20 came from charges taken off; 4 or -3 more may be restored of it."""
+    account = replace(OWES, corrected_minor=20, credit_balance_minor=30)
+    state = State(account, {"r1": Repayment("r1", **known)})
+    after = reallocated(profile(), state, (Reallocation(RepaymentId("r1"), *deltas),), "cause").account
+    assert (after.credit_balance_minor, after.charges_minor, after.corrected_minor) == (balance, owed, left)
+
+
+def test_a_return_of_a_repayment_made_after_an_overpayment_leaves_what_was_overpaid() -> None:
+    """10 were overpaid until Friday: a charge of the hour after it is owed again, and the credit balance pays it."""
+    account = replace(OWES, charges_minor=0, overpaid_minor=10, overpaid_until=FRIDAY, credit_balance_minor=10)
+    state = State(replace(account, used_debt_minor=0), {"r1": Repayment("r1", repaid_at=FRIDAY + HOUR)})
+    paid = {"amount_minor": 7, "restorable_minor": 0, "credit_balance_minor": 0, "reallocated": ()}
+    after = returned(SCENE, state, builders.repayment_returned(repayment_id="r1", **paid)).state.account
+    assert (after.overpaid_minor, after.credit_balance_minor, after.charges_minor) == (10, 3, 0)
+
+
+def test_a_return_tells_apart_what_replays_had_given_it_and_what_they_give_others() -> None:
+    """50 were restored and replays gave 7 more past them; the return gives another repayment 3."""
+    mine = replace(REPAYMENT, tranches={1: BACK}, restorable_minor=50, amount_minor=57, reallocated_available_minor=7)
+    other = Repayment("r2", assessed=True, joined=True)
+    state = State(replace(OWES, charges_minor=0), {"r1": replace(mine, reallocated_minor=7, joined=True), "r2": other})
+    paid = {"amount_minor": 57, "restorable_minor": 57, "credit_balance_minor": 0}
+    moved = (Reallocation(RepaymentId("r2"), 3, -3),)
+    event = builders.repayment_returned(repayment_id="r1", reallocated=moved, **paid)
+    done = returned(SCENE, state, event)
+    (fact,) = done.events
+    assert isinstance(fact, RestorationReversed)
+    assert (fact.from_available_minor, fact.reallocated_minor, fact.uncovered_minor) == (57, 3, 3)
+    assert [(j.kind, j.ref, j.available_minor) for j in done.state.account.journals] == [
+        ("REVERSE", "r1:1", -50),
+        ("REALLOCATE", f"{event.event_id}:r1", -7),
+        ("REALLOCATE", f"{event.event_id}:r2", 3),
+        ("UNCOVER", event.event_id, -3),
+    ]
+
+
+@pytest.mark.parametrize(("assessed", "joined", "more"), [(True, False, 30), (True, True, 0), (False, False, 0)])
+def test_e07_charges_are_principal_for_what_of_a_returned_overpayment_was_held_here_and_nothing_else(
+    assessed: bool, joined: bool, more: int
+) -> None:
+    """A refund paid 30 of the 50 charges that an overpayment of 40 pays in settlement, where 5 are still owed."""
+    known = Repayment("r1", assessed=assessed, joined=joined, amount_minor=40, credit_balance_minor=40)
+    held = replace(OWES, credit_balance_minor=40 if joined else 0)
+    paid = {"amount_minor": 40, "restorable_minor": 0, "credit_balance_minor": 40, "reallocated": ()}
+    said = {"charges_settled_minor": 30, "charges_owed_minor": 5}
+    event = builders.repayment_returned(repayment_id="r1", **paid, **said)
+    after = returned(SCENE, State(held, {"r1": known}), event).state.account
+    assert (after.used_debt_minor, after.charges_minor) == (100 + more, 50 - more)

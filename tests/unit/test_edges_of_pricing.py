@@ -126,9 +126,10 @@ def test_l05_with_the_same_end_what_gives_one_unit_back_sooner_is_faster_and_wha
     assert not sooner([], had, FRIDAY)
 
 
-def test_l05_with_nothing_left_under_the_cap_no_smaller_repayment_is_faster() -> None:
-    asked = replace(ASKED, instant_left_minor=0)
-    assert "within_cap" not in faster(PRICED, asked, judge(PRICED, asked))
+@pytest.mark.parametrize(("left", "is_faster"), [(0, False), (1, True)])
+def test_l05_with_nothing_left_under_the_cap_no_smaller_repayment_is_faster(left: int, *, is_faster: bool) -> None:
+    asked = replace(ASKED, instant_left_minor=left)
+    assert ("within_cap" in faster(PRICED, asked, judge(PRICED, asked))) is is_faster
 
 
 def test_a_rail_with_a_curve_of_its_own_is_priced_by_it() -> None:
