@@ -49,7 +49,7 @@ SERVICES: Final = {
         ),
     ),
     "risk_scoring": (
-        ("model", "hazard", "domain", "outcomes", "asking", "courses"),
+        ("model", "hazard", "domain", "outcomes", "asking", "courses", "exposure"),
         (
             "test_risk_scoring",
             "test_guards_before_the_formula",

@@ -39,9 +39,11 @@ def verdict(account: Account, changes: Mapping[str, object] | None = None) -> tu
 
 
 def test_l17_a_wider_cap_is_whole_minor_units() -> None:
-    odd = {"instant_cap_by_tier.B": 99_999, "hold.REVERSIBLE.exposure": {"per_customer": True}}
-    assert left_to_customer(profile(odd), wide(), 15_000) == 149_998
-    assert verdict(wide(relief={"default": 15_000}), odd)[0] == 149_998
+    odd = {"instant_cap_by_tier.B": 99_999}
+    bounded = profile({**odd, "hold.REVERSIBLE.exposure": {"per_customer": True}})
+    assert left_to_customer(bounded, wide(), 15_000) == 149_998
+    at_once, asked = verdict(wide(relief={"default": 15_000}), odd)
+    assert (at_once, str(asked["instant_left_minor"])) == (149_998, "149998")
 
 
 def test_l17_of_a_wider_cap_that_is_used_up_nothing_is_left() -> None:
@@ -93,3 +95,11 @@ def test_r24_a_return_leaves_the_dates_of_what_it_moved_alone() -> None:
         profiles(), state, builders.repayment_returned(repayment_id="r1", reallocated=moved), moment(NOW)
     ).state
     assert [state.assessments[name].hold for name in ("r1", "r2")] == [None, None]
+
+
+def test_what_is_moved_of_a_repayment_that_was_read_and_is_not_exposed_is_not_kept() -> None:
+    """r3 is still to be read; r2 was, and its rail takes nothing back."""
+    state = Account(builders.ACCOUNT, credit_limit_minor=600_000, unread=frozenset(("r3",)))
+    moved = tuple(Reallocation(RepaymentId(name), -7, 7) for name in ("r2", "r3"))
+    settled = builders.repayment_settled(repayment_id="r1", reallocated=moved)
+    assert decide(profiles(), state, settled, moment(NOW)).state.early == {"r3": -7}

@@ -13,7 +13,7 @@ from services.console.opening import OBSERVED, TERMS, Terms
 from services.lag_monitor import promises
 from services.limit_release.holds import TRANCHES_MAX
 from services.repayment_ingest.domain import REPAID_AGO_MAX, REPAID_AHEAD_MAX
-from services.risk_scoring import guards, hazard, limits, outcomes, trials
+from services.risk_scoring import domain, exposure, guards, hazard, limits, outcomes, trials
 from services.settlement.domain import CYCLES_MAX, DOUBLES_WITHIN, UNMATCHED_HOURS
 from services.settlement.facts import PARTS_MAX
 from services.settlement.replay import FOLD_STEP, KEPT_MAX, LATE_DAYS
@@ -85,3 +85,8 @@ def test_a_canary_decides_for_five_of_a_hundred_and_ends_by_these_bounds() -> No
 
 def test_a_return_within_five_banking_days_is_fast_and_news_of_it_takes_a_week() -> None:
     assert (outcomes.FAST_BANKING_DAYS, outcomes.FAST_DAYS) == (5, 7 * DAYS)
+
+
+def test_news_of_a_repayment_still_to_be_read_waits_a_month_or_is_kept_of_a_hundred() -> None:
+    assert (domain.WAITS, exposure.EARLY_MAX) == (30 * DAYS, 100)
+    assert (exposure.WHOLE, exposure.UNBOUNDED) == (10_000, 4_611_686_018_427_387_904)
