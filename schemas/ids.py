@@ -1,7 +1,7 @@
 """Opaque references, and ids derived from their cause so that a replay makes the same id."""
 
 from hashlib import blake2b
-from typing import Annotated, Final, NewType
+from typing import Annotated, Final, NewType, Protocol, cast
 
 from pydantic import StringConstraints
 
@@ -22,20 +22,28 @@ RETURN_MODEL: Final = AccountId("model:return")
 """Reserved: stands where an account does in what is told of the return model, which is nobody's."""
 
 
+_LENGTHS: Final = tuple(f"{length}:" for length in range(129))
+"""What stands before a part; a reference has 128 characters at most."""
+
+
 def derived_id(kind: str, *parts: str) -> str:
     """Return 32 hex digits that depend on ``kind`` and ``parts`` only.
 
     Each part is prefixed by its length, so ("ab", "c") and ("a", "bc") differ.
     """
-    text = f"{len(kind)}:{kind}"
+    text = _LENGTHS[len(kind)] + kind
     for part in parts:
-        text += f"{len(part)}:{part}"
+        length = len(part)
+        text += (_LENGTHS[length] if length <= 128 else f"{length}:") + part
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def event_id(kind: str, *cause: str) -> EventId:
-    """Return the id of the event ``kind`` that ``cause`` brings about."""
-    return EventId(derived_id(kind, *cause))
+class _NamesAnEvent(Protocol):
+    def __call__(self, kind: str, *cause: str) -> EventId: ...
+
+
+event_id: Final = cast(_NamesAnEvent, derived_id)
+"""Return the id of the event ``kind`` that ``cause`` brings about."""
 
 
 def repayment_id(source: str, external_ref: str) -> RepaymentId:

@@ -29,15 +29,49 @@ P = ParamSpec("P")
 V = TypeVar("V")
 
 
+class _Plain:
+    """Fields and nothing else."""
+
+
+def plain(value: V) -> V:
+    """Return ``value``'s fields as a value of no class, for a function that reads many fields of a pydantic model.
+
+    Each is read in half the time: since pydantic's models have a __getattr__, Python takes its slow way to any field.
+    """
+    seen: Any = _new(_Plain)
+    seen.__dict__ = value.__dict__
+    return cast(V, seen)
+
+
 def at_once(kind: type[V]) -> type[V]:
     """Let a frozen dataclass set its fields at once; its own __init__ does it field by field, in up to twice the time.
 
     It is called as before and makes the same. For the classes ``replace`` is for.
     """
-    given: list[str] = []
-    kept: list[str] = []
-    scope: dict[str, Any] = {"set_fields": _set_fields, "MISSING": MISSING}
-    for each in fields(cast(Any, kind)):
+    given, kept, scope = _written(kind)
+    code = f"def __init__(self, {given}): set_fields(self, '__dict__', {kept})"
+    exec(code, scope)  # noqa: S102 - made of the names of our own fields, as dataclasses makes its own
+    type.__setattr__(kind, "__init__", scope["__init__"])
+    return kind
+
+
+def built(kind: Callable[P, V]) -> Callable[P, V]:
+    """Return a constructor of a frozen dataclass that takes its fields by name, faster than a class can be called.
+
+    For the classes ``replace`` is for. Raises TypeError for a field that the class does not have, and for one left out
+    that has no default.
+    """
+    given, kept, scope = _written(cast(type[V], kind))
+    code = f"def make(*, {given}): made = new(kind); set_fields(made, '__dict__', {kept}); return made"
+    exec(code, scope)  # noqa: S102 - as above
+    return cast(Callable[P, V], scope["make"])
+
+
+def _written(kind: type[Any]) -> tuple[str, str, dict[str, Any]]:
+    """Return a class's parameters and the dict of its fields as code, and what the code names."""
+    scope: dict[str, Any] = {"new": _new, "kind": kind, "set_fields": _set_fields, "MISSING": MISSING}
+    given, kept = [], []
+    for each in fields(kind):
         name, default = each.name, f"default_{each.name}"
         if each.default_factory is not MISSING:
             scope[default] = each.default_factory
@@ -47,33 +81,7 @@ def at_once(kind: type[V]) -> type[V]:
             scope[default] = each.default
             given.append(name if each.default is MISSING else f"{name}={default}")
             kept.append(f"'{name}': {name}")
-    code = f"def __init__(self, {', '.join(given)}): set_fields(self, '__dict__', {{{', '.join(kept)}}})"
-    exec(code, scope)  # noqa: S102 - made of the names of our own fields, as dataclasses makes its own
-    type.__setattr__(kind, "__init__", scope["__init__"])
-    return kind
-
-
-def built(kind: Callable[P, V]) -> Callable[P, V]:
-    """Return a constructor of a frozen dataclass that takes its fields by name, for two dozen of them in two thirds of
-    the time of __init__; for six or twelve it gains nothing.
-
-    For the classes ``replace`` is for, without default_factory. Raises TypeError for a field that the class does not
-    have, and for one left out that has no default.
-    """
-    known = fields(cast(Any, kind))
-    usual, count = {each.name: each.default for each in known}, len(known)
-    needed = frozenset(name for name, value in usual.items() if value is MISSING)
-
-    def make(*_: P.args, **values: P.kwargs) -> V:
-        given: dict[str, Any] = usual | values
-        if len(given) != count or not needed <= values.keys():
-            wrong = sorted((needed - values.keys()) | (values.keys() - usual.keys()))
-            raise TypeError(f"{cast(type, kind).__name__} has other fields: {', '.join(wrong)}")
-        value: V = _new(cast(type[V], kind))
-        _set_fields(value, "__dict__", given)
-        return value
-
-    return make
+    return ", ".join(given), f"{{{', '.join(kept)}}}", scope
 
 
 __all__ = ["at_once", "built", "replace"]

@@ -32,7 +32,7 @@ from schemas.restoration import (
 )
 from schemas.review import LimitIncreaseDecided
 from services.decision import Decision, Input, Internal, Moment
-from services.values import at_once, replace
+from services.values import at_once, built, replace
 from services.wording import limit_text, message_text, template_of
 
 RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -80,11 +80,14 @@ class Notification:
     told_by: NotificationId | None = None
 
 
+_make_notification = built(Notification)
+
+
 @dataclass(frozen=True)
 class Account:
     """How a customer is spoken to; ``language`` is None until the account was opened."""
 
-    account_id: str
+    account_id: AccountId
     language: Language | None = None
     timezone: str = ""
     notifications: Mapping[str, Notification] = field(default_factory=dict)
@@ -151,22 +154,19 @@ def _requested(policy: Channels, state: Account, event: Told, moment: Moment) ->
         return Decision(state, outcome="stale", reason="told_together")
     if state.language is None:
         return Decision(state, outcome="parked", reason=Reason.ACCOUNT_UNKNOWN)
-    owed = [
-        (at, channel)
-        for channel in policy.names
-        if (at := _id_of(event.caused_by, repayment_id, channel)) not in state.notifications
-    ]
+    known, caused_by = state.notifications, event.caused_by
+    owed = [(at, channel) for channel in policy.names if (at := _id_of(caused_by, repayment_id, channel)) not in known]
     if not owed:
         return Decision(state, outcome="stale", reason="told_before")
     template, version, text = _said(event, state.language, state.timezone)
     others = together.tells_of if together else ()
     facts: list[Event] = []
-    notifications = dict(state.notifications)
+    notifications = dict(known)
     for at, channel in owed:
-        told = Notification(
+        told = _make_notification(
             notification_id=at,
             repayment_id=repayment_id,
-            caused_by=event.caused_by,
+            caused_by=caused_by,
             channel=channel,
             language=state.language,
             template=template,
@@ -196,7 +196,7 @@ def _ended(state: Account, channel: Channel) -> SuppressedReason | None:
 def _request(state: Account, told: Notification, moment: Moment) -> NotificationRequested:
     return _make_requested(
         event_id=event_id("NotificationRequested", told.notification_id),
-        account_id=AccountId(state.account_id),
+        account_id=state.account_id,
         occurred_at=moment.now,
         caused_by=told.caused_by,
         notification_id=told.notification_id,

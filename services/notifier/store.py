@@ -90,7 +90,7 @@ def states(inputs: Sequence[Input], row: Row) -> dict[str, Account]:
     known = {a["account_id"]: (a["language"], a["timezone"]) for a in listed(row["accounts"])}
     return {
         at: Account(at, *known.get(at, (None, "")), messages.get(at, {}), disabled)
-        for at in sorted({str(event.account_id) for event in inputs})
+        for at in sorted({event.account_id for event in inputs})
     }
 
 

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -15,6 +15,8 @@ from services.wording.catalogue import CATALOGUES, Plural
 _LOCALES: Final[dict[Language, Locale]] = {"zh-CN": Locale.parse("zh_Hans_CN"), "en": Locale.parse("en")}
 # Stands for the time in a pattern, quoted so that Babel passes it on.
 _TIME: Final = "'~'"
+_Timed = Literal["repaid", "due", "due_to_the_second", "decided"]
+"""The patterns that have a time."""
 _TWO: Final = [f"{number:02d}" for number in range(60)]
 # CLDR gives these fewer digits, as cash is used today; amounts on the wire follow ISO 4217 (R26).
 _ISO_EXPONENTS: Final[dict[str, int]] = {
@@ -43,36 +45,36 @@ def _money_style(currency: str, language: Language) -> _MoneyStyle:
 def money_text(amount_minor: int, currency: str, language: Language) -> str:
     """Return an amount in minor units with its currency's symbol and ISO 4217 exponent (R26)."""
     # Babel reads its pattern anew at each call (35 us); both languages group by 3 and write "," and ".".
+    if amount_minor < 0:
+        return f"-{money_text(-amount_minor, currency, language)}"
     symbol, scale, decimals = _money_style(currency, language)
-    major, minor = divmod(abs(amount_minor), scale)
-    return f"{'-' if amount_minor < 0 else ''}{symbol}{major:,}{decimals[minor]}"
+    major, minor = divmod(amount_minor, scale)
+    return symbol + (f"{major:,}" if major > 999 else str(major)) + decimals[minor]
 
 
 def repaid_text(local: datetime, language: Language) -> str:
     """Return the day and minute of a repayment; ``local`` is of the account's timezone."""
-    return _local_text(local, CATALOGUES[language].patterns.repaid, language)
+    return _local_text(local, "repaid", language)
 
 
 def due_text(instant: datetime, timezone: str, language: Language) -> str:
     """Return when credit comes back, never earlier than it does: to the minute, or to the next second."""
     if instant.microsecond:
         instant = instant.replace(microsecond=0) + timedelta(seconds=1)
-    patterns = CATALOGUES[language].patterns
-    pattern = patterns.due_to_the_second if instant.second else patterns.due
-    return _instant_text(instant, pattern, timezone, language)
+    return _instant_text(instant, "due_to_the_second" if instant.second else "due", timezone, language)
 
 
 def decided_text(instant: datetime, timezone: str, language: Language) -> str:
     """Return the year, day and second of a decision."""
-    return _instant_text(instant, CATALOGUES[language].patterns.decided, timezone, language)
+    return _instant_text(instant, "decided", timezone, language)
 
 
-def _instant_text(instant: datetime, pattern: str, timezone: str, language: Language) -> str:
+def _instant_text(instant: datetime, pattern: _Timed, timezone: str, language: Language) -> str:
     """Write the day as Babel does and put the time into it: days repeat, instants do not (Babel takes 25 us)."""
     return _local_text(local_time(instant, timezone), pattern, language)
 
 
-def _local_text(local: datetime, pattern: str, language: Language) -> str:
+def _local_text(local: datetime, pattern: _Timed, language: Language) -> str:
     before, after, to_the_second = _day_of(local.date(), pattern, language)
     second = f":{_TWO[local.second]}" if to_the_second else ""
     return f"{before}{_TWO[local.hour]}:{_TWO[local.minute]}{second}{after}"
@@ -82,11 +84,12 @@ _zone = lru_cache(maxsize=512)(ZoneInfo)
 
 
 @lru_cache(maxsize=1024)
-def _day_of(day: date, pattern: str, language: Language) -> tuple[str, str, bool]:
+def _day_of(day: date, name: _Timed, language: Language) -> tuple[str, str, bool]:
     """Return what stands before and after the time on this day, and whether that has seconds.
 
     Hours are of 24 and all parts have two digits in both languages.
     """
+    pattern: str = getattr(CATALOGUES[language].patterns, name)
     timed = "HH:mm:ss" if "HH:mm:ss" in pattern else "HH:mm"
     written = format_datetime(datetime.combine(day, time()), pattern.replace(timed, _TIME), locale=_LOCALES[language])
     before, after = written.split("~")

@@ -19,7 +19,7 @@ class Growth(NamedTuple):
     usable: int = 0
 
 
-NONE: Final = Growth()
+NOTHING: Final = Growth()
 
 
 def growth_of(record: DecisionRecord) -> Growth:
@@ -30,7 +30,7 @@ def growth_of(record: DecisionRecord) -> Growth:
     before, after, restored = record.available_before_minor, record.available_credit_minor, record.restored_minor
     other = record.other_minor
     if before is None or not after:
-        return NONE
+        return NOTHING
     if record.together is not None:
         other -= record.together.restored_minor - restored
         restored = record.together.restored_minor
@@ -39,7 +39,7 @@ def growth_of(record: DecisionRecord) -> Growth:
     covered = 0 if raw_before >= 0 else min(restored, -raw_before)
     rest = after - before - (moved - covered) - other
     if not (covered or other or rest):
-        return NONE
+        return NOTHING
     hidden = not before and raw_before > 0
     if hidden or Reason.ACCOUNT_ACTIVE_AGAIN in record.reasons:
         return Growth(covered, max(0, rest), other)

@@ -9,9 +9,10 @@ from typing import Final, Literal, assert_never
 from schemas.account import Language
 from schemas.reasons import Reason
 from schemas.restoration import DecisionRecord, HeldPart, HeldSum, Together
-from services.wording.catalogue import CATALOGUES, CustomerTexts, faster_text
+from services.values import plain
+from services.wording.catalogue import CATALOGUES, CUSTOMER_TEXTS, CustomerTexts, faster_text
 from services.wording.formats import day_text, due_text, local_time, money_text, repaid_text, time_left_text
-from services.wording.growth import Growth, growth_of
+from services.wording.growth import NOTHING, Growth, growth_of
 
 RecordTemplate = Literal["restored", "held", "parked", "nothing_to_restore", "reversed", "delayed", "moved"]
 """What a message about a decision record is about."""
@@ -93,31 +94,32 @@ def customer_text(record: DecisionRecord, *, language: Language, timezone: str) 
 
     ``timezone`` is the account's.
     """
-    return _said(record, language, timezone, None)
+    return _said(record, language, timezone, alone=True)
 
 
 def message_text(record: DecisionRecord, *, language: Language, timezone: str) -> str:
     """Return what the customer is sent: of what was decided together, all of it; else the record's own text."""
-    return _said(record, language, timezone, record.together)
+    return _said(record, language, timezone, alone=False)
 
 
-def _said(record: DecisionRecord, language: Language, timezone: str, joint: Together | None) -> str:
+def _said(record: DecisionRecord, language: Language, timezone: str, *, alone: bool) -> str:
+    record = plain(record)
     repaid_at = local_time(record.repaid_at, timezone)
     message = _Message(
         record,
         language,
         timezone,
-        CATALOGUES[language].customer,
+        CUSTOMER_TEXTS[language],
         money_text(record.amount_minor, record.currency, language),
         repaid_text(repaid_at, language),
         repaid_at.date(),
         money_text(record.available_credit_minor, record.currency, language),
-        joint,
+        None if alone else record.together,
     )
     _tell(message, template_of(record))
-    # Two reasons may be helped by the same thing, and some by nothing.
-    helps = filter(None, dict.fromkeys(message.helps)) if message.helps else ()
-    return message.texts.sentence_separator.join((*message.sentences, *helps))
+    if message.helps:  # two reasons may be helped by the same thing, and some by nothing
+        message.sentences.extend(filter(None, dict.fromkeys(message.helps)))
+    return message.texts.sentence_separator.join(message.sentences)
 
 
 def asked_text(record: DecisionRecord, *, language: Language, timezone: str, now: datetime) -> str:
@@ -135,8 +137,10 @@ def _tell(message: _Message, template: RecordTemplate) -> None:
         case "restored" | "held" | "parked":
             _say_what_is_back(message)
             _say_what_is_held(message)
-            _say_what_is_parked(message)
-            _say_what_gives_no_credit(message)
+            if message.record.parked_minor:
+                _say_what_is_parked(message)
+            if not _NO_CREDIT.isdisjoint(message.record.reasons):
+                _say_what_gives_no_credit(message)
         case "nothing_to_restore":
             _say_nothing_to_restore(message)
         case "reversed":
@@ -150,10 +154,9 @@ def _tell(message: _Message, template: RecordTemplate) -> None:
 
 
 def _say_what_is_back(message: _Message) -> None:
-    record, texts = message.record, message.texts
-    restored = message.money(record.restored_minor)
-    later = _first(record.reasons, _LATER)
-    if later is not None and record.restored_minor:
+    record, texts, restored_minor = message.record, message.texts, message.record.restored_minor
+    later = None if not restored_minor or _LATER.isdisjoint(record.reasons) else _first(record.reasons, _LATER)
+    if later is not None:
         message.say(_back_later(message))
         late = _say_it_came_late(message)
         growth = _say_what_else_changed(message)
@@ -163,8 +166,8 @@ def _say_what_is_back(message: _Message) -> None:
         _explain_zero(message)
         return
     _say_it_succeeded(message)
-    if record.restored_minor:
-        message.say(texts.restored.format(restored=restored, available=message.available))
+    if restored_minor:
+        message.say(texts.restored.format(restored=message.money(restored_minor), available=message.available))
         _say_it_came_late(message)
     else:
         message.say(texts.none_yet.format(available=message.available))
@@ -188,10 +191,10 @@ def _back_later(message: _Message) -> str:
 
 def _say_it_came_late(message: _Message) -> bool:
     """Say the true time where a promise was missed (R27)."""
-    record = message.record
-    if record.promised_by is None or record.decided_at <= record.promised_by:
+    decided_at, promised_by = message.record.decided_at, message.record.promised_by
+    if promised_by is None or decided_at <= promised_by:
         return False
-    promised, restored_at = message.due(record.promised_by), message.due(record.decided_at)
+    promised, restored_at = message.due(promised_by), message.due(decided_at)
     if promised != restored_at:
         message.say(message.texts.restored_late.format(promised=promised, restored_at=restored_at))
     return True
@@ -200,6 +203,8 @@ def _say_it_came_late(message: _Message) -> bool:
 def _say_what_else_changed(message: _Message) -> Growth:
     """Say why the available credit changed by something else than what is back or taken back (8.2, R19, R24)."""
     growth, texts = growth_of(message.record), message.texts
+    if growth is NOTHING:
+        return growth
     if growth.covered:
         message.say(texts.covers_over.format(covered=message.money(growth.covered)))
     if growth.freed:
@@ -241,25 +246,21 @@ def _say_what_moved(message: _Message) -> None:
 
 def _say_it_succeeded(message: _Message) -> None:
     """Say that it succeeded, from which day it counts, and what is overdue, where the record knows."""
-    record, texts = message.record, message.texts
-    day = ""
+    record, texts, day = message.record, message.texts, ""
+    credited_on, past_due_minor = record.credited_on, record.past_due_minor
     if not _UNCERTAIN.isdisjoint(record.reasons):
-        lead = texts.noted
-    elif record.credited_on is not None and record.credited_on != message.repaid_on:
-        lead, day = texts.credited_from, day_text(record.credited_on, message.language)
-    elif _nothing_is_overdue(record):
+        lead, past_due_minor = texts.noted, None
+    elif credited_on is not None and credited_on != message.repaid_on:
+        lead, day = texts.credited_from, day_text(credited_on, message.language)
+    elif (
+        past_due_minor == 0 and not record.parked_minor and _STANDING.isdisjoint((record.zero_reason, *record.reasons))
+    ):
         lead = texts.credited_on_time
     else:
         lead = texts.credited
     message.say(lead.format(repaid=message.repaid, amount=message.amount, day=day))
-    if record.past_due_minor and lead is not texts.noted:
-        message.say(texts.still_overdue.format(overdue=message.money(record.past_due_minor)))
-
-
-def _nothing_is_overdue(record: DecisionRecord) -> bool:
-    """Tell whether the record knows that nothing is; one that does not know says nothing of it."""
-    frozen = record.zero_reason in _STANDING or not _STANDING.isdisjoint(record.reasons)
-    return record.past_due_minor == 0 and not record.parked_minor and not frozen
+    if past_due_minor:
+        message.say(texts.still_overdue.format(overdue=message.money(past_due_minor)))
 
 
 def _say_what_is_held(message: _Message) -> None:
@@ -299,17 +300,16 @@ def _parts(message: _Message, by_date: dict[datetime, int]) -> str:
 
 def _say_what_is_parked(message: _Message) -> None:
     record = message.record
-    if record.parked_minor:
-        reason = _first(record.reasons, _PARKED) or Reason.ACCOUNT_FROZEN
-        ends = CATALOGUES[message.language].reasons[reason].ends
-        message.say(message.texts.parked.format(amount=message.money(record.parked_minor), ends=ends))
-        message.helps.append(message.explain(reason))
+    reason = _first(record.reasons, _PARKED) or Reason.ACCOUNT_FROZEN
+    ends = CATALOGUES[message.language].reasons[reason].ends
+    message.say(message.texts.parked.format(amount=message.money(record.parked_minor), ends=ends))
+    message.helps.append(message.explain(reason))
 
 
 def _say_what_gives_no_credit(message: _Message) -> None:
     """Say what the rest of a first decision went to; a later record tells of a part only."""
     record, texts = message.record, message.texts
-    if _NO_CREDIT.isdisjoint(record.reasons) or record.version > 1 or not _LATER.isdisjoint(record.reasons):
+    if record.version > 1 or not _LATER.isdisjoint(record.reasons):
         return
     paid = [reason for reason in record.reasons if reason in _NO_CREDIT]
     told_minor = record.restored_minor + record.parked_minor + sum(part.amount_minor for part in record.held)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.event import Event
-from schemas.ids import PROBE_ACCOUNT, NotificationId, event_id
+from schemas.ids import PROBE_ACCOUNT, AccountId, NotificationId, event_id
 from schemas.intake import Difference, RepaymentConflicted
 from schemas.reasons import Reason
 from services.notifier import domain as notifier
@@ -84,7 +84,7 @@ ENGLISH = notifier.Account(builders.ACCOUNT, "en", "Asia/Shanghai")
 RESTORED = builders.credit_restored()
 
 
-def message(state: str, ended_at: datetime | None, account: str = builders.ACCOUNT) -> tuple[Notification, Any]:
+def message(state: str, ended_at: datetime | None, account: AccountId = builders.ACCOUNT) -> tuple[Notification, Any]:
     """Request a message; return it without its text, and every fact of it."""
     closed = state == "suppressed" and account == builders.ACCOUNT
     known = replace(ENGLISH, account_id=account, disabled=frozenset({"log"} if closed else ()))
@@ -116,9 +116,9 @@ def test_a_message_is_asked_for_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("account", "reason"), [(builders.ACCOUNT, "endpoint_disabled"), (str(PROBE_ACCOUNT), "no_channel")]
+    ("account", "reason"), [(builders.ACCOUNT, "endpoint_disabled"), (PROBE_ACCOUNT, "no_channel")]
 )
-def test_nobody_is_written_to_at_a_closed_endpoint_or_behind_the_probe(account: str, reason: str) -> None:
+def test_nobody_is_written_to_at_a_closed_endpoint_or_behind_the_probe(account: AccountId, reason: str) -> None:
     asked, facts = message("suppressed", NOW, account)
     about: dict[str, Any] = {"account_id": account}
     assert facts == [

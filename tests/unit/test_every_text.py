@@ -29,7 +29,7 @@ from services.wording import (
     waiting_line,
     waiting_text,
 )
-from services.wording.catalogue import CATALOGUES, LANGUAGES, Wait
+from services.wording.catalogue import CATALOGUES, LANGUAGES, Label, Wait
 from services.wording.formats import about_text, money_text, plural_text, share_text, time_left_text
 from services.wording.renderer import named_why
 from tests import builders
@@ -446,3 +446,17 @@ def test_a_repayment_that_counts_from_a_later_day_says_which_and_nothing_of_over
     assert "逾期" not in text
     same_day = record_of("restored", Reason.RELEASE_FINAL_RAIL, credited_on=date(2026, 11, 20))
     assert told(same_day, language) == told(record_of("restored", Reason.RELEASE_FINAL_RAIL), language)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_text_read_once_says_what_python_would_say(language: Language) -> None:
+    for _, text in every_text(CATALOGUES[language].model_dump()):
+        named: dict[str, Any] = {name: f"<{name}>" for _, name, _, _ in Formatter().parse(text) if name}
+        assert text.format(**named, unused=1) == str.format(text, **named)
+
+
+def test_a_place_is_a_name_and_a_percent_sign_is_itself() -> None:
+    assert Label(customer="{count}: 5 % of {{{count}}}", agent="").customer.format(count=3) == "3: 5 % of {3}"
+    for unlike in ("{count:>3}", "{count!r}", "{}", "{0}", "{a.b}"):
+        with pytest.raises(ValueError, match="a place is a name"):
+            Label(customer=unlike, agent="")
