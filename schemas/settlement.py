@@ -63,7 +63,7 @@ class RepaymentSettled(RepaymentEvent):
     repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
     ``past_due_minor`` is what of the account's debt was late right after it, ``owed_minor`` all of it that uses the
     limit: principal, with charges where those use it, too; None where the writer did not say.
-    ``principal_instead_minor``, ``cash_moved_minor``: see RepaymentsReallocated.
+    ``principal_instead_minor``, ``cash_moved_minor``, ``principal_beyond_minor``: see RepaymentsReallocated.
     """
 
     product: Reference
@@ -87,6 +87,7 @@ class RepaymentSettled(RepaymentEvent):
     principal_instead_minor: ShareMinor = 0
     cash_moved_minor: BalanceMinor = 0
     owed_minor: ShareMinor | None = None
+    principal_beyond_minor: ShareMinor = 0
 
 
 class RepaymentRejected(DerivedEvent):
@@ -134,12 +135,17 @@ class RepaymentsReallocated(DerivedEvent):
     as charges, though a refund lessens principal first and credit balance pays charges first (E7): what a refund gave
     more paid charges, or a charge was paid before it. 0 where charges use the limit (TOTAL); the net debt is the same.
     ``cash_moved_minor`` is added to the debt drawn in cash beside what purchases and the ``parts`` of repayments say of
-    it: by refunds, credit balance and what other repayments paid instead (R20).
+    it: by refunds, credit balance and what other repayments paid instead (R20). Where anything is principal instead,
+    ``principal_beyond_minor`` is what was taken of principal beyond what was owed of it, which pays charges: who did
+    not book yet what took it, a repayment's verdict or the refund (``refund_id``), owes as much more as principal until
+    then. None where no refund caused it.
     """
 
     reallocated: tuple[Reallocation, ...]
     principal_instead_minor: ShareMinor = 0
     cash_moved_minor: BalanceMinor = 0
+    principal_beyond_minor: ShareMinor = 0
+    refund_id: Reference | None = None
 
 
 class SettlementDelayed(DerivedEvent):

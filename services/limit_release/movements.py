@@ -54,8 +54,9 @@ def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, 
     ``freed_minor`` of that is principal again already. What is returned of an overpayment that was held here until now
     is ``held_minor``. What settlement says of cash beside purchases and parts is followed, too (R20).
     """
-    ref, instead = event.event_id, max(0, event.principal_instead_minor - freed_minor)
-    account = state.account.absorbed(ref)
+    ref, beyond = event.event_id, _beyond(state, event)
+    instead = max(0, event.principal_instead_minor - freed_minor) + beyond
+    account = state.account if beyond else state.account.absorbed(ref)
     if held_minor and isinstance(event, RepaymentReturned):
         # Settlement let it pay charges, and they are not owed again: refunds pay them, and principal is left instead.
         more = account.charges_minor - instead - event.charges_owed_minor
@@ -67,6 +68,17 @@ def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, 
         left = max(0, account.corrected_minor - instead)
         account = replace(account.book(entry), corrected_minor=left).charged(-instead, None).absorbed(f"{ref}:instead")
     return replace(state, account=account)
+
+
+def _beyond(state: State, event: Told) -> int:
+    """Return what was taken of principal beyond what is owed by what is not booked here yet: until then it is owed."""
+    if isinstance(event, RepaymentReturned) or not event.principal_beyond_minor:
+        return 0
+    if isinstance(event, RepaymentsReallocated):
+        early = event.refund_id is not None and event.refund_id not in state.account.booked
+        return event.principal_beyond_minor if early else 0
+    known = state.repayment(event.repayment_id)
+    return 0 if known.assessed or known.returned else event.principal_beyond_minor
 
 
 def charged(profile: Profile, state: State, change_minor: int, repaid_at: datetime | None) -> State:

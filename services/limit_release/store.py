@@ -117,7 +117,8 @@ def ask(inputs: Sequence[Input]) -> Sequence[object]:
     named += [event.timer.subject for event in inputs if isinstance(event, TimerFired)]
     touched = [event.account_id for event in inputs if isinstance(event, AccountStatusChanged)]
     booked = [(event.account_id, event.purchase_id) for event in inputs if isinstance(event, PurchasePosted)]
-    booked += [(event.account_id, event.refund_id) for event in inputs if isinstance(event, PurchaseRefunded)]
+    refunds = [event for event in inputs if isinstance(event, PurchaseRefunded | RepaymentsReallocated)]
+    booked += [(event.account_id, event.refund_id) for event in refunds if event.refund_id is not None]
     authorised = [
         (event.account_id, event.authorisation_id)
         for event in inputs

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import date, datetime
 
+from schemas.account import PurchaseRefunded
 from schemas.event import Event, extended
 from schemas.ids import AccountId, EventId, RepaymentId, event_id
 from schemas.intake import RepaymentReceived, ReturnReceived
@@ -70,6 +71,7 @@ def settled(
         reallocated=done.reallocated,
         principal_instead_minor=done.principal_instead_minor,
         cash_moved_minor=done.cash_moved_minor,
+        principal_beyond_minor=done.principal_beyond_minor,
         past_due_minor=books.owed(standing="past_due"),
         owed_minor=books.owed(None if profile.limit_basis == "TOTAL" else "principal"),
     )
@@ -135,6 +137,8 @@ def reallocated(event: Event, moment: Moment, done: Replayed) -> RepaymentsReall
         reallocated=done.reallocated,
         principal_instead_minor=done.principal_instead_minor,
         cash_moved_minor=done.cash_moved_minor,
+        principal_beyond_minor=done.principal_beyond_minor,
+        refund_id=event.refund_id if isinstance(event, PurchaseRefunded) else None,
     )
 
 

@@ -28,6 +28,7 @@ class Replayed(NamedTuple):
     """What a fact did to the account, and to other repayments than ``of``: one net change each.
 
     ``principal_instead_minor`` is owed as principal where a reader of those changes would take it for charges,
+    ``principal_beyond_minor`` is what they take of principal beyond what is owed of it, where anything is so;
     ``cash_moved_minor`` is added to the debt drawn in cash beside what the fact itself says of it.
     """
 
@@ -35,6 +36,7 @@ class Replayed(NamedTuple):
     reallocated: tuple[Reallocation, ...] = ()
     principal_instead_minor: int = 0
     cash_moved_minor: int = 0
+    principal_beyond_minor: int = 0
 
 
 class Moved(NamedTuple):
@@ -60,7 +62,7 @@ def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
     books = _entered(profile.waterfall, advanced(profile.waterfall, state.books, entry.day), entry, state.entries)
     after = replace(state, books=books, last_at=entry.at, kept=state.kept + 1)
     if entry.kind == "refund":
-        return Replayed(after, (), principal_instead(profile, state.books, books, _moved(entry)))
+        return _with_instead(profile, Replayed(after), state.books, _moved(entry))
     return Replayed(after)
 
 
@@ -143,8 +145,22 @@ def replayed(profile: Profile, state: Account, of: str = "", moved: Moved = NOTH
         if repayment.repayment_id != of and (restored or balance):
             reallocated.append(Reallocation(RepaymentId(repayment.repayment_id), restored, balance))
     latest = _latest(after[-1]) if after else None
-    instead = principal_instead(profile, state.books, books, moved)
-    return Replayed(replace(state, books=books, repayments=repayments, latest=latest), tuple(reallocated), instead)
+    done = Replayed(replace(state, books=books, repayments=repayments, latest=latest), tuple(reallocated))
+    return _with_instead(profile, done, state.books, moved)
+
+
+def _with_instead(profile: Profile, done: Replayed, before: Books, moved: Moved) -> Replayed:
+    instead = principal_instead(profile, before, done.state.books, moved)
+    if not instead:
+        return done
+    beyond = max(0, -max(0, _left(before, moved)) - moved.principal_minor)
+    return done._replace(principal_instead_minor=instead, principal_beyond_minor=beyond)
+
+
+def _left(before: Books, moved: Moved) -> int:
+    """Return the principal that is left to a reader where charges taken off were paid: below 0 more was."""
+    owed = before.owed("principal")
+    return owed + min(0, before.owed() - owed + moved.charged_minor)
 
 
 def principal_instead(profile: Profile, before: Books, after: Books, moved: Moved) -> int:
@@ -158,8 +174,7 @@ def principal_instead(profile: Profile, before: Books, after: Books, moved: Move
     """
     if profile.limit_basis == "TOTAL":
         return 0
-    owed = before.owed("principal")
-    left = owed + min(0, before.owed() - owed + moved.charged_minor)
+    left = _left(before, moved)
     principal = max(0, left) + moved.principal_minor
     uncovered = left + moved.principal_minor - before.credit_balance_minor - moved.balance_minor
     return max(0, after.owed("principal") - max(0, principal, uncovered))

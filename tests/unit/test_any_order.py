@@ -10,18 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from schemas.account import AccountOpened, ChargesAccrued
+from schemas.account import AccountOpened, ChargesAccrued, PurchaseRefunded
 from schemas.event import Event
 from schemas.ids import RepaymentId
+from schemas.risk import RiskAssessed
 from schemas.settlement import Reallocation, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Timer, TimerFired
 from services.limit_release import domain as limit_release
-from services.limit_release.model import Account, State
+from services.limit_release.model import Account, Repayment, State
 from services.limit_release.movements import absorbed, freed
 from services.settlement.model import drawn
+from services.values import replace
 from tests import builders
-from tests.unit.given import FRIDAY, Pipe, check_ledger, check_repayment, moment, only, profile
+from tests.unit.given import FRIDAY, Pipe, all_of, check_ledger, check_repayment, moment, only, profile
 from tests.unit.test_properties import AMOUNTS, LIMIT, POLICIES, Step, event_of
+
+HOUR = timedelta(hours=1)
 
 
 @dataclass
@@ -144,6 +148,67 @@ def test_e07_charges_a_late_refund_took_over_from_a_held_overpayment_are_princip
     pipe.give_back(200, rail="card", now=FRIDAY + timedelta(hours=5))
     assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (83 + 393 + 70 - refund - charges, charges)
     assert (pipe.account.used_debt_minor, pipe.account.charges_minor) == (pipe.debt.principal_minor, charges)
+
+
+def test_e07_what_a_late_repayment_leaves_as_principal_instead_is_not_paid_for_by_its_own_part() -> None:
+    # It pays all the principal there was, so the refund pays 4 of the fee, and the other repayment 4 more of principal.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=10)
+    at = {hours: {"occurred_at": FRIDAY + timedelta(hours=hours)} for hours in (1, 2, 3)}
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=5, interest_minor=0, **at[1]), FRIDAY + HOUR)
+    refund = builders.purchase_refunded(refund_id="f1", purchase_id="opening", to_debt_minor=4, **at[2])
+    pipe.take(refund, FRIDAY + 2 * HOUR)
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=20, **at[3]), FRIDAY + 3 * HOUR)
+    pipe.repay(20, at=FRIDAY + 4 * HOUR)
+    pipe.repay(10, ref="late")
+    late = all_of(pipe.events, RepaymentSettled)[-1]
+    assert (late.restorable_minor, late.reallocated[0].restorable_delta_minor) == (10, 4)
+    assert (late.principal_instead_minor, late.principal_beyond_minor) == (1, 3)
+    verdict = all_of(pipe.events, RiskAssessed)[-1]
+    others = [fact for fact in pipe.heard if fact not in (late, verdict)]
+    for account in (pipe.account, read([*others, late, verdict]), read([*others, verdict, late])):
+        assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (1, 0, 0)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (1, 0)
+
+
+def test_e07_a_late_refund_read_after_what_it_moved_ends_as_one_read_before_it() -> None:
+    # In value order it leaves 5 over, which pay the fee; here it would leave 2 over, of what was bought after it.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=10)
+    at = {hours: {"occurred_at": FRIDAY + timedelta(hours=hours)} for hours in (1, 2, 3)}
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=8, interest_minor=0, **at[2]), FRIDAY + 2 * HOUR)
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=3, **at[3]), FRIDAY + 3 * HOUR)
+    pipe.take(builders.purchase_refunded(refund_id="f1", purchase_id="opening", to_debt_minor=15, **at[1]))
+    moved = only(pipe.events, RepaymentsReallocated)
+    assert (moved.principal_instead_minor, moved.principal_beyond_minor, moved.refund_id) == (3, 2, "f1")
+    *others, refund, last = pipe.heard
+    assert (type(refund), last) == (PurchaseRefunded, moved)
+    for account in (pipe.account, read([*others, refund, moved]), read([*others, moved, refund])):
+        assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (3, 3, 0)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "known", "booked", "more"),
+    [
+        ({"refund_id": "f1"}, {}, (), 2),
+        ({"refund_id": "f1"}, {}, ("f1",), 0),
+        ({"refund_id": None}, {}, (), 0),
+        ({}, {}, (), 2),
+        ({}, {"assessed": True}, (), 0),
+        ({}, {"returned": True}, (), 0),
+    ],
+)
+def test_e07_what_was_taken_beyond_what_is_owed_counts_until_what_took_it_is_booked(
+    told: dict[str, Any], known: dict[str, Any], booked: tuple[str, ...], more: int
+) -> None:
+    said = {"reallocated": (), "principal_instead_minor": 3, "principal_beyond_minor": 2}
+    event = builders.repayments_reallocated(**said, **told) if told else builders.repayment_settled(**said)
+    before = Account(builders.ACCOUNT, charges_minor=50, used_debt_minor=100, available_minor=900)
+    state = State(replace(before, booked=frozenset(booked))).put(Repayment(builders.REPAYMENT, **known))
+    after = absorbed(profile(), state, event).account
+    assert (after.used_debt_minor, after.charges_minor, after.available_minor) == (103 + more, 47 - more, 897 - more)
+    assert [(j.kind, j.ref) for j in after.journals] == [("REALLOCATE", event.event_id)]
 
 
 def test_e07_a_charge_read_before_the_return_that_settlement_read_after_it_stays_a_charge() -> None:

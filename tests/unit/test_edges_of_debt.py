@@ -54,7 +54,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(
         NOW,
         days=(DAY, DAY + timedelta(days=9)),
         doubles="r0",
-        done=Replayed(state, MOVED, 7, -5),
+        done=Replayed(state, MOVED, 7, -5, 4),
     )
     assert said(told) == {
         "event_id": event_id("RepaymentSettled", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
@@ -69,7 +69,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(
         "final_on": DAY + timedelta(days=9), "parts": PARTS,
         "policy_version": profile({"limit_basis": basis}).policy_version,
         "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "owed_minor": owed, "principal_instead_minor": 7,
-        "cash_moved_minor": -5,
+        "cash_moved_minor": -5, "principal_beyond_minor": 4,
     }  # fmt: skip
 
 
@@ -104,12 +104,12 @@ def test_what_is_rejected_moved_or_waits_is_told_with_its_cause() -> None:
         "caused_by": report.event_id, "repayment_id": "r1", "reason": Reason.REPORTED_FAILED, "next_attempt_at": again,
     }  # fmt: skip
     charge = builders.charges_accrued()
-    assert said(facts.reallocated(charge, NOW, Replayed(Account("a"), MOVED, 7, -5))) == {
-        "event_id": event_id("RepaymentsReallocated", charge.event_id), "account_id": builders.ACCOUNT,
-        "occurred_at": NOW.now, "caused_by": charge.event_id, "reallocated": MOVED,
-        "principal_instead_minor": 7,
-        "cash_moved_minor": -5,
-    }  # fmt: skip
+    for told, refund in ((charge, None), (builders.purchase_refunded(refund_id="f1"), "f1")):
+        assert said(facts.reallocated(told, NOW, Replayed(Account("a"), MOVED, 7, -5, 4))) == {
+            "event_id": event_id("RepaymentsReallocated", told.event_id), "account_id": builders.ACCOUNT,
+            "occurred_at": NOW.now, "caused_by": told.event_id, "reallocated": MOVED, "principal_instead_minor": 7,
+            "cash_moved_minor": -5, "principal_beyond_minor": 4, "refund_id": refund,
+        }  # fmt: skip
     cause = event_id("wait", "rail", "r1", FRIDAY.isoformat())
     assert said(facts.delayed(builders.ACCOUNT, "r1", "rail", FRIDAY, NOW)) == {
         "event_id": event_id("SettlementDelayed", cause), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
