@@ -6,13 +6,13 @@ Every account starts with nothing owed; ``day(3)`` is noon of 3 October 2026.
 from datetime import date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.event import Event
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
-from services.settlement.model import UNCOVERED, Books, Cycle, Debt, Repayment, drawn
-from services.settlement.replay import Moved, principal_instead
+from services.settlement.model import UNCOVERED, Account, Books, Cycle, Debt, Repayment, drawn
+from services.settlement.replay import Moved, Replayed, _with_instead, principal_instead
 from services.values import replace
 from tests import builders
 from tests.unit.debts import Ledger, instalments, plans
@@ -139,6 +139,20 @@ def test_e07_a_fee_taken_off_in_order_is_followed_by_a_reader_alone() -> None:
     assert ledger.owed() == {("in_advance", "interest"): 20, ("in_advance", "principal"): 100}
 
 
+def test_e07_a_late_repayment_says_what_it_and_what_it_moves_take_of_principal_beyond_what_is_owed() -> None:
+    """It pays the 10 there were: the refund pays 4 of the fee then, and r1 4 more of principal. 11 were owed, 14 go."""
+    ledger = Ledger()
+    ledger.buy(day(1), 10)
+    ledger.charge(day(3), fee=5)
+    ledger.refund(day(4), 4)
+    ledger.buy(day(5), 20, "p2")
+    ledger.repay(day(6), 20)
+    fact = ledger.repay(day(2), 10, "late", now=day(7))
+    assert (fact.restorable_minor, fact.reallocated) == (10, (("r1", 4, 0),))
+    assert (fact.principal_instead_minor, fact.principal_beyond_minor) == (1, 3)
+    assert ledger.owed() == {("in_advance", "principal"): 1}
+
+
 def left_over(principal: int, charges: int, balance: int) -> tuple[int, int, int]:
     """Return principal, charges and credit balance of limit-release: what is left over pays charges first."""
     money = balance + max(0, -principal) + max(0, -charges)
@@ -156,10 +170,17 @@ OWED = st.one_of(
 
 
 @given(OWED, OWED, CHANGE, CHANGE, CHANGE)
+@example((11, 0, 0), (1, 0, 0), -14, 0, 0)
+@example((2, 1, 0), (4, 0, 0), -3, 0, -8)
+@example((0, 2, 0), (4, 0, 0), -3, 0, 0)
+@example((80, 10, 0), (30, 0, 0), -60, 0, 0)
 def test_e07_principal_instead_is_what_a_reader_of_the_same_changes_has_less(
     before: tuple[int, int, int], after: tuple[int, int, int], principal: int, balance: int, charged: int
 ) -> None:
-    """Follow every change as limit-release does: what billing takes off first, then the rest; the net debt is known."""
+    """Follow every change as limit-release does: what billing takes off first, then the rest; the net debt is known.
+
+    What the rest takes of principal beyond what is owed then is told beside it.
+    """
 
     def books(owed: tuple[int, int, int]) -> Books:
         return Books((Debt("due", "principal", owed[0]), Debt("past_due", "fee", owed[1])), owed[2])
@@ -169,8 +190,13 @@ def test_e07_principal_instead_is_what_a_reader_of_the_same_changes_has_less(
     first = left_over(before[0], before[1] + off, before[2])
     changes = (principal, grown - off - principal + balance, balance)
     reader = left_over(*(had + more for had, more in zip(first, changes, strict=True)))
-    found = principal_instead(profile(), books(before), books(after), Moved(principal, balance, charged))
-    assert found == max(0, after[0] - reader[0])
+    moved, done = Moved(principal, balance, charged), Replayed(Account("a", books=books(after)))
+    more = max(0, after[0] - reader[0])
+    assert principal_instead(profile(), books(before), books(after), moved) == more
+    told = _with_instead(profile(), done, books(before), moved)
+    assert (told.principal_instead_minor, told.principal_beyond_minor) == (
+        (more, max(0, -first[0] - principal)) if more else (0, 0)
+    )
 
 
 # ---- what a repayment pays and what its return leaves ------------------------------------------------------------
