@@ -54,11 +54,9 @@ class Held:
             return
         self.holds += 1
         self.good_held += repayment.good
-        at_once = repayment.still_to_come(0)
-        self.caught += at_once - repayment.still_to_come(max(day for _, day in act.shares))
-        self.spared += sum(
-            share * (at_once - repayment.still_to_come(day)) * repayment.lost * whole for share, day in act.shares
-        )
+        self.caught += repayment.still_to_come(0) - repayment.still_to_come(max(day for _, day in act.shares))
+        at_once = repayment.loss(0)
+        self.spared += sum(share * (at_once - repayment.loss(day)) * whole for share, day in act.shares)
         if repayment.good:
             self.withheld += sum(share * day * whole for share, day in act.shares)
 

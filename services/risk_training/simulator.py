@@ -13,6 +13,7 @@ from services.prior import Prices
 from services.profiles import load_profiles
 from services.risk_training.market import MINOR, Repayment, Truth, repayments
 from services.risk_training.ways import (
+    RELEASE,
     Formula,
     HandRules,
     Oracle,
@@ -21,6 +22,7 @@ from services.risk_training.ways import (
     always_release,
     always_three_days,
     cost,
+    hold,
 )
 from services.runtime.settings import Settings
 
@@ -96,12 +98,13 @@ def play(market: Iterable[Repayment], compared: Mapping[str, Way], prices: Price
 def tune(prices: Prices, truth: Truth | None = None) -> HandRules:
     """Return the cheapest hand rules of a grid, on repayments of their own."""
     market = [one for one in repayments(TUNING_SEED, TUNED_ON, truth) if one.seen.rail != "FINAL"]
-    grid = product((2, 3, 5), (None, 0.6, 0.9), (True, False), (1, 2), (0.6, None), (True, False))
-    return min((HandRules(*choice) for choice in grid), key=lambda rules: _total(market, rules, prices))
-
-
-def _total(market: Sequence[Repayment], way: Way, prices: Prices) -> float:
-    return sum(cost(way(one), one, prices) for one in market)
+    waits = (2, 3, 5)
+    acts = (RELEASE, *map(hold, waits))
+    priced = [(one, {act: cost(act, one, prices) for act in acts}) for one in market]
+    grid = product(waits, (None, 0.6, 0.9), (True, False), (1, 2), (0.6, None), (True, False))
+    return min(
+        (HandRules(*choice) for choice in grid), key=lambda rules: sum(costs[rules(one)] for one, costs in priced)
+    )
 
 
 def formula_profile() -> Profile:

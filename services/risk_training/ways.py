@@ -8,7 +8,7 @@ from math import exp
 from typing import Final, NamedTuple
 
 from services.policy import Profile, Rest
-from services.prior import DAYS, Prices, Prior
+from services.prior import DAYS, Chance, Prices, Prior
 from services.risk_scoring.domain import due_at, judge
 from services.risk_scoring.hazard import actions
 from services.risk_scoring.model import features
@@ -76,17 +76,22 @@ class HandRules:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """The formula alone, without the guards before it and nobody looking; ``parts`` or only all or nothing at once."""
+    """The formula alone, without the guards before it and nobody looking; ``parts`` or only all or nothing at once.
+
+    It believes ``losses`` times what the table says is lost of a return.
+    """
 
     prior: Prior
     prices: Prices
     parts: bool
+    losses: float = 1.0
 
     def __call__(self, repayment: Repayment) -> Act:
         seen = repayment.seen
         if seen.rail == "FINAL":
             return RELEASE
         kinds = self.prior.chances(seen.rail_name, features(seen))
+        kinds = [Chance(kind.likely, kind.survivor, kind.respent, self.losses * kind.lost) for kind in kinds]
         found = actions(kinds, self.prices, seen.restorable_minor, seen.unused_minor or 0)
         best = min((one for one in found if self.parts or one.share in (0, 1)), key=lambda one: one.cost)
         return Act(((best.share, 0), (1 - best.share, best.days))) if best.days else RELEASE
@@ -131,8 +136,8 @@ class Oracle:
     prices: Prices
 
     def __call__(self, repayment: Repayment) -> Act:
-        if repayment.seen.rail == "FINAL":
-            return RELEASE
+        if repayment.seen.rail == "FINAL" or cost(RELEASE, repayment, self.prices) <= self.prices.day_minor:
+            return RELEASE  # no wait costs less than a day of it
         parts = (Act(((share / PARTS, 0), (1 - share / PARTS, days))) for days in DAYS for share in range(PARTS))
         return min((RELEASE, *parts), key=lambda act: cost(act, repayment, self.prices))
 
@@ -140,7 +145,7 @@ class Oracle:
 def cost(act: Act, repayment: Repayment, prices: Prices) -> float:
     """Return what an act costs on average under the truth, in minor units: lost, waited, declined and looked at."""
     whole = repayment.seen.restorable_minor
-    lost = sum(share * repayment.still_to_come(day) for share, day in act.shares) * repayment.lost * whole
+    lost = sum(share * repayment.loss(day) for share, day in act.shares) * whole
     if not act.held:
         return lost
     looked = prices.review_minor if act.looked else 0
