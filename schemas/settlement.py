@@ -135,10 +135,10 @@ class RepaymentsReallocated(DerivedEvent):
     as charges, though a refund lessens principal first and credit balance pays charges first (E7): what a refund gave
     more paid charges, or a charge was paid before it. 0 where charges use the limit (TOTAL); the net debt is the same.
     ``cash_moved_minor`` is added to the debt drawn in cash beside what purchases and the ``parts`` of repayments say of
-    it: by refunds, credit balance and what other repayments paid instead (R20). Where anything is principal instead,
-    ``principal_beyond_minor`` is what was taken of principal beyond what was owed of it, which pays charges: who did
-    not book yet what took it, a repayment's verdict or the refund (``refund_id``), owes as much more as principal until
-    then. None where no refund caused it.
+    it: by refunds, credit balance and what other repayments paid instead (R20). ``principal_beyond_minor`` is what
+    was taken of principal beyond what was owed of it, and pays charges: who did not book yet what took it, a
+    repayment's verdict or the refund (``refund_id``), owes as much more as principal until then. Of a refund it is said
+    where anything is principal instead.
     """
 
     reallocated: tuple[Reallocation, ...]

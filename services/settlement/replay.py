@@ -28,7 +28,7 @@ class Replayed(NamedTuple):
     """What a fact did to the account, and to other repayments than ``of``: one net change each.
 
     ``principal_instead_minor`` is owed as principal where a reader of those changes would take it for charges,
-    ``principal_beyond_minor`` is what they take of principal beyond what is owed of it, where anything is so;
+    ``principal_beyond_minor`` is what they take of principal beyond what is owed of it, and pays charges;
     ``cash_moved_minor`` is added to the debt drawn in cash beside what the fact itself says of it.
     """
 
@@ -146,15 +146,18 @@ def replayed(profile: Profile, state: Account, of: str = "", moved: Moved = NOTH
             reallocated.append(Reallocation(RepaymentId(repayment.repayment_id), restored, balance))
     latest = _latest(after[-1]) if after else None
     done = Replayed(replace(state, books=books, repayments=repayments, latest=latest), tuple(reallocated))
-    return _with_instead(profile, done, state.books, moved)
+    return _with_instead(profile, done, state.books, moved, settles=bool(of))
 
 
-def _with_instead(profile: Profile, done: Replayed, before: Books, moved: Moved) -> Replayed:
-    instead = principal_instead(profile, before, done.state.books, moved)
-    if not instead:
+def _with_instead(profile: Profile, done: Replayed, before: Books, moved: Moved, *, settles: bool = False) -> Replayed:
+    after = done.state.books
+    instead = principal_instead(profile, before, after, moved)
+    if not instead and (not settles or profile.limit_basis == "TOTAL"):
         return done
-    beyond = max(0, -max(0, _left(before, moved)) - moved.principal_minor)
-    return done._replace(principal_instead_minor=instead, principal_beyond_minor=beyond)
+    beyond = -max(0, _left(before, moved)) - moved.principal_minor
+    balance = before.credit_balance_minor + moved.balance_minor
+    charges = after.owed() - after.credit_balance_minor + beyond + balance
+    return done._replace(principal_instead_minor=instead, principal_beyond_minor=max(0, min(beyond, charges)))
 
 
 def _left(before: Books, moved: Moved) -> int:

@@ -171,6 +171,42 @@ def test_e07_what_a_late_repayment_leaves_as_principal_instead_is_not_paid_for_b
     assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (1, 0)
 
 
+def test_e07_what_a_late_repayment_leaves_over_pays_charges_whatever_is_bought_before_its_verdict_is_read() -> None:
+    # It pays 10 of principal, of which the refund then finds nothing: its 4 pay charges. A purchase is read before.
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=10)
+    at = {hours: {"occurred_at": FRIDAY + timedelta(hours=hours)} for hours in (2, 3, 5)}
+    refund = builders.purchase_refunded(refund_id="f1", purchase_id="opening", to_debt_minor=4, **at[2])
+    pipe.take(refund, FRIDAY + 2 * HOUR)
+    pipe.take(builders.charges_accrued(penalty_minor=0, fee_minor=8, interest_minor=0, **at[3]), FRIDAY + 3 * HOUR)
+    pipe.repay(10, at=FRIDAY + HOUR)
+    late, verdict = only(pipe.events, RepaymentSettled), only(pipe.events, RiskAssessed)
+    assert (late.principal_instead_minor, late.principal_beyond_minor) == (0, 4)
+    pipe.take(builders.purchase_posted(purchase_id="p2", amount_minor=5, **at[5]), FRIDAY + 5 * HOUR)
+    purchase = pipe.heard[-1]
+    others = [fact for fact in pipe.heard if fact not in (late, verdict, purchase)]
+    for account in (pipe.account, read([*others, late, purchase, verdict]), read([*others, verdict, purchase, late])):
+        assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (5, 4, 0)
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor) == (5, 4)
+
+
+@pytest.mark.parametrize(("charges", "beyond"), [(3, 3), (0, 0)])
+def test_e07_no_more_is_taken_beyond_principal_than_pays_charges(charges: int, beyond: int) -> None:
+    pipe = Heard(POLICIES["PRINCIPAL"])
+    pipe.open(LIMIT, principal=10)
+    at = {hours: {"occurred_at": FRIDAY + timedelta(hours=hours)} for hours in (2, 3)}
+    refund = builders.purchase_refunded(refund_id="f1", purchase_id="opening", to_debt_minor=4, **at[2])
+    pipe.take(refund, FRIDAY + 2 * HOUR)
+    if charges:
+        fee = builders.charges_accrued(penalty_minor=0, fee_minor=charges, interest_minor=0, **at[3])
+        pipe.take(fee, FRIDAY + 3 * HOUR)
+    pipe.repay(10, at=FRIDAY + HOUR)
+    assert only(pipe.events, RepaymentSettled).principal_beyond_minor == beyond
+    assert (pipe.debt.principal_minor, pipe.debt.fee_minor, pipe.debt.credit_balance_minor) == (0, 0, 4 - charges)
+    account = pipe.account
+    assert (account.used_debt_minor, account.charges_minor, account.credit_balance_minor) == (0, 0, 4 - charges)
+
+
 def test_e07_a_late_refund_read_after_what_it_moved_ends_as_one_read_before_it() -> None:
     # In value order it leaves 5 over, which pay the fee; here it would leave 2 over, of what was bought after it.
     pipe = Heard(POLICIES["PRINCIPAL"])
