@@ -22,6 +22,7 @@ from schemas.settlement import RepaymentRejected, RepaymentSettled
 from schemas.topics import TOPICS
 from services.hosted import Observer
 from services.lag_monitor.domain import decide
+from services.lag_monitor.gathering import Gathering
 from services.lag_monitor.store import STORE
 from services.lag_monitor.watch import LEDGER, Watch
 from services.runtime import metrics
@@ -61,8 +62,8 @@ WORKER = Worker(
     policy=no_policy,
     decide=decide,
     keeps=STORE,
-    gathers_seconds=1.0,
     at_once=4,
+    consumer=Gathering,
 )
 app = host(WORKER, Observer)
 app.service(Watch)

@@ -22,7 +22,7 @@ FETCH_BYTES = 100_000
 
 def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
     """Return a consumer that commits nothing by itself and gives one member the same partitions of every topic."""
-    return AIOKafkaConsumer(
+    return (worker.consumer or AIOKafkaConsumer)(
         **settings.kafka(),
         group_id=worker.name,
         client_id=worker.name,
@@ -32,8 +32,6 @@ def consumer_of(settings: Settings, worker: AnyWorker) -> AIOKafkaConsumer:
         session_timeout_ms=10_000,
         heartbeat_interval_ms=3_000,
         max_poll_interval_ms=300_000,
-        # Who only looks on is in no hurry: the broker collects for it instead of waking it for each record.
-        fetch_min_bytes=1 if worker.writes else FETCH_BYTES,
         max_partition_fetch_bytes=FETCH_BYTES,
         partition_assignment_strategy=(RangePartitionAssignor,),
         check_crcs=True,

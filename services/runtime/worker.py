@@ -62,6 +62,7 @@ class Worker(Generic[S, P]):
 
     ``gathers_seconds`` is the least time from batch to batch while many come: what comes meanwhile shares the next, of
     ``at_once`` times OTB_BATCH_MAX records at most; what Kafka has already is not waited for.
+    ``consumer`` is made instead of aiokafka's own.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Worker(Generic[S, P]):
     step: Callable[[Settings], Step] | None = None
     gathers_seconds: float = 0.0
     at_once: int = 1
+    consumer: Callable[..., Any] | None = None
     topics: Mapping[str, Topic] = field(init=False)
 
     def __post_init__(self) -> None:

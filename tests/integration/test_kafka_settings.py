@@ -24,9 +24,8 @@ def made(tree: ast.AST, where: str, function: str = "") -> Iterator[tuple[str, s
     for node in ast.iter_child_nodes(tree):
         inside = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
         if isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if name in MADE_IN:
-                yield name, f"{where}:{inside}"
+            called = (getattr(each, "id", getattr(each, "attr", "")) for each in ast.walk(node.func))
+            yield from ((name, f"{where}:{inside}") for name in called if name in MADE_IN)
         yield from made(node, where, inside)
 
 

@@ -1,0 +1,88 @@
+"""How the observer reads: seldom, and together what all topics tell of the same accounts.
+
+Who only looks on takes nothing from who gives credit back: a burst is read when it is over. A repayment of which eight
+topics tell is then read and written once or twice, and not once a topic.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from typing_extensions import override
+
+from services.runtime.clock import monotonic
+
+REST_SECONDS: Final = (0.5, 10.0)
+"""From the begin of a turn to that of the next, at least and at most: what waits longer is read on without a rest."""
+RECORD_SECONDS: Final = 0.05
+"""In between, so long for each record of the turn."""
+MOST: Final = 1_000
+"""Records at once where nobody says otherwise."""
+Records = Mapping[TopicPartition, Sequence[Any]]
+
+
+class Gathering(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
+    """Reads in turns, each up to the ends that its partitions had when it began; between turns it fetches nothing.
+
+    Of what the brokers brought it gives one partition number after the other: an account has the same in every topic.
+    """
+
+    def __init__(self, *topics: str, **options: Any) -> None:
+        super().__init__(*topics, **options)
+        self._numbers: deque[int] = deque()
+        self._ends: Mapping[TopicPartition, int] = {}
+        self._reads = False
+        self._taken = 0
+        self._began_at = self._next_at = 0.0
+
+    @override
+    async def getmany(self, *_: TopicPartition, timeout_ms: int = 0, max_records: int | None = None) -> Records:
+        """Return records of some partition numbers, ``max_records`` at most; nothing while it rests."""
+        if not self._reads and (left := self._next_at - monotonic()) > 0:
+            await asyncio.sleep(min(left, timeout_ms / 1000))
+            return {}
+        found = {} if self._numbers else dict(await self._next(timeout_ms))
+        room = (max_records or MOST) - len(found)
+        while self._numbers and room > 0:
+            of = [at for at in self.assignment() if at.partition == self._numbers[0]]
+            more: Records = await super().getmany(*of, timeout_ms=0, max_records=room) if of else {}
+            room -= (size := sum(map(len, more.values())))
+            for at, records in more.items():
+                found[at] = [*found.get(at, ()), *records]
+            if room > 0 or not size:
+                self._numbers.popleft()
+        self._taken += sum(map(len, found.values()))
+        if self._reads and not self._numbers and not await self._behind():
+            self._rest()
+        return found
+
+    async def _next(self, timeout_ms: int) -> Records:
+        """Wait for what the brokers bring, and give the first record of it; that begins a turn."""
+        self.resume(*self.paused())
+        found: Records = await super().getmany(timeout_ms=timeout_ms, max_records=1)
+        if found:
+            first, numbers = {at.partition for at in found}, {at.partition for at in self.assignment()}
+            self._numbers.extend(sorted(numbers, key=lambda number: (number not in first, number)))
+        if found and not self._reads:
+            self._reads, self._began_at = True, monotonic()
+            with suppress(KafkaError):  # who cannot be asked now is asked in the next turn
+                self._ends = await self.end_offsets(self.assignment())
+        return found
+
+    async def _behind(self) -> bool:
+        """Tell whether this turn is still before an end."""
+        mine = self.assignment()
+        with suppress(KafkaError):  # a partition that was taken away meanwhile has no position
+            return any([await self.position(at) < end for at, end in self._ends.items() if at in mine])
+        return True
+
+    def _rest(self) -> None:
+        """End the turn; what is fetched already is given in the next."""
+        least, longest = REST_SECONDS
+        self._next_at = self._began_at + min(longest, max(least, self._taken * RECORD_SECONDS))
+        self._reads, self._ends, self._taken = False, {}, 0
+        self.pause(*self.assignment())
