@@ -9,7 +9,7 @@ from schemas.event import Segment as Step
 from schemas.ids import PROBE_ACCOUNT
 from schemas.reasons import Cause, Stage
 from services.lag_monitor.segments import Lag, Pause, Segment
-from services.values import replace
+from services.values import at_once, replace
 
 Status = Literal["pending", "succeeded", "failed"]
 PartState = Literal["promised", "held", "parked", "restored", "returned", "reversed", "lapsed"]
@@ -40,6 +40,7 @@ class Tally(NamedTuple):
     ms: int | None = None
 
 
+@at_once
 @dataclass(frozen=True)
 class Part:
     """One tranche: why it waits, since when and until when, what was promised first, and the commit it was restored in.
@@ -61,6 +62,7 @@ class Part:
     told_at: datetime | None = None
 
 
+@at_once
 @dataclass(frozen=True)
 class Promise:
     """One objective owed to one tranche (0: to the repayment); its deadline is fixed when it is made (lag 3.1).
@@ -76,6 +78,7 @@ class Promise:
     over_at: datetime | None = None
 
 
+@at_once
 @dataclass(frozen=True)
 class Notice:
     """A message to the customer, about the commit ``caused_by``.
@@ -121,6 +124,7 @@ class Told(NamedTuple):
     segments: tuple[Segment, ...]
 
 
+@at_once
 @dataclass(frozen=True)
 class Journey:
     """One repayment, built from whatever was heard of it in any order of the topics.

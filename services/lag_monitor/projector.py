@@ -73,7 +73,7 @@ counts AS (
   UNION ALL SELECT 'credit_observed_minor_seconds_total', ARRAY[tier, rail, currency], sum(weighed)
   FROM spent WHERE cause_class = 'risk_observation' GROUP BY tier, rail, currency),
 {_KEEP}"""  # noqa: S608  # parts of our own
-# Counts everything else that is counted.
+# Counts everything else that is counted; what a batch counted more than once alike is one row.
 TALLIES = f"""
 WITH place AS (SELECT xid, id FROM lag_monitor.metric_cursor WHERE name = $3 FOR UPDATE),
 taken AS (
@@ -81,9 +81,9 @@ taken AS (
     SELECT * FROM lag_monitor.tally
     WHERE {_BEHIND} AND (xid, id) > (place.xid, place.id) ORDER BY xid, id LIMIT $1) AS f),
 spreads AS (
-  SELECT metric, labels, width_bucket(ms - 1, $2::bigint[]), count(*), sum(ms), NULL, NULL::bigint, NULL::timestamptz
+  SELECT metric, labels, width_bucket(ms - 1, $2::bigint[]), sum(n), sum(ms * n), NULL, NULL::bigint, NULL::timestamptz
   FROM taken WHERE ms IS NOT NULL GROUP BY 1, 2, 3),
-counts AS (SELECT metric, labels, count(*) FROM taken WHERE ms IS NULL GROUP BY 1, 2),
+counts AS (SELECT metric, labels, sum(n) FROM taken WHERE ms IS NULL GROUP BY 1, 2),
 {_KEEP}"""  # noqa: S608  # parts of our own
 # Age of the oldest fact that is not in the counters yet, seconds.
 DELAY = """

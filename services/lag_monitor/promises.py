@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from schemas.reasons import Cause
-from services.lag_monitor.model import Journey, Notice, NoticeState, Part, Promise, Tally, Told
+from services.lag_monitor.model import Journey, Notice, NoticeState, Part, Promise, Slo, Tally, Told
 from services.lag_monitor.segments import told
 from services.metrics.catalogue import NOTIFICATION_LAG, PROBES_LOST, SLA_OUTCOMES, STAGE_DURATION
 from services.metrics.labels import NOTIFY
@@ -26,7 +26,7 @@ PHASE_OF: Final[Mapping[Cause, str]] = {"system_delay.kafka_queue": "queue", "sy
 def judged(state: Journey) -> Journey:
     """Make the promises all of whose terms were heard, and end those whose end was."""
     state = state if state.probe else _told(state)
-    new = [promise for promise in _owed(state) if (promise.slo, promise.tranche) not in state.promises]
+    new = [Promise(slo, number, by) for slo, number, by in _owed(state) if (slo, number) not in state.promises]
     state = state.owe(*new) if new else state
     ended = [after for before in state.promises.values() if (after := _ended(state, before)) is not before]
     if not ended:
@@ -43,27 +43,28 @@ def _verdict(promise: Promise) -> Iterator[Tally]:
         yield Tally(PROBES_LOST.name, ())
 
 
-def _owed(state: Journey) -> Iterator[Promise]:
+def _owed(state: Journey) -> Iterator[tuple[Slo, int, datetime]]:
+    """Yield what is owed to which tranche by when; most of it is promised already."""
     if state.probe:
         if state.reported_at is not None:
-            yield Promise("probe_60s", PROBED, state.reported_at + LOST)
+            yield "probe_60s", PROBED, state.reported_at + LOST
         return
     if state.settled_at is not None:
-        yield Promise("decided_60s", 0, state.settled_at + DECIDED)
+        yield "decided_60s", 0, state.settled_at + DECIDED
     for part in state.parts.values():
         yield from _owed_to(state, part)
 
 
-def _owed_to(state: Journey, part: Part) -> Iterator[Promise]:
+def _owed_to(state: Journey, part: Part) -> Iterator[tuple[Slo, int, datetime]]:
     """Yield what one tranche is owed; a promise made to a parked one is out of the objectives (domain 7)."""
     if part.promised_by is not None and part.basis == "hold":
-        yield Promise("hold_promise", part.number, part.promised_by)
+        yield "hold_promise", part.number, part.promised_by
     low = state.clear and state.tier in LOW and state.settled_at is not None
     if part.promised_by is not None and part.basis == "clear" and low and state.settled_at is not None:
-        yield Promise("low_risk_5s", part.number, state.settled_at + LOW_RISK)
-        yield Promise("low_risk_60s", part.number, part.promised_by)
+        yield "low_risk_5s", part.number, state.settled_at + LOW_RISK
+        yield "low_risk_60s", part.number, part.promised_by
     if part.state in ("restored", "reversed") and part.restored_at is not None:
-        yield Promise("notify_60s", part.number, part.restored_at + TOLD)
+        yield "notify_60s", part.number, part.restored_at + TOLD
 
 
 def _ended(state: Journey, promise: Promise) -> Promise:

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 from schemas.event import Segment as Step
 from schemas.event import milliseconds_between, to_millisecond
 from schemas.reasons import CAUSES, Cause, Stage
-from services.values import replace
+from services.values import at_once, replace
 
 Place = Stage | Literal["notify"]
 """A stage of the lag, or the one beside it: from restored to told."""
@@ -20,6 +20,7 @@ UNEXPLAINED: Cause = "system_delay.processing"
 """What a stretch counts as that no record explains; its milliseconds are counted apart and must be 0."""
 
 
+@at_once
 @dataclass(frozen=True)
 class Segment:
     """A stretch of one tranche's lag, of one stage and one cause."""

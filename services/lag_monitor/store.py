@@ -1,5 +1,6 @@
 """Journeys, their parts, promises and messages, and the immutable facts of what was restored, by the batch."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, TypeVar
@@ -13,7 +14,7 @@ from schemas.reasons import Cause
 from schemas.repayment import RepaymentReported
 from schemas.review import FeedbackReceived
 from services.decision import Input
-from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Restored, Told
+from services.lag_monitor.model import Fact, Journey, Notice, Part, Promise, Restored, Tally, Told
 from services.lag_monitor.segments import Pause
 from services.runtime.postgres import Row, instant, listed
 from services.runtime.worker import Saved, Store
@@ -88,7 +89,8 @@ notices AS (
   INSERT INTO lag_monitor.notice SELECT * FROM unnest($6::lag_monitor.notice[])
   ON CONFLICT (notification_id) DO UPDATE SET state = excluded.state, at = excluded.at),
 tallies AS (
-  INSERT INTO lag_monitor.tally (metric, labels, ms) SELECT metric, labels, ms FROM unnest($7::lag_monitor.tally[])),
+  INSERT INTO lag_monitor.tally (metric, labels, ms, n)
+  SELECT metric, labels, ms, n FROM unnest($7::lag_monitor.tally[])),
 told AS (
   INSERT INTO lag_monitor.notify_segment SELECT * FROM unnest($8::lag_monitor.notify_segment[])
   ON CONFLICT (repayment_id, tranche, n) DO NOTHING)
@@ -96,6 +98,7 @@ told AS (
 _PENDING: TypeAdapter[tuple[Step, ...]] = TypeAdapter(tuple[Step, ...])
 _WAITS: TypeAdapter[tuple[tuple[Cause, datetime], ...]] = TypeAdapter(tuple[tuple[Cause, datetime], ...])
 _UNPLACED: TypeAdapter[tuple[Restored, ...]] = TypeAdapter(tuple[Restored, ...])
+_NOTHING: Final = "[]"
 _LISTS = frozenset({"pending", "unplaced", "parts", "promises", "notices"})
 APART: Final = ":"
 """Stands in the key of what is not about a repayment: ids of repayments have none."""
@@ -138,7 +141,7 @@ def save(changes: Sequence[tuple[Journey, Journey]]) -> Saved:
     segments: Rows = []
     promises: Rows = []
     notices: Rows = []
-    tallies: Rows = []
+    tallied: Counter[Tally] = Counter()
     told: Rows = []
     for before, after in changes:
         at = after.repayment_id
@@ -147,10 +150,11 @@ def save(changes: Sequence[tuple[Journey, Journey]]) -> Saved:
         parts += [_part_row(after, part) for part in _changed(before.parts, after.parts)]
         promises += [_promise_row(at, promise) for promise in _changed(before.promises, after.promises)]
         notices += [_notice_row(at, notice) for notice in _changed(before.notices, after.notices)]
-        tallies += [(tally.metric, list(tally.labels), tally.ms, *_BY_DEFAULT) for tally in after.tallies]
+        tallied.update(after.tallies)
         facts += [_fact_row(after, fact) for fact in after.facts]
         segments += [row for fact in after.facts for row in _segment_rows(at, fact)]
         told += [row for each in after.told for row in _told_rows(at, each)]
+    tallies = [(tally.metric, list(tally.labels), tally.ms, *_BY_DEFAULT, n) for tally, n in tallied.items()]
     values = (journeys, parts, facts, segments, promises, notices, tallies, told)
     return Saved([rows or None for rows in values], guarded=len(journeys))
 
@@ -165,8 +169,8 @@ def _journey(row: Row, pauses: tuple[Pause, ...]) -> Journey:
     return Journey(
         **plain,
         pauses=pauses,
-        pending=_PENDING.validate_json(row["pending"]),
-        unplaced=_UNPLACED.validate_json(row["unplaced"]),
+        pending=_listed(_PENDING, row["pending"]),
+        unplaced=_listed(_UNPLACED, row["unplaced"]),
         parts={each["number"]: Part(**_plain(each)) for each in row["parts"] or ()},
         promises={(promise.slo, promise.tranche): promise for promise in promises},
         notices=_notices(row["notices"] or ()),
@@ -179,8 +183,18 @@ def _pause(row: Row) -> Pause:
 
 def _notices(rows: Sequence[Row]) -> dict[str, Notice]:
     kept = [_plain(row) for row in rows]
-    found = ({**row, "waits": _WAITS.validate_json(row["waits"])} for row in kept)
+    found = ({**row, "waits": _listed(_WAITS, row["waits"])} for row in kept)
     return {row["notification_id"]: Notice(**{n: row[n] for n in row if n != "subject"}) for row in found}
+
+
+def _listed(kind: TypeAdapter[tuple[T, ...]], text: str) -> tuple[T, ...]:
+    """Return what a column of JSON holds, most often nothing."""
+    return () if text == _NOTHING else kind.validate_json(text)
+
+
+def _text(kind: TypeAdapter[tuple[T, ...]], values: tuple[T, ...]) -> str:
+    """Return what a column of JSON is to hold."""
+    return kind.dump_json(values).decode() if values else _NOTHING
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -192,7 +206,7 @@ def _journey_row(j: Journey, version: int) -> tuple[object, ...]:
     about = (j.repayment_id, j.account_id, j.source, j.rail, j.amount_minor, j.currency, j.repaid_at)
     heard = (j.reported, j.reported_at, j.received, j.received_at, j.settled_at, j.assessed_at, j.decided_at)
     verdict = (j.tier, j.clear, j.counted)
-    kept = (_PENDING.dump_json(j.pending).decode(), _UNPLACED.dump_json(j.unplaced).decode(), j.outcome, j.reason)
+    kept = (_text(_PENDING, j.pending), _text(_UNPLACED, j.unplaced), j.outcome, j.reason)
     return (*about, *heard, *verdict, *kept, *_standing_row(j), j.waiting_minor, j.returnable_until, version)
 
 
@@ -215,7 +229,7 @@ def _promise_row(at: str, p: Promise) -> tuple[object, ...]:
 
 
 def _notice_row(at: str, n: Notice) -> tuple[object, ...]:
-    asked = (n.asked_at, _WAITS.dump_json(n.waits).decode())
+    asked = (n.asked_at, _text(_WAITS, n.waits))
     return (n.notification_id, at, n.caused_by, n.channel, n.template, n.state, n.at, *asked)
 
 
