@@ -153,6 +153,33 @@ def test_e07_a_late_repayment_says_what_it_and_what_it_moves_take_of_principal_b
     assert ledger.owed() == {("in_advance", "principal"): 1}
 
 
+@pytest.mark.parametrize(
+    ("basis", "fee", "late", "after", "beyond"),
+    [
+        ("PRINCIPAL", 8, 10, 0, 4),
+        ("PRINCIPAL", 3, 10, 0, 3),
+        ("PRINCIPAL", 0, 10, 0, 0),
+        ("TOTAL", 8, 10, 0, 0),
+        ("PRINCIPAL", 8, 6, 0, 0),
+        ("PRINCIPAL", 5, 12, 0, 4),
+        ("PRINCIPAL", 3, 10, 30, 3),
+    ],
+)
+def test_e07_what_a_late_repayment_takes_beyond_principal_is_told_as_far_as_it_pays_charges(
+    basis: str, fee: int, late: int, after: int, beyond: int
+) -> None:
+    """10 bought, 4 refunded, a fee, maybe 30 repaid after it: the 10 repaid late are 4 more than are owed there."""
+    ledger = Ledger(profiles({"limit_basis": basis}))
+    ledger.buy(day(1), 10)
+    ledger.refund(day(3), 4)
+    if fee:
+        ledger.charge(day(4), fee=fee)
+    if after:
+        ledger.repay(day(6), after)
+    fact = ledger.repay(day(2), late, "late", now=day(7))
+    assert (fact.principal_instead_minor, fact.principal_beyond_minor) == (0, beyond)
+
+
 def left_over(principal: int, charges: int, balance: int) -> tuple[int, int, int]:
     """Return principal, charges and credit balance of limit-release: what is left over pays charges first."""
     money = balance + max(0, -principal) + max(0, -charges)
@@ -179,7 +206,7 @@ def test_e07_principal_instead_is_what_a_reader_of_the_same_changes_has_less(
 ) -> None:
     """Follow every change as limit-release does: what billing takes off first, then the rest; the net debt is known.
 
-    What the rest takes of principal beyond what is owed then is told beside it.
+    What the rest takes of principal beyond what is owed then, and pays charges, is told beside it.
     """
 
     def books(owed: tuple[int, int, int]) -> Books:
@@ -194,9 +221,10 @@ def test_e07_principal_instead_is_what_a_reader_of_the_same_changes_has_less(
     more = max(0, after[0] - reader[0])
     assert principal_instead(profile(), books(before), books(after), moved) == more
     told = _with_instead(profile(), done, books(before), moved)
-    assert (told.principal_instead_minor, told.principal_beyond_minor) == (
-        (more, max(0, -first[0] - principal)) if more else (0, 0)
-    )
+    assert told.principal_instead_minor == more
+    if not charged:  # A refund or a repayment, which alone are read for it, charges nothing.
+        beyond = min(-first[0] - changes[0], first[1] + changes[1])
+        assert told.principal_beyond_minor == (max(0, beyond) if more else 0)
 
 
 # ---- what a repayment pays and what its return leaves ------------------------------------------------------------
