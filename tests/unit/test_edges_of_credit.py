@@ -9,14 +9,23 @@ import pytest
 from schemas.event import Segment
 from schemas.ids import EventId, RepaymentId, event_id
 from schemas.reasons import Reason
-from schemas.restoration import DecisionRecord, HeldPart, MovedPart, RestorationReversed
+from schemas.restoration import (
+    CreditRestored,
+    DecisionRecord,
+    HeldPart,
+    MovedPart,
+    RestorationDelayed,
+    RestorationReversed,
+)
+from schemas.risk import Tranche as Part
 from schemas.settlement import Reallocation
+from services.limit_release.domain import decide
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.limit_release.movements import absorbed, charged, reallocated
 from services.limit_release.returns import returned
 from tests import builders
-from tests.unit.given import FRIDAY, moment, profile, said
+from tests.unit.given import FRIDAY, moment, only, profile, profiles, said
 
 LATER, NOW = FRIDAY + timedelta(days=4), FRIDAY + timedelta(seconds=5)
 HOUR = timedelta(hours=1)
@@ -314,3 +323,58 @@ def test_e07_charges_are_principal_for_what_of_a_returned_overpayment_was_held_h
     event = builders.repayment_returned(repayment_id="r1", **paid, **said)
     after = returned(SCENE, State(held, {"r1": known}), event).state.account
     assert (after.used_debt_minor, after.charges_minor) == (100 + more, 50 - more)
+
+
+# ---- a first verdict ---------------------------------------------------------------------------------------------
+
+LATE = FRIDAY + timedelta(minutes=5)
+USED = Account(
+    builders.ACCOUNT,
+    product="default",
+    currency="CNY",
+    credit_limit_minor=1_000,
+    available_minor=900,
+    used_debt_minor=100,
+)
+WHY = Reason.RELEASE_WITHIN_CAP
+
+
+def first(account: Account, known: Repayment | None = None, **changes: Any) -> Any:
+    """Take in a verdict of 100, of which 70 are due on Friday, five minutes after that; 60 s were promised."""
+    said = {"repayment_id": "r1", "amount_minor": 100, "restorable_minor": 70, "settled_at": FRIDAY, "revision": 2}
+    parts = {"credit_balance_minor": 30, "tranches": (Part(1, 70, FRIDAY, WHY),), "reasons": (WHY,)}
+    event = builders.risk_assessed(**{**said, **parts, **changes})
+    return event, decide(profiles(), State(account, {"r1": known} if known else {}), event, moment(LATE))
+
+
+def test_a_verdict_is_taken_in_with_its_revision_and_a_late_part_with_what_was_promised() -> None:
+    _, decision = first(USED)
+    repayment = decision.state.repayments["r1"]
+    assert (repayment.revision, repayment.reasons) == (2, (WHY, Reason.PAID_CREDIT_BALANCE))
+    by = FRIDAY + timedelta(seconds=60)
+    assert repayment.tranches == {1: Tranche("r1", 1, 70, "restored", FRIDAY, WHY, by, LATE, 1, delayed=True)}
+    broken, restored = only(decision.events, RestorationDelayed), only(decision.events, CreditRestored)
+    assert (broken.cause, broken.promised_by) == ("system_delay.processing", by)
+    assert broken.record == restored.record
+
+
+def test_a_verdict_tells_four_reasons_and_no_more() -> None:
+    assert first(USED, reasons=FIVE[:4])[1].state.repayments["r1"].reasons == FIVE[:4]
+
+
+def test_a_part_that_is_parked_keeps_its_reason() -> None:
+    _, decision = first(replace(USED, status="frozen", status_reason="RISK"))
+    (part,) = decision.state.repayments["r1"].tranches.values()
+    assert (part.state, part.until, part.reason) == ("parked", FRIDAY, WHY)
+
+
+def test_r24_what_replays_moved_before_a_verdict_and_after_it_is_booked_under_what_told_it() -> None:
+    """20 less of the 70 may be restored: they are owed again, and a credit balance of 50 pays them."""
+    account = replace(USED, available_minor=930, used_debt_minor=70, credit_balance_minor=50)
+    event, decision = first(account, Repayment("r1", reallocated_minor=-20), credit_balance_minor=0, amount_minor=70)
+    refs = [(j.kind, j.ref) for j in decision.state.account.journals if j.kind in ("REALLOCATE", "ABSORB")]
+    assert refs == [("REALLOCATE", f"{event.event_id}:r1"), ("ABSORB", event.event_id)]
+    moved = (Reallocation(RepaymentId("r1"), 5, -5),)
+    later = builders.repayment_settled(repayment_id="r2", reallocated=moved)
+    journals = decide(profiles(), decision.state, later, moment(LATE)).state.account.journals
+    assert [j.ref for j in journals if j.kind == "REALLOCATE"][1:] == [f"{later.event_id}:r1"]
