@@ -20,6 +20,8 @@ REST_SECONDS: Final = (0.5, 10.0)
 """From the begin of a turn to that of the next, at least and at most: what waits longer is read on without a rest."""
 RECORD_SECONDS: Final = 0.05
 """In between, so long for each record of the turn."""
+ANSWER_BYTES: Final = 1_000_000
+"""Of one answer of the brokers: it is all in memory, and there are two hundred partitions."""
 MOST: Final = 1_000
 """Records at once where nobody says otherwise."""
 Records = Mapping[TopicPartition, Sequence[Any]]
@@ -32,7 +34,7 @@ class Gathering(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka is untyped
     """
 
     def __init__(self, *topics: str, **options: Any) -> None:
-        super().__init__(*topics, **options)
+        super().__init__(*topics, **{**options, "fetch_max_bytes": ANSWER_BYTES})
         self._numbers: deque[int] = deque()
         self._ends: Mapping[TopicPartition, int] = {}
         self._reads = False
