@@ -26,6 +26,7 @@ SERVICES: Final = {
         (
             "test_limit_release",
             "test_edges_of_credit",
+            "test_edges_of_charges",
             "test_edges_of_waiting",
             "test_replays",
             "test_any_order",
@@ -33,6 +34,7 @@ SERVICES: Final = {
             "test_rules_of_availability",
             "test_rules_of_time",
             "test_latest_word",
+            "test_told_together",
             *MONEY,
         ),
     ),
@@ -83,7 +85,7 @@ SERVICES: Final = {
         ("model", "domain"),
         ("test_cases", "test_edges_of_cases", "test_second_person", "test_referred_limits", "test_asked_reviews"),
     ),
-    "lag_monitor": (("domain",), ("test_edges_of_lag", "test_lag_promises", "test_lag_ledger")),
+    "lag_monitor": (("domain",), ("test_edges_of_lag", "test_lag_promises", "test_lag_ledger", "test_told_together")),
 }
 """The files of each service that are mutated, and the unit tests that hold them."""
 FILES: Final = {f"services/{service}/{name}.py": service for service, (names, _) in SERVICES.items() for name in names}

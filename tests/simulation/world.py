@@ -302,6 +302,8 @@ class World:
         self.why = self.why or told
 
     def wrote(self, record: Record) -> None:
+        if not (self.digesting or self.telling):
+            return
         kind = dict(record.headers).get("ce_type", b"?").decode("latin-1").removeprefix("opentobuy.")
         self.told.append(f"{record.topic}{record.partition}{kind}")
         if self.telling:

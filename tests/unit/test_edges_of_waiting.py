@@ -1,5 +1,6 @@
 """limit-release: what an input changes of the waits and their records, and why it changes nothing."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -304,3 +305,22 @@ def test_what_is_restored_is_told_before_what_is_held_whichever_part_it_is() -> 
     told = after(OPENED, BOUGHT, builders.risk_assessed(tranches=parts)).events
     assert [type(fact) for fact in told] == [PromiseMade, PromiseMade, CreditRestored, HoldPlaced]
     assert [fact.tranche for fact in all_of(told, PromiseMade)] == [2, 1]
+
+
+def test_a_thaw_writes_one_record_of_what_it_gives_back() -> None:
+    pipe = Pipe(profiles()).open(600_000, principal=550_000)
+    pipe.status("frozen")
+    pipe.repay(10_000)
+    pipe.status("active")
+    assert [record.outcome for record in pipe.repayment("r1").records] == ["parked", "restored"]
+
+
+def test_what_is_held_again_tells_the_newest_of_many_records() -> None:
+    pipe = Pipe(profiles(ALL_HELD)).open(600_000, principal=550_000)
+    pipe.status("frozen")
+    pipe.repay(10_000, rail="direct_debit")
+    known = pipe.repayment("r1")
+    state = pipe.credit.put(replace(known, records=known.records * 2))
+    told = decide(pipe.policy, state, builders.account_status_changed(status="active"), moment(pipe.now))
+    records = told.state.repayments[known.repayment_id].records
+    assert (only(told.events, HoldPlaced).record, len(records)) == (records[-1], 3)

@@ -7,12 +7,14 @@ import pytest
 
 from schemas.account import Language
 from schemas.event import Event
+from schemas.ids import RepaymentId
 from schemas.notification import NotificationDelivered, NotificationRequested, NotificationSuppressed
 from schemas.reasons import Reason
 from schemas.restoration import (
     TOGETHER_MAX,
     CreditRestored,
     DecisionRecord,
+    HeldPart,
     HeldSum,
     HoldPlaced,
     NothingToRestore,
@@ -22,7 +24,9 @@ from schemas.restoration import (
 from services.decision import Decision
 from services.lag_monitor.model import Tally
 from services.limit_release import domain as limit_release
-from services.limit_release.model import State
+from services.limit_release.facts import Shared
+from services.limit_release.model import Account as Books
+from services.limit_release.model import Repayment, State
 from services.metrics.catalogue import NOTIFICATION_LAG, NOTIFICATIONS
 from services.notifier.domain import Account, Attempted, Channels, Notification, Result, decide
 from services.policy import Profiles
@@ -326,6 +330,18 @@ def test_r23_a_thaw_that_only_holds_again_says_what_the_freeze_hid_and_no_credit
     text = customer_text(held.record, language=language, timezone=ZONE)
     assert texts.active_again.format(other=freed) in text
     assert texts.balance_usable.format(other=freed) not in text
+
+
+def test_what_comes_back_at_one_instant_is_one_sum_and_only_the_newest_records_count() -> None:
+    def repayment(name: str, *held: int) -> Repayment:
+        """Return one with a record a figure, each of which holds so much until Friday."""
+        records = [builders.decision_record(version=n, held=(HeldPart(1, of, FRIDAY),)) for n, of in enumerate(held, 1)]
+        return Repayment(name, records=tuple(records))
+
+    state = State(Books(builders.ACCOUNT), {"r1": repayment("r1", 900, 800, 30), "r2": repayment("r2", 4)})
+    together = Shared.of(state, ("r1", "r2")).together
+    assert together.held_sums == (HeldSum(34, FRIDAY),)
+    assert together.tells_of == (ToldRecord(RepaymentId("r2"), 1),)
 
 
 def test_the_message_kept_of_another_names_the_record_it_is_told_by() -> None:
