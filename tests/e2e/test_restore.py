@@ -20,7 +20,7 @@ from services.runtime.clock import monotonic, utc_now
 from services.runtime.settings import Settings
 from tests.conftest import cache_dir, run_apart
 from tests.e2e.books import differences, restored_twice, settled
-from tests.integration.kafka import records
+from tests.integration.kafka import ends, records
 from tests.integration.support import owner, violations
 
 LOAD: Final = Load(
@@ -87,6 +87,15 @@ async def counted(settings: Settings, query: str = SEEN) -> list[dict[str, Any]]
         return [dict(row) for row in await connection.fetch(query)]
 
 
+async def read_by_everyone(settings: Settings) -> None:
+    """Wait until whoever only looks on has read everything, too."""
+    until = await ends(settings, sorted({topic for worker in EVERYONE for topic in worker.topics}))
+    deadline = monotonic() + SECONDS
+    while any(row["next_offset"] < until[row["topic"], row["partition"]] for row in await counted(settings, READ_TO)):
+        assert monotonic() < deadline
+        await asyncio.sleep(0.5)
+
+
 async def told_again(settings: Settings) -> dict[str, int]:
     """Return how many of our events are on Kafka under one id more than once, and how many with other content."""
     bytes_of: dict[str, list[bytes]] = {}
@@ -136,6 +145,7 @@ def test_a_backup_put_back_brings_offsets_and_effects_together_and_nothing_twice
     assert copy.stat().st_mode & 0o077 == 0, "only its owner may read it"
     (after,) = run_apart(counted(settings))
     assert run_apart(differences(settings, LOAD, billing.ledger.sent())) == {}
+    run_apart(read_by_everyone(settings))
     poisoned = run_apart(aside(settings))
 
     code, _, why = told(["restore", str(copy), *WHO], capsys)
@@ -157,6 +167,7 @@ def test_a_backup_put_back_brings_offsets_and_effects_together_and_nothing_twice
     assert run_apart(counted(settings)) == [after]
     assert run_apart(differences(settings, LOAD, billing.ledger.sent())) == {}
     assert run_apart(restored_twice(settings)) == []
+    run_apart(read_by_everyone(settings))
     assert run_apart(aside(settings)) == poisoned, "no event told again was taken for another"
     assert run_apart(told_again(settings))["otherwise"] > 0, "what was decided again was told with other instants"
     code, verdict, _ = told(["check"], capsys)

@@ -56,6 +56,7 @@ def test_an_id_is_of_what_it_names() -> None:
     timer = Timer(ME, PARKED_LONG, R, 2, NOW)
     assert case_id("fact") == derived_id("case", "fact")
     assert dead_letter_id("settlement:7") == event_id("DeadLettered", "settlement:7")
+    assert differs_id(SourceDiffers(ME, R, "status")) == event_id("SourceDiffers", R, "status")
     assert timed(timer) == event_id("TimerFired", timer.key, NOW.isoformat())
 
 

@@ -1,4 +1,4 @@
-"""Charges in limit-release: what was paid of those taken off, and until when others are overpaid (E7, R24)."""
+"""The account of limit-release: what was paid of charges taken off, and until when others are overpaid (E7, R24)."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.limit_release.model import Account
+from services.limit_release.model import Account, Repayment
 from tests import builders
 from tests.unit.given import FRIDAY
 
@@ -44,3 +44,7 @@ def test_e07_what_is_overpaid_is_so_until_the_latest_instant_known(
     known: dict[str, Any], at: datetime, until: datetime
 ) -> None:
     assert replace(OWES, charges_minor=5, **known).charged(-15, at).overpaid_until == until
+
+
+def test_of_an_account_and_a_repayment_of_which_nothing_was_read_nothing_is_known() -> None:
+    assert (Account(builders.ACCOUNT).version, Repayment("r1").amount_minor) == (0, 0)

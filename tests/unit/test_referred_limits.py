@@ -162,3 +162,14 @@ def test_one_and_a_half_times_the_limit_is_within_its_bounds() -> None:
     said = builders.limit_review_concluded(outcome="approved", currency="TWD", amount_minor=4_500_000)
     decision = risk_decides(golden.scored(), near_the_threshold(), said, moment(golden.DECIDED))
     assert only(decision.events, LimitIncreaseDecided).amount_minor == 4_500_000
+
+
+def test_while_a_person_looks_at_a_limit_no_second_case_of_it_is_opened() -> None:
+    waits = case_of(opened())
+    again, other = replace(waits, case_id="again"), replace(waits, case_id="other", kind="complaint")
+    done = replace(waits, state="closed")
+    assert Desk(builders.ACCOUNT, {waits.case_id: waits}).opened(waits) == "opened_before"
+    assert Desk(builders.ACCOUNT, {waits.case_id: waits}).opened(again) == "looked_at_already"
+    assert Desk(builders.ACCOUNT, {waits.case_id: waits}).opened(other) == ""
+    assert Desk(builders.ACCOUNT, {other.case_id: other}).opened(again) == ""
+    assert Desk(builders.ACCOUNT, {done.case_id: done}).opened(again) == ""
