@@ -31,8 +31,8 @@ def derived_id(kind: str, *parts: str) -> str:
 
     Each part is prefixed by its length, so ("ab", "c") and ("a", "bc") differ.
     """
-    text = _LENGTHS[len(kind)] + kind
-    for part in parts:
+    text = ""
+    for part in (kind, *parts):
         length = len(part)
         text += (_LENGTHS[length] if length <= 128 else f"{length}:") + part
     return blake2b(text.encode(), digest_size=16).hexdigest()

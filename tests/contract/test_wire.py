@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.event import (
@@ -40,6 +40,8 @@ def end_of(trail: tuple[Segment, ...]) -> datetime:
     return trail[-1][2] if trail else REPAID_AT
 
 
+@example(["k" * 128], ["k" * 129])
+@example(["kind", "p" * 128], ["kind", "p" * 129])
 @given(parts, parts)
 def test_other_parts_make_another_id_and_the_same_parts_the_same(one: list[str], other: list[str]) -> None:
     assert (derived_id(*one) == derived_id(*other)) == (one == other)
