@@ -1,4 +1,7 @@
-"""One embedded stack for the whole session, and a fresh migrated database for every test that asks for one."""
+"""One embedded stack for the whole session, and a fresh migrated database for every test that asks for one.
+
+Properties: 50 examples here, 500 the same ones each time on a build machine, HYPOTHESIS_PROFILE=deep for a hunt.
+"""
 
 import asyncio
 import os
@@ -16,6 +19,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError
+from hypothesis import Phase
+from hypothesis import settings as profile
 from pydantic import SecretStr
 
 from services.cli.grants import bring_up_to_date
@@ -30,6 +35,13 @@ LEADER_ATTEMPTS: Final = 100
 BUILD_MACHINE: Final = ("debian", "compilers", "dataset")
 ASKED_FOR: Final = ("release", "seeds")
 _NUMBERS = count(1)
+
+profile.register_profile("dev", max_examples=50, deadline=None)
+profile.register_profile("ci", max_examples=500, deadline=None, derandomize=True)
+profile.register_profile(
+    "deep", max_examples=20_000, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
+)
+profile.load_profile(os.getenv("HYPOTHESIS_PROFILE") or ("ci" if os.getenv("CI") or os.getenv("OTB_CI") else "dev"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
