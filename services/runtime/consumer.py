@@ -326,14 +326,15 @@ class BatchConsumer(mode.Service):
         LOGGER.info("assigned", service=self.worker.name, partitions=list(self.partitions))
 
     async def _seek(self, assigned: Sequence[TopicPartition]) -> None:
-        beginnings = await self.kafka.beginning_offsets(assigned)
-        first = {(at.topic, at.partition): offset for at, offset in beginnings.items()}
-        found = await self._retried(lambda c: inbox.positions(c, first))
+        begins = await self.kafka.beginning_offsets(assigned)
+        found = await self._retried(lambda c: inbox.positions(c, begins))
+        if found is not None:
+            # Asked after the books, which another process may still move on; `otb republish` may move them back.
+            check_positions(found[0], begins, await self.kafka.end_offsets(assigned))
+            found = await self._retried(lambda c: inbox.positions(c, begins))
         if found is None:
             return
         positions, in_a_row = found
-        ends = await self.kafka.end_offsets(assigned)  # after the books: another process may still move both
-        check_positions(positions, first, {(at.topic, at.partition): offset for at, offset in ends.items()})
         self.limit = Limit(self.limit.share_max, self.limit.in_a_row_max, in_a_row)
         for (topic, partition), offset in positions.items():
             self.kafka.seek(TopicPartition(topic, partition), offset)

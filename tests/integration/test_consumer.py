@@ -8,23 +8,25 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from schemas.event import Event
-from schemas.topics import INTAKE, NOTIFICATION
+from schemas.topics import BILLING_REPAYMENT, INTAKE, NOTIFICATION
+from services.cli.republish import _republish
 from services.notifier.worker import WORKER as NOTIFIER
 from services.repayment_ingest.worker import WORKER as INGEST
-from services.runtime import batch
+from services.runtime import batch, inbox
 from services.runtime import consumer as consumers
 from services.runtime.batch import Committed
 from services.runtime.clock import monotonic, utc_now
 from services.runtime.consumer import BatchConsumer
 from services.runtime.errors import InvariantBroken
+from services.runtime.publisher import partition_of
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
 from services.settlement.worker import WORKER as SETTLE
 from tests import builders
-from tests.integration.kafka import Seen, records, send
+from tests.integration.kafka import Seen, ends, records, send
 from tests.integration.proxy import behind_proxy
 from tests.integration.support import Feed, Raw, owner, role, violations, written
 
@@ -120,6 +122,44 @@ async def test_a_log_that_ends_below_the_books_stops_the_worker(empty_kafka: Set
     async with running(INGEST, empty_kafka) as loop:
         await crash_of(loop)
     assert await booked(empty_kafka) == 0
+
+
+async def test_who_starts_while_its_books_are_moved_reads_from_where_they_are_now(
+    empty_kafka: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`otb republish` and billing come between what a worker reads of its books and where Kafka says it ends."""
+    told, done = reports(6, accounts=1), asyncio.Event()
+    at = TopicPartition(BILLING_REPAYMENT.name, partition_of("account-0", empty_kafka.partitions))
+    begins = await ends(empty_kafka, [at.topic])
+    read = begins[at] + len(told)
+    await send(empty_kafka, *told[:-1])
+    async with role(empty_kafka, "repayment_ingest") as connection:
+        await inbox.positions(connection, begins)
+        feed = Feed(INGEST, empty_kafka, connection, at.partition)
+        feed.next[at.topic] = begins[at]
+        await feed.deliver(*told)
+    async with AIOKafkaConsumer(**empty_kafka.kafka(), group_id=INGEST.name) as group:
+        group.assign([at])
+        await group.commit({at: read - 1})
+
+    async def meanwhile(self: AIOKafkaConsumer, asked: Any) -> Any:
+        if not done.is_set():
+            done.set()
+            strays, *_ = await _republish(empty_kafka, utc_now(), ("operator_1", "disk_lost"), restored=False)
+            assert [(stray.read_to, stray.goes_to) for stray in strays] == [(read, read - 1)]
+            await send(empty_kafka, told[-1])
+        return await real(self, asked)
+
+    async def duplicates() -> Any:
+        async with owner(empty_kafka) as connection:
+            return await connection.fetchval("SELECT sum(duplicates) FROM repayment_ingest.progress")
+
+    real = AIOKafkaConsumer.end_offsets
+    monkeypatch.setattr(AIOKafkaConsumer, "end_offsets", meanwhile)
+    async with running(INGEST, empty_kafka):
+        assert await until(duplicates) == 1
+    assert await booked(empty_kafka) == 6
+    assert await violations(empty_kafka) == {}
 
 
 async def test_a_database_away_for_three_seconds_loses_nothing_and_is_told_in_the_trail(empty_kafka: Settings) -> None:

@@ -1,14 +1,17 @@
 """The broker comes back without its last records: whoever read them stops until the books are told where it is now."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from typing_extensions import override
 
 from services.cli.workers import WORKERS
-from tests.simulation.kafka import Record
+from services.repayment_ingest.worker import WORKER as INGEST
+from tests.simulation.kafka import Consumer, Record
 from tests.simulation.losses import LOST, republish
 from tests.simulation.script import STEP_SECONDS, Played, Recorded, append, books
 from tests.simulation.world import BASE, World
@@ -46,10 +49,14 @@ class TailLost(Played):
         read = self.progress()
         await asyncio.sleep(SECONDS)
         assert self.progress() == read, "nobody starts elsewhere by itself"
-        republish(self, BASE)
-        self.tell_again(lost)
+        await self.recover(lost)
         await asyncio.sleep(STEP_SECONDS)
         await super().rest()
+
+    async def recover(self, lost: list[Record]) -> None:
+        """Do what the runbook says."""
+        republish(self, BASE)
+        self.tell_again(lost)
 
     def lose(self) -> list[Record]:
         """Cut the logs, and have every group find out; return what of billing's is gone."""
@@ -79,6 +86,34 @@ def test_a_lost_tail_stops_its_readers_and_what_was_in_it_is_told_again(seed: in
     story = TailLost(recorded(seed), most)
     story.played()
     assert story.stopped == story.behind >= {"settlement", "limit-release"}
+    assert books(story) == books(recorded(seed))
+
+
+class ToldWhileOneStarts(TailLost):
+    """All of it is done after a worker that starts has read the books, and before Kafka says where it ends."""
+
+    @override
+    async def recover(self, lost: list[Record]) -> None:
+        done = self.loop.create_future()
+        asked = Consumer.end_offsets
+
+        async def meanwhile(consumer: Consumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+            if consumer.process.worker.name == INGEST.name and not done.done():
+                republish(self, BASE)
+                self.tell_again(lost)
+                done.set_result(None)
+            return await asked(consumer, partitions)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Consumer, "end_offsets", meanwhile)
+            await done
+
+
+@pytest.mark.parametrize(("seed", "most"), [(0, 1), (1, 2), (2, 3), (3, 5)])
+def test_who_starts_while_its_books_are_moved_reads_from_where_they_are_now(seed: int, most: int) -> None:
+    story = ToldWhileOneStarts(recorded(seed), most)
+    story.played()
+    assert "repayment-ingest" in story.behind
     assert books(story) == books(recorded(seed))
 
 
