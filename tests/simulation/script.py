@@ -192,6 +192,8 @@ OURS = frozenset({"progress", "publication", "set_aside", "timers", "inbox"})
 VOLATILE = frozenset({"version", "trail", "waits", "publication_id", "n", "traceparent", "shard", "inputs_digest"})
 KEPT = frozenset({"repaid_at", "caused_by", "returned_by"})
 BETWEEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:(?!00Z).+Z")
+TO_THE_SECOND = re.compile(r"\d\d:\d\d:\d\d")
+"""How a message says an instant of our own clock."""
 JSON = frozenset({"payload", "record", "books", "latest", "content", "hold"})
 
 
@@ -214,6 +216,8 @@ def _plain(value: Any, key: str = "") -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, str) and BETWEEN.fullmatch(value):
         return "ours"
+    if key == "text":
+        return TO_THE_SECOND.sub("ours", value)
     return str(value) if isinstance(value, datetime | date | bytes) else value
 
 
