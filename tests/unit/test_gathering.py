@@ -10,7 +10,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from services.lag_monitor import gathering
-from services.lag_monitor.gathering import RECORD_SECONDS, REST_SECONDS, Gathering
+from services.lag_monitor.gathering import (
+    BURST_PER_SECOND,
+    BURST_SECONDS,
+    LOOK_SECONDS,
+    RECORD_SECONDS,
+    REST_SECONDS,
+    Gathering,
+)
 from services.lag_monitor.worker import WORKER
 from services.runtime import reader
 from services.runtime.settings import Settings
@@ -41,7 +48,10 @@ class Broker:
     brings: int = 10
     now: float = 1_000.0
     asked: int = 0
+    looked: int = 0
     away: bool = False
+    silent: bool = False
+    growth: float = 0.0
     brought: dict[TopicPartition, list[Record]] = field(default_factory=dict)
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     resting: set[TopicPartition] = field(default_factory=set)
@@ -54,6 +64,13 @@ class Broker:
             begin = self.positions.get(at, 0)
             if records := self.logs[at][begin : begin + self.brings]:
                 self.brought[at] = records
+
+    async def answers(self) -> None:
+        """Say something, or nothing."""
+        if self.away:
+            raise KafkaConnectionError
+        if self.silent:
+            await asyncio.Event().wait()
 
     def given(self, partitions: Sequence[TopicPartition], most: int) -> dict[TopicPartition, list[Record]]:
         found: dict[TopicPartition, list[Record]] = {}
@@ -79,13 +96,15 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
     async def sleep(seconds: float) -> None:
         known.now += seconds
+        known.logs[MANY] += stamped(*range(round(seconds * known.growth)), first=len(known.logs[MANY]))
 
     async def end_offsets(_: Any, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
-        if known.away:
-            raise KafkaConnectionError
+        known.looked += 1
+        await known.answers()
         return {at: len(known.logs[at]) for at in partitions}
 
     async def position(_: Any, at: TopicPartition) -> int:
+        await known.answers()
         return known.positions.get(at, 0)
 
     def seek(_: Any, at: TopicPartition, offset: int) -> None:
@@ -237,6 +256,82 @@ async def test_a_broker_that_does_not_say_where_its_ends_are_costs_a_rest(broker
     assert await read(consumer) == {FEW: [*range(10)]}
     assert await read(consumer) == {}
     assert await read(consumer) == {FEW: [*range(10, 20)]}
+
+
+async def rested(broker: Broker, consumer: Gathering) -> dict[TopicPartition, list[int]]:
+    """Return what is read after a rest."""
+    while not (found := await read(consumer)):
+        pass
+    return found
+
+
+async def test_a_burst_is_read_when_it_is_over(broker: Broker) -> None:
+    broker.logs[FEW], broker.brings = stamped(*range(MANY_RECORDS)), 1_000_000
+    consumer, began = Gathering(), broker.now
+    await read(consumer)
+    broker.growth = 2 * BURST_PER_SECOND
+    while broker.now < began + LONGEST + 2:
+        assert await read(consumer) == {}
+    broker.growth = 0.0
+    over, written = broker.now, len(broker.logs[MANY])
+    assert (await rested(broker, consumer))[MANY] == [*range(written)][:MOST]
+    assert broker.now <= over + 2 * LOOK_SECONDS < began + BURST_SECONDS
+
+
+async def test_a_burst_that_lasts_makes_nothing_later_than_it_may_be(broker: Broker) -> None:
+    broker.logs[FEW], broker.brings = stamped(*range(30)), 1_000
+    consumer, began = Gathering(), broker.now
+    await read(consumer)
+    broker.growth = 2 * BURST_PER_SECOND
+    assert await rested(broker, consumer)
+    assert broker.now == pytest.approx(began + BURST_SECONDS)
+
+
+async def test_what_comes_steadily_is_no_burst(broker: Broker) -> None:
+    broker.logs[FEW], broker.brings = stamped(*range(MANY_RECORDS)), 1_000_000
+    consumer, began = Gathering(), broker.now
+    await read(consumer)
+    broker.growth = BURST_PER_SECOND
+    assert await rested(broker, consumer)
+    assert broker.now == pytest.approx(began + LONGEST)
+
+
+async def test_where_nothing_comes_it_is_looked_once_and_what_comes_then_is_read_at_once(broker: Broker) -> None:
+    broker.logs[FEW] = stamped(*range(10))
+    consumer = Gathering()
+    await read(consumer)
+    await asyncio.sleep(LEAST)
+    assert [await read(consumer) for _ in range(3)] == [{}, {}, {}]
+    assert broker.looked == 2, "where the turn began, and after it"
+    broker.growth = 2 * BURST_PER_SECOND
+    await asyncio.sleep(LOOK_SECONDS)
+    assert await read(consumer)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+async def test_a_broker_that_says_nothing_of_its_ends_makes_nothing_later(
+    broker: Broker, silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "ASKED_SECONDS", 0.01)
+    broker.logs[FEW] = stamped(*range(20))
+    broker.silent, broker.away = silent, not silent
+    consumer, began = Gathering(), broker.now
+    broker.growth = 2 * BURST_PER_SECOND
+    assert (await read(consumer))[FEW] == [*range(10)]
+    assert (await rested(broker, consumer))[FEW] == [*range(10, 20)]
+    assert broker.now <= began + LONGEST
+
+
+async def test_a_position_that_is_not_told_is_not_waited_for(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "ASKED_SECONDS", 0.01)
+    broker.logs[FEW] = stamped(*range(30))
+    consumer = Gathering()
+    assert await read(consumer) == {FEW: [*range(10)]}
+    broker.silent = True
+    assert await read(consumer) == {FEW: [*range(10, 20)]}
+    broker.silent = False
+    assert await read(consumer) == {FEW: [*range(20, 30)]}
+    assert await read(consumer) == {}
 
 
 def test_the_observer_reads_so_and_whoever_moves_money_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
