@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.event import DerivedEvent, Instant, RepaymentEvent
-from schemas.ids import Reference, RepaymentId
+from schemas.ids import EventId, Reference, RepaymentId
 from schemas.money import AmountMinor, BalanceMinor, Currency, ShareMinor
 from schemas.reasons import Reason
 from schemas.repayment import Fault, Method
@@ -56,6 +56,20 @@ class Reallocation(NamedTuple):
     credit_balance_delta_minor: BalanceMinor
 
 
+class Owed(NamedTuple):
+    """What an account owes right after an event: of billing's facts those up to the event ``read_to`` are in it.
+
+    A statement is never that event, as it adds nothing; None is no fact since settlement notes it. ``number`` counts
+    the events that said what their account owes, so a reader knows whether one before is still to come.
+    """
+
+    number: AmountMinor
+    read_to: EventId | None
+    principal_minor: ShareMinor
+    charges_minor: ShareMinor
+    credit_balance_minor: ShareMinor
+
+
 class RepaymentSettled(RepaymentEvent):
     """The repayment counts against the debt; ``restorable_minor`` of it may become credit again.
 
@@ -63,7 +77,7 @@ class RepaymentSettled(RepaymentEvent):
     repayment whose other method paid the same debt (R11). ``reallocated`` lists later ones this late report moved.
     ``past_due_minor`` is what of the account's debt was late right after it, ``owed_minor`` all of it that uses the
     limit: principal, with charges where those use it, too; None where the writer did not say.
-    ``principal_instead_minor``, ``cash_moved_minor``, ``principal_beyond_minor``: see RepaymentsReallocated.
+    ``principal_instead_minor``, ``cash_moved_minor``, ``principal_beyond_minor``, ``owed``: see RepaymentsReallocated.
     """
 
     product: Reference
@@ -88,6 +102,7 @@ class RepaymentSettled(RepaymentEvent):
     cash_moved_minor: BalanceMinor = 0
     owed_minor: ShareMinor | None = None
     principal_beyond_minor: ShareMinor = 0
+    owed: Owed | None = None
 
 
 class RepaymentRejected(DerivedEvent):
@@ -101,8 +116,8 @@ class RepaymentRejected(DerivedEvent):
 class RepaymentReturned(DerivedEvent):
     """A settled repayment was taken back; its allocation, as replays left it, is undone, ``parts`` in mirror order.
 
-    ``principal_instead_minor``, ``cash_moved_minor``: see RepaymentsReallocated; a refund that happens again may pay
-    something else. ``finality`` is how the repayment settled by its days, None where the writer did not say:
+    ``principal_instead_minor``, ``cash_moved_minor``, ``owed``: see RepaymentsReallocated; a refund that happens again
+    may pay something else. ``finality`` is how the repayment settled by its days, None where the writer did not say:
     risk-scoring keeps a verdict on a provisional one, and a return it reads before that waits for it.
     ``charges_settled_minor`` of charges was paid by refunds and credit balance, by no repayment, once it is undone,
     and ``charges_owed_minor`` by nobody: limit-release alone knows whether an overpayment was held until then (E7).
@@ -125,6 +140,7 @@ class RepaymentReturned(DerivedEvent):
     finality: Finality | None = None
     charges_owed_minor: ShareMinor = 0
     charges_settled_minor: ShareMinor = 0
+    owed: Owed | None = None
 
 
 class RepaymentsReallocated(DerivedEvent):
@@ -138,7 +154,8 @@ class RepaymentsReallocated(DerivedEvent):
     it: by refunds, credit balance and what other repayments paid instead (R20). ``principal_beyond_minor`` is what
     was taken of principal beyond what was owed of it, and pays charges: who did not book yet what took it, a
     repayment's verdict or the refund (``refund_id``), owes as much more as principal until then. Of a refund it is said
-    where anything is principal instead.
+    where anything is principal instead. ``owed`` is what all that came to: who has read the same of billing's facts,
+    and owes more of it as charges, owes that as principal. None where the writer did not say.
     """
 
     reallocated: tuple[Reallocation, ...]
@@ -146,6 +163,7 @@ class RepaymentsReallocated(DerivedEvent):
     cash_moved_minor: BalanceMinor = 0
     principal_beyond_minor: ShareMinor = 0
     refund_id: Reference | None = None
+    owed: Owed | None = None
 
 
 class SettlementDelayed(DerivedEvent):

@@ -24,9 +24,10 @@ from schemas.risk import RiskAssessed
 from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Decision, Input, Internal, Malformed, Moment, Timer, TimerFired, latest
 from services.limit_release.facts import Scene, Shared
+from services.limit_release.heard import Billed
 from services.limit_release.holds import HOLD_DUE, PROMISE_DUE, approved, delayed, due, lapse, prolonged, thaw
 from services.limit_release.model import Account, Journal, Repayment, State
-from services.limit_release.movements import absorbed, reallocated
+from services.limit_release.movements import absorbed, followed, reallocated
 from services.limit_release.returns import returned
 from services.limit_release.verdicts import DECISION_DUE, assessed, settled, undecided
 from services.policy import Profile, Profiles
@@ -109,7 +110,23 @@ def _account(scene: Scene, state: State, event: Input) -> Decision[State]:
             account = _debt(scene.profile, account, event).absorbed(event.event_id)
         case _:
             return Decision(state, outcome="ignored")
-    return Decision(replace(state, account=account))
+    fact = _billed(event)
+    return Decision(replace(state, account=followed(scene.profile, account, fact) if fact else account))
+
+
+def _billed(event: Input) -> Billed | None:
+    """Return what a fact of billing's adds to the debt; None where it is none of that."""
+    match event:
+        case PurchasePosted(amount_minor=amount):
+            return Billed(event.event_id, principal_minor=amount)
+        case PurchaseRefunded(to_debt_minor=amount):
+            return Billed(event.event_id, principal_minor=-amount)
+        case ChargesAccrued(penalty_minor=penalty, fee_minor=fee, interest_minor=interest):
+            return Billed(event.event_id, charges_minor=penalty + fee + interest)
+        case CreditBalanceRefunded(amount_minor=amount):
+            return Billed(event.event_id, credit_balance_minor=-amount)
+        case _:
+            return None
 
 
 def _limited(account: Account, event: CreditLimitChanged) -> Account:

@@ -10,6 +10,7 @@ from schemas.ids import AccountId
 from schemas.reasons import AccountStatus, Reason, standing
 from schemas.restoration import DecisionRecord
 from schemas.risk import Faster
+from services.limit_release.heard import NOTHING, Heard
 from services.values import at_once, replace
 
 JournalKind = Literal[
@@ -105,6 +106,8 @@ class Account:
     What of charges happened until ``overpaid_until`` was paid with it; None is no bound.
     ``corrected_at`` is the latest instant at which billing took charges off; ``corrected_minor`` of them was paid,
     is credit balance or paid debt since, and settlement did not say yet whose money it is.
+    ``heard`` is what settlement and billing last told of the debt; ``unjoined_minor`` are overpayments that settlement
+    told of and that did not join the credit balance; below 0 where that was read first.
     ``status_at``, ``limit_at`` and ``cash_limit_at`` are when billing last changed each; None is as it was opened.
     ``version`` counts what was written of it, for the store alone.
     """
@@ -136,6 +139,8 @@ class Account:
     status_at: datetime | None = None
     limit_at: datetime | None = None
     cash_limit_at: datetime | None = None
+    heard: Heard = NOTHING
+    unjoined_minor: int = 0
 
     def book(self, *journals: Journal) -> "Account":
         """Append entries, in order."""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from schemas.account import CASH
 from schemas.settlement import Part, Reallocation, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
+from services.limit_release.heard import Billed
 from services.limit_release.model import Account, Journal, Repayment, State, Tranche
 from services.policy import Profile
 from services.values import replace
@@ -20,7 +21,9 @@ def joins(state: State, repayment: Repayment) -> tuple[State, Repayment]:
         return state, repayment
     account = state.account
     if repayment.balance_minor:
-        account = account.balanced(repayment.balance_minor, f"joins:{repayment.repayment_id}")
+        ref, balance = f"joins:{repayment.repayment_id}", repayment.balance_minor
+        account = replace(account, unjoined_minor=account.unjoined_minor - balance).balanced(balance, ref)
+        account = agreed(account, ref)
     return state.after(account), replace(repayment, joined=True)
 
 
@@ -43,9 +46,41 @@ def reallocated(profile: Profile, state: State, changes: Iterable[Reallocation],
         state, kept = _kept(state, known, change)
         paid = change.restorable_delta_minor + change.credit_balance_delta_minor - kept
         state = charged(profile, state, paid, known.repaid_at)
+        if not known.joined:
+            state = unjoined(state, change.credit_balance_delta_minor)
         if not known.returned:
             state = _changed(state, known, change, cause)
     return state
+
+
+def unjoined(state: State, change_minor: int) -> State:
+    """Follow what settlement says of overpayments that did not join the credit balance here."""
+    if not change_minor:
+        return state
+    account = state.account
+    return state.after(replace(account, unjoined_minor=account.unjoined_minor + change_minor))
+
+
+def followed(profile: Profile, account: Account, event: Billed) -> Account:
+    """Follow what billing told of the debt, for what settlement says of it (PRINCIPAL, E7)."""
+    if profile.limit_basis == "TOTAL":
+        return account
+    return agreed(replace(account, heard=account.heard.billed(event)), event.event_id)
+
+
+def agreed(account: Account, ref: str) -> Account:
+    """Owe as principal what is owed of charges here above what settlement says, once both have read the same (E7).
+
+    What it let a held overpayment pay may be owed here until that joins. Where less is owed of charges here nothing is
+    moved: less credit is available.
+    """
+    told = account.heard.charges_minor
+    more = 0 if told is None else account.charges_minor - told - max(0, account.unjoined_minor)
+    if more <= 0:
+        return account
+    entry = Journal("REALLOCATE", f"{ref}:agreed", available_minor=-more, used_debt_minor=more)
+    charges, corrected = account.charges_minor - more, max(0, account.corrected_minor - more)
+    return replace(account.book(entry), charges_minor=charges, corrected_minor=corrected)
 
 
 def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, held_minor: int = 0) -> State:
@@ -54,6 +89,8 @@ def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, 
     ``freed_minor`` of that is principal again already. What is returned of an overpayment that was held here until now
     is ``held_minor``. What settlement says of cash beside purchases and parts is followed, too (R20).
     """
+    if profile.limit_basis != "TOTAL":
+        state = replace(state, account=replace(state.account, heard=state.account.heard.said(event.owed)))
     ref, beyond = event.event_id, _beyond(state, event)
     instead = max(0, event.principal_instead_minor - freed_minor) + beyond
     account = state.account if beyond else state.account.absorbed(ref)
@@ -67,7 +104,7 @@ def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, 
         entry = Journal("REALLOCATE", ref, available_minor=-instead, used_debt_minor=instead)
         left = max(0, account.corrected_minor - instead)
         account = replace(account.book(entry), corrected_minor=left).charged(-instead, None).absorbed(f"{ref}:instead")
-    return replace(state, account=account)
+    return replace(state, account=agreed(account, ref))
 
 
 def _beyond(state: State, event: Told) -> int:

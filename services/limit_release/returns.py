@@ -5,7 +5,7 @@ from schemas.settlement import RepaymentReturned
 from services.decision import Decision
 from services.limit_release.facts import Scene, Taken
 from services.limit_release.model import Journal, Repayment, State, Tranche
-from services.limit_release.movements import PENDING, absorbed, cash_paid, charged, freed, leaves, reallocated
+from services.limit_release.movements import PENDING, absorbed, cash_paid, charged, freed, leaves, reallocated, unjoined
 from services.values import replace
 
 
@@ -18,6 +18,8 @@ def returned(scene: Scene, state: State, event: RepaymentReturned) -> Decision[S
     state, freed_minor = freed(scene.profile, state, event, charges)
     state = charged(scene.profile, cash_paid(state, event.parts, 1), charges - freed_minor, known.repaid_at)
     repayment = replace(known, returned=True)
+    if not known.joined:
+        state = unjoined(state, -event.credit_balance_minor)
     if not repayment.assessed:
         state = _replayed(scene, state.put(repayment), event, freed_minor)
         return Decision(state, reason="waits_for_its_assessment")

@@ -1,6 +1,8 @@
 """Accounts, repayments, tranches, journals and decision records, by the batch."""
 
+import json
 from collections.abc import Sequence
+from typing import Final
 
 from pydantic import TypeAdapter
 
@@ -16,8 +18,9 @@ from schemas.ids import AccountId
 from schemas.reasons import Reason
 from schemas.review import HoldExtended, HoldReleaseApproved
 from schemas.risk import RiskAssessed
-from schemas.settlement import RepaymentReturned, RepaymentSettled, RepaymentsReallocated
+from schemas.settlement import Owed, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.decision import Input, TimerFired
+from services.limit_release.heard import NOTHING, Billed, Heard
 from services.limit_release.model import Account, Authorisation, Repayment, State, Tranche
 from services.runtime.postgres import Row, columns, instant, listed
 from services.runtime.worker import Saved, Store
@@ -29,7 +32,7 @@ READS = """
   SELECT account_id, product, currency, status, status_reason, credit_limit_minor, available_minor, used_debt_minor,
     used_authorisation_minor, pending_minor, credit_balance_minor, limit_lowered_at, spendable, cash_sub_limit_minor,
     cash_used_minor, charges_minor, overpaid_minor, overpaid_until, version,
-    status_at, limit_at, cash_limit_at, corrected_at, corrected_minor
+    status_at, limit_at, cash_limit_at, corrected_at, corrected_minor, heard, unjoined_minor
   FROM limit_release.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
 (SELECT json_agg(r) FROM (
   SELECT account_id, repayment_id, assessed, returned, late, joined, amount_minor, restorable_minor,
@@ -65,7 +68,7 @@ guarded AS (
     overpaid_minor = excluded.overpaid_minor, overpaid_until = excluded.overpaid_until,
     version = excluded.version, status_at = excluded.status_at, limit_at = excluded.limit_at,
     cash_limit_at = excluded.cash_limit_at, corrected_at = excluded.corrected_at,
-    corrected_minor = excluded.corrected_minor
+    corrected_minor = excluded.corrected_minor, heard = excluded.heard, unjoined_minor = excluded.unjoined_minor
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 journals AS (
@@ -97,6 +100,7 @@ authorisations AS (
 records AS (
   INSERT INTO limit_release.decision_record SELECT * FROM unnest($6::limit_release.decision_record[]))
 """
+NOTHING_HEARD: Final = "[null,[],0,false]"
 _TRAIL: TypeAdapter[Trail] = TypeAdapter(Trail)
 _OF_A_REPAYMENT = RepaymentSettled | RiskAssessed | RepaymentReturned | HoldReleaseApproved | HoldExtended
 _REPLAYS = RepaymentSettled | RepaymentReturned | RepaymentsReallocated
@@ -194,8 +198,19 @@ def _account_row(a: Account, version: int) -> tuple[object, ...]:
         a.account_id, a.product, a.currency, a.status, a.status_reason, *sums, a.credit_balance_minor,
         a.charges_minor, a.overpaid_minor, a.overpaid_until, a.limit_lowered_at, a.spendable, a.cash_sub_limit_minor,
         a.cash_used_minor, *shown, version, a.status_at, a.limit_at, a.cash_limit_at, a.corrected_at,
-        a.corrected_minor
+        a.corrected_minor, _heard_row(a.heard), a.unjoined_minor
     )  # fmt: skip
+
+
+def _heard_row(heard: Heard) -> str:
+    return json.dumps(heard, separators=(",", ":")) if heard is not NOTHING else NOTHING_HEARD
+
+
+def _heard(text: str) -> Heard:
+    if text == NOTHING_HEARD:
+        return NOTHING
+    owed, lately, told, followed = json.loads(text)
+    return Heard(Owed(*owed) if owed else None, tuple([Billed(*fact) for fact in lately]), told, followed)
 
 
 def _repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:
@@ -228,7 +243,15 @@ def _account(
     if row is None:
         return Account(account_id, authorisations=authorisations)
     instants = {name: instant(row[name]) for name in _INSTANTS}
-    return Account(**{**row, **instants, "authorisations": authorisations, "booked": frozenset(booked)})
+    return Account(
+        **{
+            **row,
+            **instants,
+            "heard": _heard(row["heard"]),
+            "authorisations": authorisations,
+            "booked": frozenset(booked),
+        }
+    )
 
 
 def _repayment(row: Row) -> Repayment:

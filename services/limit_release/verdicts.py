@@ -13,7 +13,7 @@ from services.decision import Decision, Timer
 from services.limit_release.facts import Outcome, Scene
 from services.limit_release.holds import moved, nothing, park, release, restore, timers_of
 from services.limit_release.model import Journal, Repayment, State, Tranche
-from services.limit_release.movements import absorbed, cash_paid, joins, reallocated, shifted
+from services.limit_release.movements import absorbed, cash_paid, joins, reallocated, shifted, unjoined
 from services.values import replace
 
 DECISION_DUE = "decision_due"
@@ -28,6 +28,7 @@ def settled(scene: Scene, state: State, event: RepaymentSettled) -> Decision[Sta
     state = cash_paid(state, event.parts, -1)
     if scene.profile.limit_basis != "TOTAL":
         state = replace(state, account=state.account.settled(charges, event.repaid_at))
+    state = unjoined(state, event.credit_balance_minor)
     state = reallocated(scene.profile, state, event.reallocated, event.event_id)
     state = absorbed(scene.profile, state, event)
     known = state.repayment(event.repayment_id)

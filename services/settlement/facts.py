@@ -13,6 +13,7 @@ from schemas.settlement import (
     Allocation,
     Awaited,
     DebtComponent,
+    Owed,
     Part,
     RepaymentRejected,
     RepaymentReturned,
@@ -23,7 +24,7 @@ from schemas.settlement import (
 )
 from services.decision import Moment
 from services.policy import Profile
-from services.settlement.model import Debt, Repayment
+from services.settlement.model import Account, Debt, Repayment
 from services.settlement.replay import Replayed, charges, charges_settled
 
 Bucket = tuple[Standing, DebtComponent, str | None]
@@ -74,6 +75,7 @@ def settled(
         principal_beyond_minor=done.principal_beyond_minor,
         past_due_minor=books.owed(standing="past_due"),
         owed_minor=books.owed(None if profile.limit_basis == "TOTAL" else "principal"),
+        owed=owed(done.state),
     )
 
 
@@ -111,6 +113,7 @@ def returned(
         reallocated=done.reallocated,
         principal_instead_minor=done.principal_instead_minor,
         cash_moved_minor=done.cash_moved_minor,
+        owed=owed(done.state),
     )
 
 
@@ -139,6 +142,7 @@ def reallocated(event: Event, moment: Moment, done: Replayed) -> RepaymentsReall
         cash_moved_minor=done.cash_moved_minor,
         principal_beyond_minor=done.principal_beyond_minor,
         refund_id=event.refund_id if isinstance(event, PurchaseRefunded) else None,
+        owed=owed(done.state),
     )
 
 
@@ -154,6 +158,13 @@ def delayed(account_id: AccountId, repayment_id: str, awaited: Awaited, since: d
         waits_for=awaited,
         since=since,
     )
+
+
+def owed(state: Account) -> Owed:
+    """Say what is owed after what is told with it."""
+    books, read_to = state.books, EventId(state.read_to) if state.read_to else None
+    principal = books.owed("principal")
+    return Owed(state.told, read_to, principal, books.owed() - principal, books.credit_balance_minor)
 
 
 def allocation(portions: Iterable[Debt]) -> Allocation:

@@ -18,7 +18,8 @@ from services.settlement.model import COMPONENTS, STANDINGS, Account, Books, Cyc
 # fact before another one, facts to fold) the base and every fact and repayment that may be replayed.
 READS = """
 (SELECT json_agg(a) FROM (
-  SELECT account_id, product, currency, credit_balance_minor, books, last_at, latest, kept, fold_at, version
+  SELECT account_id, product, currency, credit_balance_minor, books, last_at, latest, kept, fold_at, version,
+    read_to, told
   FROM settlement.account WHERE account_id = ANY ($1::text[])) AS a) AS accounts,
 (SELECT json_agg(r) FROM (
   SELECT repayment_id, account_id, status, amount_minor, method, repaid_at, credited_on, final_on, portions,
@@ -61,7 +62,8 @@ guarded AS (
     credit_balance_minor = excluded.credit_balance_minor, last_at = excluded.last_at, latest = excluded.latest,
     kept = excluded.kept, fold_at = excluded.fold_at, penalty_minor = excluded.penalty_minor,
     fee_minor = excluded.fee_minor, interest_minor = excluded.interest_minor,
-    principal_minor = excluded.principal_minor, version = excluded.version
+    principal_minor = excluded.principal_minor, version = excluded.version,
+    read_to = excluded.read_to, told = excluded.told
   WHERE a.version = excluded.version - 1
   RETURNING 1),
 repayments AS (
@@ -197,7 +199,8 @@ def account_row(a: Account, version: int) -> tuple[object, ...]:
     buckets, kinds = buckets_of(a.books.debts), len(COMPONENTS)
     books = (buckets, a.books.credit_balance_minor, books_of(a.books))
     sums = (sum(buckets[component::kinds]) for component in range(kinds))
-    return (a.account_id, a.product, a.currency, *books, a.last_at, latest, a.kept, a.fold_at, *sums, version)
+    standing = (a.last_at, latest, a.kept, a.fold_at)
+    return (a.account_id, a.product, a.currency, *books, *standing, *sums, version, a.read_to, a.told)
 
 
 def repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:
@@ -243,6 +246,8 @@ def account_of(
         entries,
         repayments,
         row["version"],
+        row["read_to"],
+        row["told"],
     )
 
 

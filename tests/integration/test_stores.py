@@ -16,11 +16,13 @@ from schemas.ids import REFERENCE_PATTERN, AccountId, EventId, NotificationId, R
 from schemas.notification import Channel, Template
 from schemas.reasons import CAUSES, STAGES, Reason
 from schemas.risk import RiskAssessed, Tier
+from schemas.settlement import Owed
 from services.console import model as console
 from services.console.domain import MoveCase
 from services.console.store import STORE as CONSOLE
 from services.decision import Input, Timer, TimerFired
 from services.limit_release import model as release
+from services.limit_release.heard import Billed, Heard
 from services.limit_release.store import STORE as RELEASE
 from services.notifier import domain as notifier
 from services.notifier.store import LEASE_SECONDS
@@ -162,6 +164,8 @@ DEBTORS = st.builds(
     st.none() | LATEST,
     st.integers(0, 100),
     st.integers(200, 300),
+    read_to=st.just("") | WORDS,
+    told=st.integers(0, 100),
     base=books(),
     entries=ENTRIES.map(lambda one: {one.ref: one}),
     repayments=MONEY_LANES.map(lambda one: {one.repayment_id: one}),
@@ -344,6 +348,15 @@ def credit_lanes(draw: st.DrawFn) -> release.Repayment:
     )
 
 
+HEARD = st.builds(
+    Heard,
+    st.none() | st.builds(Owed, AMOUNTS, st.none() | WORDS, AMOUNTS, AMOUNTS, AMOUNTS),
+    st.lists(st.builds(Billed, WORDS, CHANGES, CHANGES, CHANGES), max_size=3).map(tuple),
+    st.integers(0, 100),
+    st.booleans(),
+)
+
+
 @st.composite
 def availabilities(draw: st.DrawFn) -> release.Account:
     limit, used = draw(AMOUNTS), draw(st.just(0) | st.integers(0, 10**12))
@@ -367,6 +380,8 @@ def availabilities(draw: st.DrawFn) -> release.Account:
         cash_limit_at=draw(st.none() | INSTANTS),
         corrected_at=draw(st.none() | INSTANTS),
         corrected_minor=draw(AMOUNTS),
+        heard=draw(HEARD),
+        unjoined_minor=draw(CHANGES),
     )
 
 

@@ -22,7 +22,7 @@ COPIED: Final = ("services", "schemas", "deploy", "tests", "README.md", "Makefil
 MONEY: Final = ("test_rules_of_money", "test_properties")
 SERVICES: Final = {
     "limit_release": (
-        ("movements", "returns", "domain", "holds", "verdicts", "facts", "model"),
+        ("heard", "movements", "returns", "domain", "holds", "verdicts", "facts", "model"),
         (
             "test_limit_release",
             "test_edges_of_credit",
@@ -30,6 +30,7 @@ SERVICES: Final = {
             "test_edges_of_waiting",
             "test_replays",
             "test_any_order",
+            "test_heard",
             "test_promises",
             "test_rules_of_availability",
             "test_rules_of_time",

@@ -102,9 +102,9 @@ class SettlementBooks:
 
     ACCOUNT = (
         "account_id product currency buckets credit_balance_minor books last_at latest kept fold_at penalty_minor "
-        "fee_minor interest_minor principal_minor version"
+        "fee_minor interest_minor principal_minor version read_to told"
     )
-    READ = "account_id product currency credit_balance_minor books last_at latest kept fold_at version"
+    READ = "account_id product currency credit_balance_minor books last_at latest kept fold_at version read_to told"
     REPAYMENT = (
         "repayment_id account_id status amount_minor method repaid_at credited_on final_on portions penalty_minor "
         "fee_minor interest_minor principal_minor credit_balance_minor restorable_minor reallocated_minor folded"
@@ -354,7 +354,7 @@ class ReleaseBooks:
         "account_id product currency status status_reason credit_limit_minor available_minor used_debt_minor "
         "used_authorisation_minor pending_minor credit_balance_minor charges_minor overpaid_minor overpaid_until "
         "limit_lowered_at spendable cash_sub_limit_minor cash_used_minor shown_minor zero_reason version "
-        "status_at limit_at cash_limit_at corrected_at corrected_minor"
+        "status_at limit_at cash_limit_at corrected_at corrected_minor heard unjoined_minor"
     )
     NOT_READ = ("shown_minor", "zero_reason")
     JOURNAL = (

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from schemas.event import Event
-from schemas.ids import RepaymentId, event_id
+from schemas.ids import EventId, RepaymentId, event_id
 from schemas.reasons import Reason
-from schemas.settlement import Allocation, Part, Reallocation
+from schemas.settlement import Allocation, Owed, Part, Reallocation
 from services.decision import Decision, Malformed, Timer, TimerFired
 from services.settlement import facts
 from services.settlement.domain import decide, value_at
@@ -47,7 +47,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(
 ) -> None:
     report = builders.repayment_received(repayment_id="r1", amount_minor=250, rail=rail, repaid_at=FRIDAY, trail=())
     books = Books((Debt("past_due", "principal", 70), Debt("past_due", "fee", 5), Debt("due", "principal", 3)))
-    state = Account(builders.ACCOUNT, product="default", repayments={"r1": PAID}, books=books)
+    state = Account(builders.ACCOUNT, product="default", repayments={"r1": PAID}, books=books, read_to="b1", told=4)
     told = facts.settled(
         profile({"limit_basis": basis}),
         report,
@@ -69,7 +69,7 @@ def test_a_settlement_says_of_its_report_and_of_the_books_what_they_say(
         "final_on": DAY + timedelta(days=9), "parts": PARTS,
         "policy_version": profile({"limit_basis": basis}).policy_version,
         "doubles": "r0", "reallocated": MOVED, "past_due_minor": 75, "owed_minor": owed, "principal_instead_minor": 7,
-        "cash_moved_minor": -5, "principal_beyond_minor": 4,
+        "cash_moved_minor": -5, "principal_beyond_minor": 4, "owed": Owed(4, EventId("b1"), 73, 5, 0),
     }  # fmt: skip
 
 
@@ -82,7 +82,8 @@ def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
     }
     bought = {"c": Entry("c", "purchase", FRIDAY, DAY, (500,))}
     other = replace(PAID, repayment_id="r2", portions=(Debt("due", "fee", 5), Debt("due", "principal", 60)))
-    after = Account("a", books=owed, base=base, entries={**accrued, **bought}, repayments={"r2": other})
+    entries = {**accrued, **bought}
+    after = Account("a", books=owed, base=base, entries=entries, repayments={"r2": other}, read_to="b1", told=4)
     told = facts.returned(PAID, report, NOW, after_final=True, done=Replayed(after, MOVED, 7, -5))
     assert said(told) == {
         "event_id": event_id("RepaymentReturned", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
@@ -91,8 +92,7 @@ def test_a_return_says_of_its_report_and_of_the_books_what_they_say() -> None:
         "finality": "final", "charges_owed_minor": 7, "charges_settled_minor": 2 + 30 + 9 - 3 - 5 - 7,
         "allocation": Allocation(penalty_minor=10, fee_minor=30, interest_minor=20, principal_minor=150),
         "parts": PARTS[::-1], "restorable_minor": 150, "credit_balance_minor": 40, "reallocated": MOVED,
-        "principal_instead_minor": 7,
-        "cash_moved_minor": -5,
+        "principal_instead_minor": 7, "cash_moved_minor": -5, "owed": Owed(4, EventId("b1"), 900, 7, 0),
     }  # fmt: skip
 
 
@@ -103,12 +103,12 @@ def test_what_is_rejected_moved_or_waits_is_told_with_its_cause() -> None:
         "event_id": event_id("RepaymentRejected", "r1"), "account_id": builders.ACCOUNT, "occurred_at": NOW.now,
         "caused_by": report.event_id, "repayment_id": "r1", "reason": Reason.REPORTED_FAILED, "next_attempt_at": again,
     }  # fmt: skip
-    charge = builders.charges_accrued()
+    charge, moved = builders.charges_accrued(), Account("a", books=Books(credit_balance_minor=9), told=4)
     for told, refund in ((charge, None), (builders.purchase_refunded(refund_id="f1"), "f1")):
-        assert said(facts.reallocated(told, NOW, Replayed(Account("a"), MOVED, 7, -5, 4))) == {
+        assert said(facts.reallocated(told, NOW, Replayed(moved, MOVED, 7, -5, 4))) == {
             "event_id": event_id("RepaymentsReallocated", told.event_id), "account_id": builders.ACCOUNT,
             "occurred_at": NOW.now, "caused_by": told.event_id, "reallocated": MOVED, "principal_instead_minor": 7,
-            "cash_moved_minor": -5, "principal_beyond_minor": 4, "refund_id": refund,
+            "cash_moved_minor": -5, "principal_beyond_minor": 4, "refund_id": refund, "owed": Owed(4, None, 0, 0, 9),
         }  # fmt: skip
     cause = event_id("wait", "rail", "r1", FRIDAY.isoformat())
     assert said(facts.delayed(builders.ACCOUNT, "r1", "rail", FRIDAY, NOW)) == {

@@ -17,6 +17,7 @@ from schemas.risk import RiskAssessed, Tranche
 from schemas.settlement import RepaymentReturned, RepaymentSettled
 from services.decision import Decision, Input, Moment, Timer, TimerFired
 from services.limit_release import domain as limit_release
+from services.limit_release.heard import NOTHING
 from services.limit_release.model import Account, State
 from services.notifier import domain as notifier
 from services.repayment_ingest import domain as repayment_ingest
@@ -421,6 +422,7 @@ def test_e16_any_order_of_reports_and_returns_ends_with_the_same_debt(
         pipe = Pipe(POLICIES["PRINCIPAL"]).open(LIMIT, principal=500)
         for event in order:
             pipe.take(event)
-        ends.append((replace(pipe.account, journals=()), replace(pipe.debt, repayments={})))
+        account = replace(pipe.account, journals=(), heard=NOTHING)  # how often what is owed was told may differ
+        ends.append((account, replace(pipe.debt, repayments={}, told=0)))
         assert len(all_of(pipe.events, RepaymentReturned)) <= len(returns)
     assert ends[0] == ends[1]

@@ -163,7 +163,7 @@ async def settle(db: Connection, policy: Profiles, event: RepaymentReceived, mom
     )
     decision = decide_settlement(policy, before, event, moment)
     a = decision.state
-    _, _, _, *books, version = account_row(a, before.version + 1)
+    _, _, _, *books, version, _, _ = account_row(a, before.version + 1)
     await db.execute(CHANGE_DEBT, a.account_id, *books, version)
     if lane is None:
         await db.execute(ADD_DEBT_REPAYMENT, *repayment_row(a.account_id, a.repayments[event.repayment_id]))
