@@ -75,9 +75,9 @@ async def _applied(
     outgoing = [encode(event) for event in folded.events]
     asides = [*unreadable, *(Aside("parked" if a.parked else "dead_letter", a, why) for a, why in folded.dead + reused)]
     asides += [Aside("parked", a, why) for a, outcome, why in folded.outcomes if outcome == "parked"]
-    counts = Counter(outcome for _, outcome, _ in folded.outcomes)
-    counts.update(duplicate=len(repeated), dead_lettered=len(asides) - counts["parked"])
-    dead = counts["dead_lettered"]  # what comes back was counted when it came
+    counts = Counter([outcome for _, outcome, _ in folded.outcomes])
+    dead = len(asides) - counts["parked"]  # what comes back was counted when it came
+    counts["duplicate"], counts["dead_lettered"] = len(repeated), dead
     after = limit if batch.again_of else limit.after(good=counts.total() - dead, dead=dead)
     again = Counter((a.topic, a.partition) for a in repeated if a.set_aside_id is None) if repeated else {}
     progress = Progress(batch.moves, again, after.in_a_row)

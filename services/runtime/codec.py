@@ -22,7 +22,7 @@ from services.decision import Malformed
 Headers = Sequence[tuple[str, bytes | None]]
 VALUE_MAX = 1_000_000
 _CONFLUENT_PREFIX = 5
-_INSTANTS = ("_at", "_on")
+_INSTANTS = {model: [name for name in model.model_fields if name.endswith(("_at", "_on"))] for model in TOPIC_OF}
 _PLAIN = frozenset({"ce_source", "ce_id", "ce_type"})
 
 
@@ -205,9 +205,9 @@ def _event(model: type[Event], body: bytes, *, edge: bool) -> Event:
 
 def _written_out(model: type[Event], raw: object) -> None:
     """Refuse a number in a string where ``model`` has an instant or a day; keys it does not know are let be."""
-    known = {name: raw.get(name) for name in model.model_fields} if isinstance(raw, dict) else {}
+    known = {name: raw.get(name) for name in _INSTANTS[model]} if isinstance(raw, dict) else {}
     for name, value in known.items():
-        if name.endswith(_INSTANTS) and isinstance(value, str) and value.isdigit():
+        if isinstance(value, str) and value.isdigit():
             raise Malformed(f"invalid:{name}:number_as_instant")
 
 

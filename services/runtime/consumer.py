@@ -60,6 +60,7 @@ class BatchConsumer(mode.Service):
         self._timer_at = self._chores_at = self._relay_at = self._gathered_at = 0.0
         self._outage: tuple[float, float, datetime] | None = None
         self._work: deque[Any] = deque(maxlen=WORK_MAX)
+        self._idle, self._applying = _Timed(worker.name, "idle"), _Timed(worker.name, "busy")
 
     @override
     async def on_start(self) -> None:
@@ -98,7 +99,7 @@ class BatchConsumer(mode.Service):
         while not self.draining.is_set():
             most = self.settings.batch_max * self.worker.at_once
             try:
-                with _Timed(self.worker.name, "idle"):
+                with self._idle:
                     records = await self.kafka.getmany(timeout_ms=self._wait_ms(), max_records=most)
             except ConsumerStoppedError:
                 return
@@ -116,7 +117,7 @@ class BatchConsumer(mode.Service):
         What Kafka has already is not waited for.
         """
         seconds, now = self.worker.gathers_seconds, self.progressed_at
-        if any(self.kafka.highwater(at) > taken[-1].offset + 1 for at, taken in records.items() if taken):
+        if not seconds or any(self.kafka.highwater(at) > of[-1].offset + 1 for at, of in records.items() if of):
             return False
         self._gathered_at = max(self._gathered_at, now - AT_ONCE_MAX * seconds) + seconds
         if held := self._gathered_at > now:
@@ -196,8 +197,7 @@ class BatchConsumer(mode.Service):
 
     async def _apply(self, batch: Batch) -> bool:
         """Apply one batch until committed, then publish it; False when it is no longer ours."""
-        name = self.worker.name
-        with _Timed(name, "busy"), metrics.BATCH_SECONDS.labels(name, "store").time():
+        with self._applying, metrics.BATCH_SECONDS.labels(self.worker.name, "store").time():
             try:
                 committed = await self._retried(lambda c: self._process(c, batch), batch)
             except errors.Refused as refusal:
@@ -354,7 +354,7 @@ class BatchConsumer(mode.Service):
 
 
 class _Timed:
-    """Counts seconds spent in one state."""
+    """Counts seconds spent in one state, which is entered again and again."""
 
     def __init__(self, service: str, state: str) -> None:
         self._counter = metrics.TIME.labels(service, state)
