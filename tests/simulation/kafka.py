@@ -16,6 +16,7 @@ from aiokafka.errors import (
 )
 
 from schemas.topics import TOPICS
+from services.runtime.codec import Decoded
 
 if TYPE_CHECKING:
     from tests.simulation.world import Process, World
@@ -36,6 +37,8 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+    decoded: Decoded | None = None
+    """What its first reader decoded; only ports.py asks."""
 
 
 class Broker:

@@ -88,14 +88,15 @@ class Loop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Run round after round until stopped: asyncio's own run_forever() would ask for each round."""
         soon, later = self._soon, self._later
+        end = self.seconds + SAME_INSTANT
         while True:
-            while later and later[0][2] is None:
-                heappop(later)
             if not soon:
+                while later and later[0][2] is None:
+                    heappop(later)
                 if not later:
                     raise StandsStill("no task has anything to wait for")
                 self.seconds += max(0.0, later[0][0] - self.seconds)
-            end = self.seconds + SAME_INSTANT
+                end = self.seconds + SAME_INSTANT
             while later and later[0][0] < end:
                 soon.append(heappop(later))
             for _ in range(len(soon)):

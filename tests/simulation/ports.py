@@ -1,11 +1,14 @@
 """Puts the simulated world where the runtime meets the real one: clock, chance, drivers, metrics and logs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from schemas.event import Event
+from schemas.topics import Topic
 from services.runtime import batch, consumer, publisher, reader
+from services.runtime.codec import Decoded
 from services.runtime.postgres import Connection
 from services.runtime.settings import Settings
 from services.runtime.worker import AnyWorker
@@ -66,6 +69,19 @@ class _Logger:
         self.world.logged("error", action, told)
 
 
+def _reads_once(decode: Callable[..., Decoded]) -> Callable[..., Decoded]:
+    """Let the first reader of a record decode it; another one that handles its event is given the same frozen one."""
+
+    def read(topic: Topic, record: kafka.Record, handled: frozenset[type[Event]]) -> Decoded:
+        known = record.decoded
+        if known is None or known.event is None:
+            known = record.decoded = decode(topic, record, handled)
+            return known
+        return known if type(known.event) in handled else Decoded(None, known.event_key, known.digest)
+
+    return read
+
+
 def _of(world: "World", settings: Settings) -> "Process":
     return world.processes[settings.instance or ""]
 
@@ -93,7 +109,7 @@ def to(world: "World") -> Iterator[None]:
 
     replaced: list[tuple[Any, dict[str, Any]]] = [
         (batch, {"monotonic": monotonic}),
-        (reader, {"monotonic": monotonic}),
+        (reader, {"monotonic": monotonic, "decode": _reads_once(vars(reader)["decode"])}),
         (publisher, {"producer_of": producer_of}),
         (
             consumer,

@@ -10,7 +10,7 @@ import asyncpg
 
 from services.runtime import dead_letter, inbox, outbox, timers
 from services.runtime.postgres import shifted
-from tests.simulation.tables import RowTuple, Table, Values, check, listing, zipped
+from tests.simulation.tables import Change, RowTuple, Table, Values, check, listing, zipped
 
 PROGRESS = "topic partition first_offset next_offset duplicates gaps dead_in_a_row"
 INBOX = "event_id digest topic partition offset outcome reason"
@@ -48,7 +48,7 @@ class Books:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.undo: list[Callable[[], None]] = []
+        self.undo: list[Change] = []
         self.tables: dict[str, Table] = {}
         self.progress = self.table("progress", PROGRESS, 2)
         self.inbox = self.table("inbox", INBOX, 1)
@@ -111,7 +111,11 @@ class Books:
     def rollback(self, mark: int = 0) -> None:
         """Undo everything since ``mark`` entries of the undo log."""
         while len(self.undo) > mark:
-            self.undo.pop()()
+            rows, key, old = self.undo.pop()
+            if old is None:
+                del rows[key]
+            else:
+                rows[key] = old
 
     # inbox.py, outbox.py
 

@@ -1,23 +1,26 @@
 """Tables in memory: rows are tuples in the order of their columns, and a statement is undone whole."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import asyncpg
 
 Values = Sequence[Any]
 RowTuple = tuple[Any, ...]
+Change = tuple[dict[Any, RowTuple], Any, RowTuple | None]
+"""The rows of a table, the key of one, and what stood there."""
 
 
 class Table:
     """Rows by their primary key, the first ``keys`` columns; every change is noted in the undo log."""
 
-    def __init__(self, name: str, columns: str, keys: int, undo: list[Callable[[], None]]) -> None:
-        self.name, self.columns, self.keys = name, tuple(columns.split()), keys
+    def __init__(self, name: str, columns: str, keys: int, undo: list[Change]) -> None:
+        self._at = _places(columns)
+        self.name, self.columns, self.keys = name, tuple(self._at), keys
         self.rows: dict[Any, RowTuple] = {}
         self._undo = undo
-        self._at = {column: n for n, column in enumerate(self.columns)}
 
     def key_of(self, row: RowTuple) -> Any:
         return row[0] if self.keys == 1 else row[: self.keys]
@@ -27,13 +30,9 @@ class Table:
 
     def put(self, row: RowTuple) -> None:
         """Insert or replace a row."""
-        key, rows = self.key_of(row), self.rows
-        old = rows.get(key)
-        rows[key] = row
-        if old is None:
-            self._undo.append(lambda: rows.__delitem__(key))
-        else:
-            self._undo.append(lambda: rows.__setitem__(key, old))
+        key = row[0] if self.keys == 1 else row[: self.keys]
+        self._undo.append((self.rows, key, self.rows.get(key)))
+        self.rows[key] = row
 
     def insert(self, row: RowTuple) -> None:
         """Insert a row; raise as PostgreSQL does when its key is taken."""
@@ -44,7 +43,7 @@ class Table:
     def delete(self, key: Any) -> None:
         old = self.rows.pop(key, None)
         if old is not None:
-            self._undo.append(lambda: self.rows.__setitem__(key, old))
+            self._undo.append((self.rows, key, old))
 
     def changed(self, row: RowTuple, **values: Any) -> RowTuple:
         """Return ``row`` with other values."""
@@ -59,6 +58,11 @@ class Table:
     def all(self) -> list[dict[str, Any]]:
         """Return every row by name, in the order of the keys."""
         return [self.named(self.rows[key]) for key in sorted(self.rows)]
+
+
+@cache
+def _places(columns: str) -> dict[str, int]:
+    return {column: n for n, column in enumerate(columns.split())}
 
 
 def zipped(columns: Sequence[Sequence[Any] | None]) -> Iterable[RowTuple]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from random import Random
 from typing import Any, cast
@@ -69,6 +69,11 @@ def settings() -> Settings:
     return Settings(notify_channels="log,webhook")
 
 
+@lru_cache(maxsize=1_024)
+def settings_of(number: int, batch_max: int) -> Settings:
+    return settings().model_copy(update={"instance": str(number), "batch_max": batch_max})
+
+
 @cache
 def profiles() -> Any:
     return replace(load_profiles(settings()), credit=credit_score())
@@ -109,8 +114,7 @@ class Process:
         self.tasks: list[asyncio.Task[None]] = []
         self.producers: list[Producer] = []
         self.kafka: Consumer | None = None
-        told = {"instance": str(number), "batch_max": world.batch_max}
-        self.money = BatchConsumer(self.worker, settings().model_copy(update=told), loop=world.loop)
+        self.money = BatchConsumer(self.worker, settings_of(number, world.batch_max), loop=world.loop)
         self.money.crash = self._crash  # type: ignore[method-assign]
         self.spawn(self._main())
 
