@@ -45,13 +45,13 @@ class Heard(NamedTuple):
         told = self.told + 1
         if self.owed is not None and owed.number < self.owed.number:
             return self._replace(told=told)
-        places = [place for place, fact in enumerate(self.lately) if fact.event_id == owed.read_to]
-        if not places:
-            return Heard(owed, self.lately, told)
-        lately = self.lately[places[-1] :]
-        for fact in lately[1:]:
-            owed = _after(owed, fact)
-        return Heard(owed, lately, told, followed=True)
+        for place, fact in enumerate(self.lately):
+            if fact.event_id == owed.read_to:
+                lately = self.lately[place:]
+                for later in lately[1:]:
+                    owed = _after(owed, later)
+                return Heard(owed, lately, told, followed=True)
+        return Heard(owed, self.lately, told)
 
     @property
     def charges_minor(self) -> int | None:

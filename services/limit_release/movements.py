@@ -89,8 +89,6 @@ def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, 
     ``freed_minor`` of that is principal again already. What is returned of an overpayment that was held here until now
     is ``held_minor``. What settlement says of cash beside purchases and parts is followed, too (R20).
     """
-    if profile.limit_basis != "TOTAL":
-        state = replace(state, account=replace(state.account, heard=state.account.heard.said(event.owed)))
     ref, beyond = event.event_id, _beyond(state, event)
     instead = max(0, event.principal_instead_minor - freed_minor) + beyond
     account = state.account if beyond else state.account.absorbed(ref)
@@ -100,11 +98,13 @@ def absorbed(profile: Profile, state: State, event: Told, freed_minor: int = 0, 
         instead += max(0, min(held_minor, event.charges_settled_minor, more))
     if event.cash_moved_minor:
         account = replace(account, cash_used_minor=account.cash_used_minor + event.cash_moved_minor)
-    if instead and profile.limit_basis != "TOTAL":
+    if profile.limit_basis == "TOTAL":
+        return state.after(account)
+    if instead:
         entry = Journal("REALLOCATE", ref, available_minor=-instead, used_debt_minor=instead)
         left = max(0, account.corrected_minor - instead)
         account = replace(account.book(entry), corrected_minor=left).charged(-instead, None).absorbed(f"{ref}:instead")
-    return replace(state, account=agreed(account, ref))
+    return state.after(agreed(replace(account, heard=account.heard.said(event.owed)), ref))
 
 
 def _beyond(state: State, event: Told) -> int:

@@ -142,14 +142,9 @@ def _settled(profile: Profile, state: Account, event: RepaymentReceived, moment:
         credited_on=credited_on,
         final_on=final_on,
     )
-    done = _telling(replay.repaid(profile, state, repayment, event.repaid_at, credited_on))
+    done = replay.repaid(profile, state, repayment, event.repaid_at, credited_on)
     days, doubles = (credited_on, final_on), _doubled(state, event, done)
     return Decision(done.state, (facts.settled(profile, event, moment, days=days, doubles=doubles, done=done),))
-
-
-def _telling(done: replay.Replayed) -> replay.Replayed:
-    """Count an event that says what is owed."""
-    return done._replace(state=replace(done.state, told=done.state.told + 1))
 
 
 def _doubled(state: Account, event: RepaymentReceived, done: replay.Replayed) -> str | None:
@@ -181,7 +176,7 @@ def _returned(profile: Profile, state: Account, event: ReturnReceived, moment: M
         case "rejected":
             return _rejected(state, event, moment, Reason.RETURNED_FIRST)
         case "returned" if known is not None and known.final_on is not None:
-            done = _telling(with_cash(state, replay.taken_back(profile, state, known), drawn(known.portions)))
+            done = with_cash(state, replay.taken_back(profile, state, known), drawn(known.portions))
             after_final = profile.local_day(moment.now) > known.final_on
             fact = facts.returned(known, event, moment, after_final=after_final, done=done)
             return Decision(done.state, (fact,))
@@ -205,7 +200,7 @@ def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> 
         raise Malformed("too_many_open_statements")
     if not (done.reallocated or done.principal_instead_minor or done.cash_moved_minor):
         return Decision(done.state, timers=timers)
-    done = _telling(done)
+    done = done._replace(state=replace(done.state, told=done.state.told + 1))
     return Decision(done.state, (facts.reallocated(event, moment, done),), timers)
 
 

@@ -67,12 +67,13 @@ def told(profile: Profile, state: Account, entry: Entry) -> Replayed:
 
 
 def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime, day: date) -> Replayed:
-    """Let a repayment pay, in its place in value time; ``state.repayments`` holds what it paid.
+    """Let a repayment pay, in its place in value time; ``state.repayments`` holds what it paid, which is told.
 
     One in order moves no cash but what its portions say.
     """
     if late(state, at):
-        known = replace(state, repayments={**state.repayments, repayment.repayment_id: repayment})
+        paid_late = {**state.repayments, repayment.repayment_id: repayment}
+        known = replace(state, repayments=paid_late, told=state.told + 1)
         done = replayed(profile, _counted(known, at, 1), of=repayment.repayment_id)
         return with_cash(state, done, -drawn(done.state.repayments[repayment.repayment_id].portions))
     books, paid = _paid(profile.waterfall, advanced(profile.waterfall, state.books, day), repayment.amount_minor)
@@ -89,17 +90,18 @@ def repaid(profile: Profile, state: Account, repayment: Repayment, at: datetime,
         kept=state.kept + 1,
         repayments={**state.repayments, repayment.repayment_id: repayment},
         latest=_latest(repayment),
+        told=state.told + 1,
     )
     return Replayed(after)
 
 
 def taken_back(profile: Profile, state: Account, repayment: Repayment) -> Replayed:
-    """Undo a settled repayment: the books are what they would be without it (R24); its portions stay on its row.
+    """Undo a settled repayment: the books are what they would be without it (R24); its portions stay on its row, told.
 
     One that is folded undoes what it took where it took it, and what came after is replayed on that.
     """
     gone = replace(repayment, status="returned")
-    state = replace(state, repayments={**state.repayments, repayment.repayment_id: gone})
+    state = replace(state, repayments={**state.repayments, repayment.repayment_id: gone}, told=state.told + 1)
     moved = Moved(repayment.restorable_now_minor, -repayment.credit_balance_minor)
     if repayment.folded:
         undone = _undone(profile.waterfall, state.base, repayment)
