@@ -82,7 +82,7 @@ class Assessment:
     repayment_id: str
     funding_account_id: str | None
     assessed_at: datetime
-    instant_minor: int = 0
+    instant_minor: int
     hold: RiskAssessed | None = None
     repaid_at: datetime | None = None
 
