@@ -26,7 +26,7 @@ EXPORT_SECONDS: Final = 5.0
 PROBE_SECONDS: Final = 10.0
 INVARIANT_SECONDS: Final = 60.0
 CHECK_REST: Final = 10
-"""Counting what breaks an invariant takes one part in so many of the time, at any moment: five seconds of it take a minute."""
+"""Counting what breaks an invariant takes one part in so many of the time: five seconds of it take a minute."""
 STANDBY_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 2.0
 KAFKA_SECONDS: Final = 45.0
