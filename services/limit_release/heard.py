@@ -54,9 +54,9 @@ class Heard(NamedTuple):
         return Heard(owed, self.lately, told)
 
     @property
-    def charges_minor(self) -> int | None:
-        """Return the charges owed after what was read here; None while either has read what the other has not."""
-        return self.owed.charges_minor if self.owed and self.followed and self.owed.number == self.told else None
+    def now(self) -> Owed | None:
+        """Return what is owed after what was read here; None while either has read what the other has not."""
+        return self.owed if self.owed and self.followed and self.owed.number == self.told else None
 
 
 NOTHING: Final = Heard()

@@ -71,11 +71,14 @@ def followed(profile: Profile, account: Account, event: Billed) -> Account:
 def agreed(account: Account, ref: str) -> Account:
     """Owe as principal what is owed of charges here above what settlement says, once both have read the same (E7).
 
-    What it let a held overpayment pay may be owed here until that joins. Where less is owed of charges here nothing is
-    moved: less credit is available.
+    What it let a held overpayment pay may be owed here until that joins; what a repayment pays, until its verdict is
+    read: so no more is moved than it says of principal. Where less is owed of charges here, and less credit is
+    available, nothing is moved.
     """
-    told = account.heard.charges_minor
-    more = 0 if told is None else account.charges_minor - told - max(0, account.unjoined_minor)
+    owed = account.heard.now
+    if owed is None:
+        return account
+    more = min(account.charges_minor - owed.charges_minor - max(0, account.unjoined_minor), owed.principal_minor)
     if more <= 0:
         return account
     entry = Journal("REALLOCATE", f"{ref}:agreed", available_minor=-more, used_debt_minor=more)

@@ -128,6 +128,20 @@ def test_e07_a_word_that_is_read_after_a_newer_one_says_nothing() -> None:
         assert (ends(account), account.unjoined_minor) == ((300, 20, 0), 0)
 
 
+def test_e07_charges_that_a_repayment_without_a_verdict_pays_are_no_principal_when_it_is_returned() -> None:
+    # Billing is read ahead: the charge waits for the overpayment and for what the refund leaves over of its part.
+    pipe = pipe_of(300)
+    pipe.repay(400, rail="card")
+    settled, verdict = only(pipe.events, RepaymentSettled), only(pipe.events, RiskAssessed)
+    pipe.give_back(400, rail="card")
+    gone = only(pipe.events, RepaymentReturned)
+    charge(pipe, "fee", 132, at=1)
+    refund(pipe, "f1", "opening", 121, at=2)
+    opened, purchase, *_, fee, back = pipe.heard
+    account = read([opened, purchase, fee, settled, back, gone, verdict])
+    assert ends(account) == owed(pipe) == (179, 132, 0)
+
+
 def test_every_word_has_the_next_number_and_names_the_last_fact_that_is_no_statement() -> None:
     pipe = any_order.Heard(POLICIES["PRINCIPAL"])
     pipe.take(builders.account_opened(credit_limit_minor=LIMIT))
@@ -146,31 +160,35 @@ def word(number: int, read_to: str | None, principal: int = 0, charges: int = 0,
     return Owed(number, None if read_to is None else EventId(read_to), principal, charges, balance)
 
 
+def charges_of(heard: Heard) -> int | None:
+    return None if heard.now is None else heard.now.charges_minor
+
+
 def test_a_word_is_followed_from_the_fact_it_names() -> None:
     a, b, c = Billed("a", 100), Billed("b", charges_minor=7), Billed("c", credit_balance_minor=-9)
     ahead = NOTHING.billed(a).billed(b).said(word(1, "a", 100))
-    assert (ahead.charges_minor, ahead.lately) == (7, (a, b)), "what is before it is not needed any more"
+    assert (charges_of(ahead), ahead.lately) == (7, (a, b)), "what is before it is not needed any more"
     behind = NOTHING.billed(a).said(word(1, "b", 100, 7))
-    assert (behind.charges_minor, behind.billed(b).charges_minor) == (None, 7)
+    assert (charges_of(behind), charges_of(behind.billed(b))) == (None, 7)
     later = behind.billed(b).billed(c)
     assert (later.owed, later.told, later.followed) == (word(1, "b", 109, 7), 1, True)
-    assert later.billed(b).charges_minor == 14
-    assert NOTHING.said(word(1, None)).billed(a).charges_minor is None
-    assert NOTHING.billed(a).said(word(2, "a", 100)).charges_minor is None, "one before it is still to come"
-    assert NOTHING.billed(a).said(word(2, "a", 100, 5)).said(word(1, "a", 90, 6)).charges_minor == 5
-    assert NOTHING.billed(a).said(word(1, "a", 100, 5)).said(word(2, "a", 90, 6)).charges_minor == 6
-    assert NOTHING.said(word(1, "a", 100, 5)).said(None).billed(a).charges_minor is None
+    assert charges_of(later.billed(b)) == 14
+    assert charges_of(NOTHING.said(word(1, None)).billed(a)) is None
+    assert charges_of(NOTHING.billed(a).said(word(2, "a", 100))) is None, "one before it is still to come"
+    assert charges_of(NOTHING.billed(a).said(word(2, "a", 100, 5)).said(word(1, "a", 90, 6))) == 5
+    assert charges_of(NOTHING.billed(a).said(word(1, "a", 100, 5)).said(word(2, "a", 90, 6))) == 6
+    assert charges_of(NOTHING.said(word(1, "a", 100, 5)).said(None).billed(a)) is None
     older = NOTHING.billed(a).said(word(1, "a", 100, 5)).said(None)
-    assert (older.charges_minor, older.billed(b).charges_minor) == (None, None)
-    assert older.said(word(2, "a", 90, 6)).charges_minor == 6
+    assert (charges_of(older), charges_of(older.billed(b))) == (None, None)
+    assert charges_of(older.said(word(2, "a", 90, 6))) == 6
 
 
 def test_as_many_facts_are_kept_as_a_word_may_be_behind() -> None:
     heard = Heard()
     for n in range(LATELY_MAX + 1):
         heard = heard.billed(Billed(f"e{n}", charges_minor=1))
-    assert heard.said(word(1, "e0")).charges_minor is None
-    assert heard.said(word(1, "e1")).charges_minor == LATELY_MAX - 1
+    assert charges_of(heard.said(word(1, "e0"))) is None
+    assert charges_of(heard.said(word(1, "e1"))) == LATELY_MAX - 1
 
 
 @pytest.mark.parametrize(
@@ -197,13 +215,23 @@ OWES = Account(builders.ACCOUNT, charges_minor=50, used_debt_minor=100, availabl
 
 
 @pytest.mark.parametrize(
-    ("told", "unjoined_minor", "moved"),
-    [(20, 0, 30), (20, 10, 20), (20, 30, 0), (20, -10, 30), (50, 0, 0), (60, 0, 0), (None, 0, 0)],
+    ("principal", "told", "unjoined_minor", "moved"),
+    [
+        (130, 20, 0, 30),
+        (130, 20, 10, 20),
+        (130, 20, 30, 0),
+        (130, 20, -10, 30),
+        (130, 50, 0, 0),
+        (130, 60, 0, 0),
+        (130, None, 0, 0),
+        (9, 20, 0, 9),
+        (0, 0, 0, 0),
+    ],
 )
 def test_what_is_owed_of_charges_above_settlements_word_and_what_is_held_is_principal(
-    told: int | None, unjoined_minor: int, moved: int
+    principal: int, told: int | None, unjoined_minor: int, moved: int
 ) -> None:
-    heard = NOTHING if told is None else NOTHING.billed(Billed("a")).said(word(1, "a", 130, told))
+    heard = NOTHING if told is None else NOTHING.billed(Billed("a")).said(word(1, "a", principal, told))
     before = replace(OWES, heard=heard, unjoined_minor=unjoined_minor)
     after = agreed(before, "ref")
     assert (after.used_debt_minor, after.charges_minor, after.available_minor) == (100 + moved, 50 - moved, 900 - moved)
@@ -215,7 +243,7 @@ def test_what_is_owed_of_charges_above_settlements_word_and_what_is_held_is_prin
 def test_where_charges_use_the_limit_no_word_is_followed() -> None:
     total, fact = profile({"limit_basis": "TOTAL"}), Billed("a")
     assert followed(total, OWES, fact) is OWES
-    event = builders.repayments_reallocated(reallocated=(), owed=word(1, "a"))
+    event = builders.repayments_reallocated(reallocated=(), owed=word(1, "a", 150))
     assert absorbed(total, State(OWES), event).account.heard is NOTHING
     assert absorbed(profile(), State(followed(profile(), OWES, fact)), event).account.charges_minor == 0
     assert unjoined(State(OWES), 0).account is OWES
