@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator
+from functools import partial
 from heapq import heappop, heappush
 from types import coroutine
 from typing import Any, TypeVarTuple
@@ -51,6 +52,7 @@ class Loop(asyncio.BaseEventLoop):
         self._later: list[_Call] = []
         self._numbers = 0
         self._stopping = False
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
 
     @override
     def time(self) -> float:

@@ -189,15 +189,17 @@ class Books:
     def unpublished(self, values: Values) -> list[dict[str, Any]]:
         mine, older_than, known = set(values[0]), values[1], set(values[2])
         now = self.clock()
-        wanted = [
+        wanted = sorted(
             at
-            for at, row in sorted(self.publication.rows.items())
+            for at, row in self.publication.rows.items()
             if row[3] is None
             and (not row[1] or not mine.isdisjoint(row[1]))
             and (older_than == 0 or not now - timedelta(seconds=older_than) <= row[2] <= now)
             and at not in known
-        ][:PUBLICATIONS_MAX]
-        keys = {at: n for n, at in enumerate(wanted)}
+        )[:PUBLICATIONS_MAX]
+        if not wanted:
+            return []
+        keys = set(wanted)
         rows = sorted((row for row in self.outbox.rows.values() if row[0] in keys), key=lambda row: row[:2])
         return [self.outbox.named(row) for row in rows]
 
@@ -211,11 +213,11 @@ class Books:
 
     def chores(self, values: Values) -> dict[str, Any]:
         now, mine = self.clock(), set(values[0])
-        first = min((row[6] for row in self.timers.rows.values() if row[1] in mine), default=None)
+        due, aside = [row[6] for row in self.timers.rows.values() if row[1] in mine], self.set_aside.rows.values()
         return {
-            "timer_in": float("inf") if first is None else (first - now).total_seconds(),
-            "again": any(True for row in self.set_aside.rows.values() if row[4] in mine and self._returns(row, now)),
-            "dead_letters": any(row[1] == "dead_letter" and row[16] is None for row in self.set_aside.rows.values()),
+            "timer_in": (min(due) - now).total_seconds() if due else float("inf"),
+            "again": bool(aside) and any(row[4] in mine and self._returns(row, now) for row in aside),
+            "dead_letters": bool(aside) and any(row[1] == "dead_letter" and row[16] is None for row in aside),
         }
 
     # dead_letter.py

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]  # no stub has it
 from typing import Any
 
 from services.limit_release import store as limit_release
@@ -29,12 +30,12 @@ STEPS_OF_MONEY = {
 }
 JOURNAL_KINDS = ("POST", "PURCHASE", "REFUND")
 WAITING = ("held", "parked")
-_AGGREGATES = json.JSONEncoder(default=jsonable, check_circular=False)
+_AGGREGATES = c_make_encoder(None, jsonable, encode_basestring_ascii, None, ": ", ", ", False, False, True)
 
 
 def aggregated(rows: Sequence[Any]) -> str | None:
     """Return what json_agg() makes of rows."""
-    return _AGGREGATES.encode(rows) if rows else None
+    return "".join(_AGGREGATES(rows, 0)) if rows else None
 
 
 def parsed(text: str | None) -> Any:

@@ -193,7 +193,9 @@ class Process:
         if self.dead or self.paused_until > world.loop.seconds:
             await self.unpaused()
         fault = world.fault(name) if world.faulty and world.chance.random() < world.rate else None
-        world.step(self, name, fault)
+        world.steps += 1
+        if fault or world.digesting:
+            world.step(self, name, fault)
         if fault in ("crash", "crash_before"):
             await self.die("crash")
         if fault == "slow":
@@ -286,7 +288,6 @@ class World:
         return found
 
     def step(self, process: Process, port: str, fault: str | None) -> None:
-        self.steps += 1
         if self.digesting:
             self.told.append(f"{self.loop.seconds:.6f}{process.name}{port}{fault}")
         if fault:
