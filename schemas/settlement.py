@@ -6,7 +6,7 @@ waits for its rail, a return for its report (R12), or either for its account, ea
 """
 
 from datetime import date
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,11 +56,16 @@ class Reallocation(NamedTuple):
     credit_balance_delta_minor: BalanceMinor
 
 
+EARLIER_MAX: Final = 4
+
+
 class Owed(NamedTuple):
     """What an account owes right after an event: of billing's facts those up to the event ``read_to`` are in it.
 
-    A statement is never that event, as it adds nothing; None is no fact since settlement notes it. ``number`` counts
-    the events that said what their account owes, so a reader knows whether one before is still to come.
+    ``earlier`` are those read before it, the newest first, EARLIER_MAX at most: a billing of another partitioner is
+    not read in one order. A statement is never any of them, as it adds nothing; None is no fact since settlement notes
+    it. ``number`` counts the events that said what their account owes, so a reader knows whether one before is still
+    to come.
     """
 
     number: AmountMinor
@@ -68,6 +73,7 @@ class Owed(NamedTuple):
     principal_minor: ShareMinor
     charges_minor: ShareMinor
     credit_balance_minor: ShareMinor
+    earlier: tuple[EventId, ...] = ()
 
 
 class RepaymentSettled(RepaymentEvent):

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from schemas.settlement import Owed
+from schemas.settlement import EARLIER_MAX, Owed
 
 LATELY_MAX: Final = 16
 """Billing's facts that are kept for what settlement, which may be read later, says of the time before them."""
@@ -33,7 +33,7 @@ class Heard(NamedTuple):
         owed, lately = self.owed, (*self.lately, fact)[-LATELY_MAX:]
         if self.followed and owed is not None:
             return Heard(_after(owed, fact), lately, self.told, followed=True)
-        return Heard(owed, lately, self.told, followed=owed is not None and owed.read_to == fact.event_id)
+        return _follow(owed, lately, self.told)
 
     def said(self, owed: Owed | None) -> "Heard":
         """Read a word of settlement's; what it knows of billing's facts need not be kept any more.
@@ -45,13 +45,7 @@ class Heard(NamedTuple):
         told = self.told + 1
         if self.owed is not None and owed.number < self.owed.number:
             return self._replace(told=told)
-        for place, fact in enumerate(self.lately):
-            if fact.event_id == owed.read_to:
-                lately = self.lately[place:]
-                for later in lately[1:]:
-                    owed = _after(owed, later)
-                return Heard(owed, lately, told, followed=True)
-        return Heard(owed, self.lately, told)
+        return _follow(owed, self.lately, told)
 
     @property
     def now(self) -> Owed | None:
@@ -62,6 +56,25 @@ class Heard(NamedTuple):
 NOTHING: Final = Heard()
 
 
+def _follow(owed: Owed | None, lately: tuple[Billed, ...], told: int) -> Heard:
+    """Follow a word once all the facts it names were read here; those beside them it does not know.
+
+    What was read before all of them it knows, unless it names fewer than it could: then it has read no other.
+    """
+    if owed is None or owed.read_to is None:
+        return Heard(owed, lately, told)
+    named = {owed.read_to, *owed.earlier}
+    places = [place for place, fact in enumerate(lately) if fact.event_id in named]
+    if len(places) < len(named):
+        return Heard(owed, lately, told)
+    if len(owed.earlier) == EARLIER_MAX:
+        lately = lately[places[0] :]
+    for fact in lately:
+        if fact.event_id not in named:
+            owed = _after(owed, fact)
+    return Heard(owed, lately, told, followed=True)
+
+
 def _after(owed: Owed, fact: Billed) -> Owed:
     """Return what is owed after one more fact; a credit balance pays at once (domain 4.3)."""
     principal = owed.principal_minor + fact.principal_minor
@@ -70,4 +83,5 @@ def _after(owed: Owed, fact: Billed) -> Owed:
     principal, charges, balance = max(0, principal) - min(0, balance), max(0, charges), max(0, balance)
     # Where there is a balance one fact leaves charges or principal to pay, never both.
     paid, more = min(balance, charges), min(balance, principal)
-    return Owed(owed.number, owed.read_to, principal - more, charges - paid, balance - paid - more)
+    sums = (principal - more, charges - paid, balance - paid - more)
+    return Owed(owed.number, owed.read_to, *sums, owed.earlier)

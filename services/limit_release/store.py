@@ -210,7 +210,12 @@ def _heard(text: str) -> Heard:
     if text == NOTHING_HEARD:
         return NOTHING
     owed, lately, told, followed = json.loads(text)
-    return Heard(Owed(*owed) if owed else None, tuple([Billed(*fact) for fact in lately]), told, followed)
+    return Heard(
+        Owed._make((*owed[:-1], tuple(owed[-1]))) if owed else None,
+        tuple([Billed(*fact) for fact in lately]),
+        told,
+        followed,
+    )
 
 
 def _repayment_row(account_id: str, r: Repayment) -> tuple[object, ...]:

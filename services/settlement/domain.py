@@ -17,7 +17,7 @@ from schemas.account import (
 from schemas.ids import AccountId
 from schemas.intake import RepaymentReceived, ReturnReceived
 from schemas.reasons import Reason
-from schemas.settlement import Awaited
+from schemas.settlement import EARLIER_MAX, Awaited
 from services.decision import Decision, Input, Malformed, Moment, Timer, TimerFired
 from services.policy import Profile, Profiles
 from services.settlement import facts, replay
@@ -192,7 +192,7 @@ def _billed(profile: Profile, state: Account, event: Billed, moment: Moment) -> 
     if ref_of(event) in state.entries:
         return Decision(state, outcome="stale", reason="booked_before")
     if not isinstance(event, StatementIssued):
-        state = replace(state, read_to=event.event_id)
+        state = replace(state, read_to=" ".join((event.event_id, *state.read_to.split()[:EARLIER_MAX])))
     bought = event.amount_minor if isinstance(event, PurchasePosted) and event.plan == CASH else 0
     done = with_cash(state, replay.told(profile, state, _entry(profile, event)), bought)
     timers = (_day_over(profile, event),) if isinstance(event, StatementIssued) else ()

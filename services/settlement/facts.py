@@ -162,9 +162,10 @@ def delayed(account_id: AccountId, repayment_id: str, awaited: Awaited, since: d
 
 def owed(state: Account) -> Owed:
     """Say what is owed after what is told with it."""
-    books, read_to = state.books, EventId(state.read_to) if state.read_to else None
+    books, read = state.books, [EventId(event_id) for event_id in state.read_to.split()]
     principal = books.owed("principal")
-    return Owed(state.told, read_to, principal, books.owed() - principal, books.credit_balance_minor)
+    sums = (principal, books.owed() - principal, books.credit_balance_minor)
+    return Owed(state.told, read[0] if read else None, *sums, tuple(read[1:]))
 
 
 def allocation(portions: Iterable[Debt]) -> Allocation:

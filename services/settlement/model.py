@@ -171,8 +171,9 @@ class Account:
 
     ``books`` follow from ``base`` and the facts that are not folded, in value order. ``complete`` says that base and
     those facts are at hand: a store leaves them out when nothing of a batch comes late. ``last_at`` is the latest
-    instant the books know; ``kept`` counts facts not folded, at ``fold_at`` the oldest are folded. ``read_to`` is the
-    event of billing's that was booked last, but for statements, and ``told`` counts the events that said what is owed.
+    instant the books know; ``kept`` counts facts not folded, at ``fold_at`` the oldest are folded. ``read_to`` names
+    the events of billing's that were booked last, but for statements, the newest first, a space between each; ``told``
+    counts the events that said what is owed.
     ``version`` counts what was written of it, for the store alone.
     """
 

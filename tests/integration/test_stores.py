@@ -350,7 +350,8 @@ def credit_lanes(draw: st.DrawFn) -> release.Repayment:
 
 HEARD = st.builds(
     Heard,
-    st.none() | st.builds(Owed, AMOUNTS, st.none() | WORDS, AMOUNTS, AMOUNTS, AMOUNTS),
+    st.none()
+    | st.builds(Owed, AMOUNTS, st.none() | WORDS, AMOUNTS, AMOUNTS, AMOUNTS, st.lists(WORDS, max_size=4).map(tuple)),
     st.lists(st.builds(Billed, WORDS, CHANGES, CHANGES, CHANGES), max_size=3).map(tuple),
     st.integers(0, 100),
     st.booleans(),

@@ -9,7 +9,7 @@ from schemas.account import ChargesAccrued, CreditBalanceRefunded, PurchasePoste
 from schemas.event import Event
 from schemas.ids import EventId
 from schemas.risk import RiskAssessed
-from schemas.settlement import Owed, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
+from schemas.settlement import EARLIER_MAX, Owed, RepaymentReturned, RepaymentSettled, RepaymentsReallocated
 from services.limit_release.heard import LATELY_MAX, NOTHING, Billed, Heard
 from services.limit_release.model import Account, State
 from services.limit_release.movements import absorbed, agreed, followed, joins, unjoined
@@ -68,7 +68,7 @@ def test_e07_charges_read_after_what_they_moved_are_owed_as_settlement_owes_them
     *facts, off, late, last = pipe.heard
     moved = only(pipe.events, RepaymentsReallocated)
     assert (type(off), type(late), last) == (ChargesAccrued, ChargesAccrued, moved)
-    assert moved.owed == Owed(1, EventId("late"), 300, 106, 0)
+    assert moved.owed == word(1, "late", 300, 106, earlier=("off", "fee", pipe.heard[1].event_id))
     lagging = [*facts, moved, off, late]
     for account in (pipe.account, read(lagging)):
         assert ends(account) == owed(pipe) == (300, 106, 0)
@@ -85,7 +85,7 @@ def test_e07_refunds_and_purchases_read_after_what_they_moved_leave_what_settlem
     pay_out(pipe, 100, at=4)
     refund(pipe, "f1", "p2", 100, at=5)
     moved = only(pipe.events, RepaymentsReallocated)
-    assert (moved.principal_instead_minor, moved.owed) == (4, Owed(1, EventId("f1"), 12, 0, 0))
+    assert (moved.principal_instead_minor, moved.owed) == (4, word(1, "f1", 12, earlier=("out", "p2", "fee", "f0")))
     opened, purchase, *billed = [fact for fact in pipe.heard if fact is not moved]
     lagging = [opened, purchase, moved, *billed]
     for account in (pipe.account, read(lagging)):
@@ -156,8 +156,16 @@ def test_every_word_has_the_next_number_and_names_the_last_fact_that_is_no_state
     assert (second.owed, back.owed) == (Owed(2, EventId("bought"), 0, 0, 160), Owed(3, EventId("bought"), 0, 0, 60))
 
 
-def word(number: int, read_to: str | None, principal: int = 0, charges: int = 0, balance: int = 0) -> Owed:
-    return Owed(number, None if read_to is None else EventId(read_to), principal, charges, balance)
+def word(
+    number: int,
+    read_to: str | None,
+    principal: int = 0,
+    charges: int = 0,
+    balance: int = 0,
+    earlier: Sequence[str] = (),
+) -> Owed:
+    named = None if read_to is None else EventId(read_to)
+    return Owed(number, named, principal, charges, balance, tuple(EventId(ref) for ref in earlier))
 
 
 def charges_of(heard: Heard) -> int | None:
@@ -168,10 +176,10 @@ def test_a_word_is_followed_from_the_fact_it_names() -> None:
     a, b, c = Billed("a", 100), Billed("b", charges_minor=7), Billed("c", credit_balance_minor=-9)
     ahead = NOTHING.billed(a).billed(b).said(word(1, "a", 100))
     assert (charges_of(ahead), ahead.lately) == (7, (a, b)), "what is before it is not needed any more"
-    behind = NOTHING.billed(a).said(word(1, "b", 100, 7))
+    behind = NOTHING.billed(a).said(word(1, "b", 100, 7, earlier="a"))
     assert (charges_of(behind), charges_of(behind.billed(b))) == (None, 7)
     later = behind.billed(b).billed(c)
-    assert (later.owed, later.told, later.followed) == (word(1, "b", 109, 7), 1, True)
+    assert (later.owed, later.told, later.followed) == (word(1, "b", 109, 7, earlier="a"), 1, True)
     assert charges_of(later.billed(b)) == 14
     assert charges_of(NOTHING.said(word(1, None)).billed(a)) is None
     assert charges_of(NOTHING.billed(a).said(word(2, "a", 100))) is None, "one before it is still to come"
@@ -181,6 +189,38 @@ def test_a_word_is_followed_from_the_fact_it_names() -> None:
     older = NOTHING.billed(a).said(word(1, "a", 100, 5)).said(None)
     assert (charges_of(older), charges_of(older.billed(b))) == (None, None)
     assert charges_of(older.said(word(2, "a", 90, 6))) == 6
+
+
+def test_what_a_word_does_not_name_it_does_not_know_in_whatever_order_billing_is_read() -> None:
+    a, b, c = Billed("a", 100), Billed("b", charges_minor=7), Billed("c", charges_minor=-2)
+    said = word(1, "c", 100, 5, earlier="ba")
+    assert charges_of(NOTHING.billed(a).billed(c).said(said)) is None
+    assert charges_of(NOTHING.billed(c).said(said).billed(a).billed(b)) == 5
+    assert charges_of(NOTHING.billed(b).billed(c).billed(a).said(word(1, "a", 100))) == 5, "it names all it knows"
+    most = word(1, "f", 100, 5, earlier="edcb"[:EARLIER_MAX])
+    heard = NOTHING.billed(a).billed(Billed("x", charges_minor=9))
+    for ref in "bcd":
+        heard = heard.billed(Billed(ref))
+    heard = heard.billed(Billed("y", charges_minor=3)).billed(Billed("e")).said(most)
+    assert charges_of(heard) is None
+    assert charges_of(heard.billed(Billed("f"))) == 8, "what was read before all of as many as it may name it knows"
+    assert [fact.event_id for fact in heard.billed(Billed("f")).lately] == [*"bcdyef"]
+
+
+def test_e07_charges_read_after_their_correction_and_what_paid_them_are_owed_by_nobody() -> None:
+    # A billing of another partitioner: the charges are read last here, and in their order by settlement.
+    pipe = pipe_of(2_000)
+    charge(pipe, "fee", 12, at=1)
+    pipe.repay(12, at=FRIDAY + 2 * HOUR)
+    charge(pipe, "off", -3, at=3)
+    pipe.repay(5, ref="r2", at=FRIDAY + 4 * HOUR)
+    fee, off = all_of(pipe.heard, ChargesAccrued)
+    others = [fact for fact in pipe.heard if fact not in (fee, off)]
+    assert owed(pipe) == (1_992, 0, 0)
+    lagging = [*others[:2], off, *others[2:], fee]
+    for account in (pipe.account, read(lagging)):
+        assert ends(account) == (1_992, 0, 0)
+    assert ends(read(without_words(lagging))) == (1_980, 12, 0)
 
 
 def test_as_many_facts_are_kept_as_a_word_may_be_behind() -> None:
