@@ -10,6 +10,8 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from schemas.event import Event
+from schemas.ids import EventId
+from schemas.settlement import Owed, RepaymentSettled
 from schemas.topics import BILLING_REPAYMENT, TOPIC_OF, TYPE_OF
 from services.runtime.codec import (
     Outgoing,
@@ -198,3 +200,11 @@ def test_headers_of_any_bytes_are_kept() -> None:
     headers = [("ce_id", b"1"), ("other", bytes(range(256))), ("ce_id", b"")]
     assert headers_from_bytes(headers_to_bytes(headers)) == headers
     assert headers_from_bytes(headers_to_bytes([("null", None)])) == [("null", b"")]
+
+
+def test_what_is_owed_is_an_array_of_six_on_the_wire_and_is_read_again_the_same() -> None:
+    owed = Owed(2, EventId("fee-3"), 100, 20, 0, (EventId("buy-2"), EventId("buy-1")))
+    event = builders.repayment_settled(owed=owed)
+    body = event.model_dump_json()
+    assert '"owed":[2,"fee-3",100,20,0,["buy-2","buy-1"]]' in body
+    assert RepaymentSettled.model_validate_json(body) == event
